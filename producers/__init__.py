@@ -1,0 +1,1 @@
+"""Camera sources, pacing, drop policy and publishing to the frames topic."""

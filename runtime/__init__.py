@@ -1,0 +1,1 @@
+"""Async plumbing shared by the programs; the only adapters to Kafka and Redis."""

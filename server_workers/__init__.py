@@ -1,0 +1,1 @@
+"""The server worker: batch token sets of any length through the large model."""

@@ -1,0 +1,1 @@
+"""The controller against a simulated link and recorded frames."""

@@ -1,0 +1,1 @@
+"""Training of the shipped pair and fine-tuning on a user's classes."""

@@ -1,0 +1,1 @@
+"""The vision transformers: preprocessing, weights, forwards, entropy, patch selection, patch codecs."""
