@@ -1,1 +1,4 @@
-"""Every message, key and file that crosses a process border; stdlib, numpy, msgpack and zstandard only."""
+"""Every message, key, topic and file format that crosses a process, with versions and limits.
+
+Imports the standard library, numpy, msgpack and zstandard only; every other room may import it.
+"""

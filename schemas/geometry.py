@@ -1,0 +1,11 @@
+"""The fixed picture geometry that both sides share: a 224x224 crop cut into 14x14 patches of 16x16."""
+
+from typing import Final
+
+CROP_SIDE: Final = 224
+PATCH_SIDE: Final = 16
+GRID: Final = (14, 14)
+NUM_PATCHES: Final = GRID[0] * GRID[1]
+FULL_TOKENS: Final = NUM_PATCHES + 1
+"""Tokens of an image with every patch kept: 196 patches and the class token."""
+BITMAP_BYTES: Final = (NUM_PATCHES + 7) // 8

@@ -1,0 +1,110 @@
+"""The answer for one frame, as Redis holds it and as readers print it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.errors import DecodeError
+from schemas.fields import Fields
+from schemas.limits import MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
+
+NO_LABEL = -1
+"""`label` of a dropped or undecodable frame."""
+_MAX_TEXT = 512
+
+
+class State(StrEnum):
+    """The one state that every frame taken from `frames` ends in; only PROVISIONAL may still change."""
+
+    FINAL = "final"
+    PROVISIONAL = "provisional"
+    DROPPED = "dropped"
+    UNDECODABLE = "undecodable"
+
+
+class Source(StrEnum):
+    """Who answered."""
+
+    EDGE = "edge"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One frame's answer.
+
+    `label` is the class index (-1 without one) and `name` its name; `deadline_ns` is on the site Redis's
+    clock, 0 = none; `cause` is empty unless the frame was dropped or could not be decoded.
+    """
+
+    site: str
+    camera: str
+    seq: int
+    state: State
+    source: Source
+    label: int
+    name: str
+    confidence: float
+    captured_ns: int
+    labelled_ns: int
+    deadline_ns: int = 0
+    cause: str = ""
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """The label as a JSON object, for `--json` output."""
+        return {
+            "site": self.site,
+            "camera": self.camera,
+            "seq": self.seq,
+            "state": self.state.value,
+            "source": self.source.value,
+            "label": self.label,
+            "name": self.name,
+            "confidence": self.confidence,
+            "captured_ns": self.captured_ns,
+            "labelled_ns": self.labelled_ns,
+            "deadline_ns": self.deadline_ns,
+            "cause": self.cause,
+        }
+
+
+def label_fields(label: Label) -> dict[str, str]:
+    """The label as flat text fields for a Redis hash or stream entry; exact both ways."""
+    return {name: value if isinstance(value, str) else repr(value) for name, value in label.to_json().items()}
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return float(text) if name == "confidence" else int(text)
+    except ValueError:
+        raise DecodeError("wrong_type", f"label.{name}: {text!r:.80} is no number") from None
+
+
+_NUMBERS = frozenset({"seq", "label", "confidence", "captured_ns", "labelled_ns", "deadline_ns"})
+
+
+def label_from_fields(values: Mapping[str, str]) -> Label:
+    """The label of `label_fields`; fields of newer writers are ignored.
+
+    Raises:
+        DecodeError: a field is missing, no number, or out of range.
+    """
+    fields = Fields(
+        "label", {name: _number(name, text) if name in _NUMBERS else text for name, text in values.items()}
+    )
+    return Label(
+        site=fields.text("site", MAX_NAME_CHARS),
+        camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+        seq=fields.integer("seq", 0, MAX_SEQ),
+        state=State(fields.choice("state", frozenset(State))),
+        source=Source(fields.choice("source", frozenset(Source))),
+        label=fields.integer("label", NO_LABEL, MAX_CLASSES),
+        name=fields.text("name", _MAX_TEXT),
+        confidence=fields.number("confidence", 0.0, 1.0),
+        captured_ns=fields.integer("captured_ns", 0, MAX_TIME_NS),
+        labelled_ns=fields.integer("labelled_ns", 0, MAX_TIME_NS),
+        deadline_ns=fields.integer("deadline_ns", 0, MAX_TIME_NS),
+        cause=fields.text("cause", _MAX_TEXT),
+    )

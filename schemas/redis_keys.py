@@ -1,0 +1,66 @@
+"""Every Redis key and channel, and how long each lives. No other module spells a key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.topics import FRAMES_RETENTION_S
+
+MIN_LABEL_TTL_S: Final = FRAMES_RETENTION_S + 10 * 60
+"""A replay of `frames` must still meet the labels it once wrote: retention and ten minutes."""
+LABEL_TTL_S: Final = 3600
+STREAM_MAX_LEN: Final = 10_000
+STREAM_TTL_S: Final = LABEL_TTL_S
+CAMERA_TTL_S: Final = 30 * 24 * 3600
+"""A camera's newest sequence number outlives a month without a producer."""
+CAMERA_LEASE_TTL_S: Final = 10
+"""A producer renews its camera every third of this; another may take over after it."""
+UPLINK_LEASE_TTL_S: Final = 3
+UPLINK_STATE_TTL_S: Final = 60
+SERVER_REPORT_TTL_S: Final = 5
+"""No heartbeat for this long means that the server worker is gone."""
+
+CAMERAS: Final = "cameras"
+"""Set of every camera that ever had a label."""
+WAKE: Final = "labels:wake"
+"""Pub/Sub channel: carries a camera id to wake watchers, never the label itself."""
+
+
+def label(camera: str, seq: int) -> str:
+    """Hash of one frame's label; lives LABEL_TTL_S or the setting's."""
+    return f"label:{camera}:{seq}"
+
+
+def labels(camera: str) -> str:
+    """Stream of a camera's label changes; capped and expiring."""
+    return f"labels:{camera}"
+
+
+def camera(camera: str) -> str:
+    """Hash of a camera's latest label and newest sequence number; moves forward only."""
+    return f"camera:{camera}"
+
+
+def camera_lease(camera: str) -> str:
+    """Which live producer owns a camera; lives CAMERA_LEASE_TTL_S."""
+    return f"lease:{camera}"
+
+
+def uplink_workers(site: str) -> str:
+    """Hash: edge worker -> its demand, share and lease end, for one site's shared uplink."""
+    return f"uplink:{site}:workers"
+
+
+def uplink_spent(site: str) -> str:
+    """Hash: what a site has spent of a volume budget, so that it survives restarts."""
+    return f"uplink:{site}:spent"
+
+
+def server_index(site: str) -> str:
+    """Sorted set of the server workers that report to one site, scored by their last report's time."""
+    return f"servers:{site}"
+
+
+def server_report(site: str, server: str) -> str:
+    """One server worker's latest report for one site; lives SERVER_REPORT_TTL_S."""
+    return f"servers:{site}:{server}"
