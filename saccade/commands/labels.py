@@ -1,0 +1,100 @@
+"""``saccade watch|label|top``: read labels and the state of the uplink from Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from runtime.errors import SaccadeError
+from runtime.redis_store import LabelStore
+from saccade.event_loop import run, run_worker
+from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
+from schemas.label import Label
+
+
+def register(app: typer.Typer) -> None:
+    """Add the readers to ``app``."""
+    app.command()(watch)
+    app.command()(label)
+    app.command()(top)
+
+
+def watch(
+    camera: Annotated[str | None, typer.Option(help="Only this camera.")] = None,
+    limit: Annotated[int | None, typer.Option(help="End after so many labels.", min=1)] = None,
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    redis: RedisOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print each label as it is written, until interrupted."""
+    settings = settings_from(config, assign, redis=redis)
+
+    async def main(stop: asyncio.Event) -> None:
+        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+            follow = group.create_task(print_labels(store))
+            follow.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            follow.cancel()
+
+    async def print_labels(store: LabelStore) -> None:
+        printed = 0
+        async for found in store.watch(camera):
+            typer.echo(json.dumps(found.to_json()) if as_json else line(found))
+            printed += 1
+            if printed == limit:
+                return
+
+    raise typer.Exit(run_worker(main, drain_s=1.0))
+
+
+def label(
+    camera: Annotated[str, typer.Argument(help="Camera id.")],
+    seq: Annotated[int, typer.Argument(help="Sequence number of the frame.", min=0)],
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    redis: RedisOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the label of one frame; exit status 1 if there is none."""
+    settings = settings_from(config, assign, redis=redis)
+
+    async def get() -> Label | None:
+        async with LabelStore(settings.redis) as store:
+            return await store.get(camera, seq)
+
+    found = run(get())
+    if found is None:
+        raise SaccadeError(f"camera {camera!r} has no label for frame {seq}: never published, not yet labelled, or expired")
+    typer.echo(json.dumps(found.to_json()) if as_json else line(found))
+
+
+def top(
+    watch_it: Annotated[bool, typer.Option("--watch", help="Refresh each second until interrupted.")] = False,
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    redis: RedisOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each edge worker's uplink: state, cause, budget, measured rate, operating point, bytes by camera."""
+    from saccade.uplink_view import print_uplinks
+
+    settings = settings_from(config, assign, redis=redis)
+
+    async def main(stop: asyncio.Event) -> None:
+        async with LabelStore(settings.redis) as store:
+            await print_uplinks(store, settings.site, stop=stop, refresh=watch_it, as_json=as_json)
+
+    raise typer.Exit(run_worker(main, drain_s=1.0))
+
+
+def line(found: Label) -> str:
+    """Return a label as one line for a person."""
+    at = datetime.fromtimestamp(found.captured_ns / 1e9, tz=UTC).strftime("%H:%M:%S.%f")[:-3]
+    latency_ms = (found.labelled_ns - found.captured_ns) / 1e6
+    answer = f"{found.name} {found.confidence:.0%}" if not found.cause else found.cause
+    return f"{at}  {found.camera} {found.seq}  {found.state} by {found.source}  {answer}  ({latency_ms:.0f} ms)"

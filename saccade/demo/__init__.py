@@ -1,0 +1,1 @@
+"""The demo: the whole pipeline on the embedded stack, watched live, audited and summed up."""

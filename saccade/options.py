@@ -1,0 +1,74 @@
+"""Options that every command shares, and the settings that they lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runtime.errors import SettingsError
+from runtime.settings import Settings, load_settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings file (TOML).", envvar="SACCADE_CONFIG", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated.", show_default=False),
+]
+KafkaOption = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help="Kafka bootstrap servers.", show_default=False),
+]
+RedisOption = Annotated[
+    str | None, typer.Option("--redis", metavar="URL", help="Redis URL.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+
+
+def settings_from(
+    config: Path | None,
+    assignments: list[str] | None,
+    *,
+    kafka: str | None = None,
+    redis: str | None = None,
+    **overrides: Any,
+) -> Settings:
+    """Return the settings of file < environment < flags.
+
+    Args:
+        config: TOML file or None.
+        assignments: ``section.key=value`` texts of ``--set``.
+        kafka: bootstrap servers of both clusters unless the settings name an own offload cluster.
+        redis: Redis URL.
+        overrides: ``section__key`` to value; None values are left out.
+
+    Raises:
+        SettingsError: a text without ``=``, an unknown key or a value out of range, named.
+    """
+    flags: dict[str, Any] = {}
+    for text in assignments or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--set {text!r}: want SECTION.KEY=VALUE, such as edge.tau=0.8")
+        put(flags, key.split("."), value)
+    if kafka is not None:
+        put(flags, ["kafka", "bootstrap_servers"], kafka)
+    if redis is not None:
+        put(flags, ["redis", "url"], redis)
+    for key, value in overrides.items():
+        if value is not None:
+            put(flags, key.split("__"), value)
+    return load_settings(config, flags)
+
+
+def put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set ``value`` at ``path`` in a tree of dictionaries, making the branches on the way."""
+    for key in path[:-1]:
+        branch = tree.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise SettingsError(f"{'.'.join(path)}: {key} is a value, not a section")
+        tree = branch
+    tree[path[-1]] = value
