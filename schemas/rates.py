@@ -1,7 +1,9 @@
 """Budgets as people write them: rates in tc's units, `auto`, volumes, and schedules of rates.
 
 `400kbit`, `2mbit` (bits per second), `80kbps` (kilobytes per second, as tc has it), `64000` (bits per
-second), `auto`, `5GB/month`, `1600kbit@0,300kbit@20,0@40`. Pure; used by settings, the controller and the simulation.
+second), `auto`, `5GB/month`, `1600kbit@0,300kbit@20,0@40`.
+
+Pure; used by settings, the controller and the simulation.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class ServerReport:
     """One server worker's last interval, for one site.
 
     Counts are over `interval_s`: `finals_in_time` labels written before their deadline, `expired` records
-    that were too late on arrival, `received` records taken. `queue_age_s` is the age of the oldest waiting record,
-    `tokens_per_s` what the engine computed. `sent_ns` is on the clock of the Redis that holds the report.
+    that were too late on arrival, `received` records taken. `queue_age_s` is the age of the oldest waiting
+    record, `tokens_per_s` what the engine computed. `sent_ns` is on the clock of the Redis that holds it.
     """
 
     server: str

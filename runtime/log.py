@@ -1,0 +1,87 @@
+"""Structured logs on stderr, one event a line, without credentials.
+
+Each module takes `get_logger(__name__)` and logs events with fields; the format is chosen once a process.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.stdlib import BoundLogger, ProcessorFormatter
+from structlog.types import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@")
+_QUERY_SECRET = re.compile(
+    r"(?i)(?<=[?&])(user|usr|username|login|pass|passwd|password|pwd|token|key|auth|secret)=[^&\s\"'<>]*"
+)
+_HIDDEN = "***"
+
+
+def redact(text: str) -> str:
+    """`text` without user names, passwords and tokens of the URLs in it.
+
+    Everything between `://` and the last `@` before a space or quote goes: camera passwords are often written
+    with unescaped `@` and `/`, and hiding too much is the safe side.
+    """
+    return _QUERY_SECRET.sub(rf"\1={_HIDDEN}", _USER_INFO.sub(f"{_HIDDEN}@", text))
+
+
+def _redact_line(_: WrappedLogger, __: str, line: str | bytes | EventDict) -> str:
+    return redact(str(line))
+
+
+def get_logger(name: str) -> BoundLogger:
+    """A logger whose events carry the module's name."""
+    logger: BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def configure_logging(level: LogLevel, style: LogFormat, stream: TextIO | None = None) -> None:
+    """All logs of the process, also those of libraries, go to `stream` (stderr) in the given style.
+
+    Fields bound by `structlog.contextvars` (such as role or worker id) are on every line.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    target = stream if stream is not None else sys.stderr
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(style, target), _redact_line],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # aiokafka tells every rebalance and every lost connection; its warnings are the part one acts on.
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.processors.StackInfoRenderer(),
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _renderers(style: LogFormat, target: TextIO) -> list[Any]:
+    if style == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)]
