@@ -16,7 +16,9 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated.", show_default=False),
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated.", show_default=False
+    ),
 ]
 KafkaOption = Annotated[
     str | None,

@@ -34,7 +34,10 @@ def show(
 
 @app.command()
 def check(
-    config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOption = None, redis: RedisOption = None
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
 ) -> None:
     """Check the settings without connecting anywhere; exit status 2 names the first that does not hold."""
     settings_from(config, assign, kafka=kafka, redis=redis)

@@ -16,7 +16,10 @@ app = typer.Typer(help="List the dead letters, or send them to their topic again
 
 @app.command("list")
 def list_(
-    config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print every dead letter: where it came from and why it was refused."""
     settings = settings_from(config, assign, kafka=kafka)
@@ -36,7 +39,7 @@ def replay(
     assign: SetOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """Send dead letters to the topic they came from, unchanged; labels are idempotent, so twice does no harm."""
+    """Send dead letters to the topic they came from, unchanged; doing so twice does no harm."""
     settings = settings_from(config, assign, kafka=kafka)
     sent = run(replay_dead_letters(settings, topic=topic, reason=reason))
     typer.echo(f"{sent} replayed", err=True)

@@ -21,12 +21,16 @@ def demo(
     seconds: Annotated[float, typer.Option(help="How long cameras publish.", min=1)] = 60,
     camera: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=SOURCE", help="Own cameras instead of the rendered ones.", show_default=False),
+        typer.Option(
+            metavar="NAME=SOURCE", help="Own cameras instead of the rendered ones.", show_default=False
+        ),
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second of each camera.", min=0.1)] = 5,
     budget: Annotated[
         str | None,
-        typer.Option(help="400kbit, auto, none, or steps RATE@SECOND,RATE@SECOND…", show_default="steps down and up"),
+        typer.Option(
+            help="400kbit, auto, none, or steps RATE@SECOND,RATE@SECOND…", show_default="steps down and up"
+        ),
     ] = None,
     edge_workers: Annotated[int, typer.Option(help="Edge worker processes.", min=1, max=16)] = 1,
     server_workers: Annotated[int, typer.Option(help="Server worker processes.", min=1, max=16)] = 2,

@@ -69,7 +69,9 @@ def label(
 
     found = run(get())
     if found is None:
-        raise SaccadeError(f"camera {camera!r} has no label for frame {seq}: never published, not yet labelled, or expired")
+        raise SaccadeError(
+            f"camera {camera!r} has no label for frame {seq}: not published, not yet labelled, or expired"
+        )
     typer.echo(json.dumps(found.to_json()) if as_json else line(found))
 
 
@@ -97,4 +99,6 @@ def line(found: Label) -> str:
     at = datetime.fromtimestamp(found.captured_ns / 1e9, tz=UTC).strftime("%H:%M:%S.%f")[:-3]
     latency_ms = (found.labelled_ns - found.captured_ns) / 1e6
     answer = f"{found.name} {found.confidence:.0%}" if not found.cause else found.cause
-    return f"{at}  {found.camera} {found.seq}  {found.state} by {found.source}  {answer}  ({latency_ms:.0f} ms)"
+    return (
+        f"{at}  {found.camera} {found.seq}  {found.state} by {found.source}  {answer}  ({latency_ms:.0f} ms)"
+    )

@@ -23,11 +23,14 @@ def register(app: typer.Typer) -> None:
 
 def stack(
     data: Annotated[
-        Path | None, typer.Option(help="Keep topics and labels in this folder; without it they go with the process.")
+        Path | None,
+        typer.Option(help="Keep topics and labels in this folder; without it they go with the process."),
     ] = None,
     kafka_port: Annotated[int, typer.Option(help="Port of Kafka.", min=1, max=65535)] = DEFAULT_KAFKA_PORT,
     redis_port: Annotated[int, typer.Option(help="Port of Redis.", min=1, max=65535)] = DEFAULT_REDIS_PORT,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take any two free ports instead.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Take any two free ports instead.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run Kafka and Redis on loopback with the topics made, until interrupted; print their addresses."""

@@ -13,7 +13,9 @@ from runtime.settings import Settings
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 from schemas.topics import TopicSpec, topic_specs
 
-app = typer.Typer(help="Create the topics, or check that they are as the settings want them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create the topics, or check that they are as the settings want them.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -27,7 +29,10 @@ def create(config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOp
 
 @app.command()
 def check(
-    config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print each difference between the topics and the settings; exit status 1 if there is one."""
     settings = settings_from(config, assign, kafka=kafka)

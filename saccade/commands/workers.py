@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from runtime.log import configure_logging
-from runtime.settings import Settings
 from saccade.event_loop import run_worker
 from saccade.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, settings_from
 
@@ -39,10 +37,14 @@ def produce(
             help="Image folder, video file, rtsp://…, webcam:0, or scenes:SEED. May be repeated.",
         ),
     ],
-    fps: Annotated[float | None, typer.Option(help="Frames per second of each camera; 0 is as fast as possible.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second of each camera; 0 is as fast as possible.")
+    ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Start files again at their end.")] = False,
     limit: Annotated[int | None, typer.Option(help="Frames of each camera, then stop.")] = None,
-    drop: Annotated[str | None, typer.Option(help="What a full queue drops: newest, oldest or never.")] = None,
+    drop: Annotated[
+        str | None, typer.Option(help="What a full queue drops: newest, oldest or never.")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="Camera ids become SITE/NAME.")] = None,
     metrics_port: MetricsPort = None,
     config: ConfigOption = None,
@@ -61,7 +63,7 @@ def produce(
     configure_logging(settings.log)
     cameras = [CameraSpec.parse(text, fps=fps, loop=loop, limit=limit) for text in camera]
 
-    async def main(stop: object) -> None:
+    async def main(stop: asyncio.Event) -> None:
         summary = await run_producers(settings, cameras, stop=stop)
         typer.echo(json.dumps(summary.to_json()) if as_json else str(summary))
 
@@ -70,9 +72,15 @@ def produce(
 
 def edge(
     model: ModelOption = None,
-    tau: Annotated[float | None, typer.Option(help="Bits of min-entropy at which a frame is offloaded.")] = None,
-    delta: Annotated[float | None, typer.Option(help="Share of attention that the sent patches cover.")] = None,
-    codec: Annotated[str | None, typer.Option(help="Patch codec: raw, webp_lossless, jpeg, webp, avif.")] = None,
+    tau: Annotated[
+        float | None, typer.Option(help="Bits of min-entropy at which a frame is offloaded.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Share of attention that the sent patches cover.")
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Patch codec: raw, webp_lossless, jpeg, webp, avif.")
+    ] = None,
     quality: Annotated[int | None, typer.Option(help="Quality of the codec, 1 to 100.")] = None,
     budget: Annotated[str | None, typer.Option(help="Uplink budget: 400kbit, 5GB/month or auto.")] = None,
     threads: ThreadsOption = None,
@@ -124,3 +132,11 @@ def serve(
         server__threads=threads,
     )
     work(settings, run_server, drain_s=settings.server.drain_s)
+
+
+def work(
+    settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]], *, drain_s: float
+) -> None:
+    """Run one worker until a signal; exit with its status."""
+    configure_logging(settings.log)
+    raise typer.Exit(run_worker(partial(run, settings), drain_s=drain_s))

@@ -103,15 +103,23 @@ async def audit_batch(
     labels = await store.get_many([(frame.camera, frame.seq) for frame in batch])
     sizes = await asyncio.to_thread(lambda: [whole_jpeg_bytes(frame) for frame in batch])
     return [
-        audited(frame, label, size, edge_labels.get((frame.camera, frame.seq)), first_labels.get((frame.camera, frame.seq)))
+        audited(
+            frame,
+            label,
+            size,
+            edge_labels.get((frame.camera, frame.seq)),
+            first_labels.get((frame.camera, frame.seq)),
+        )
         for frame, label, size in zip(batch, labels, sizes, strict=True)
     ]
 
 
-def audited(frame: Frame, label: Label | None, size: int, offloaded: int | None, first: Label | None) -> AuditedFrame:
+def audited(
+    frame: Frame, label: Label | None, size: int, offloaded: int | None, first: Label | None
+) -> AuditedFrame:
     """Return one frame with all that is known of it.
 
-    The edge's answer is, in this order: what its offload record says, its event in the stream, its own final label.
+    The edge's answer is, in this order: its offload record's, its event in the stream, its own final label.
     """
     server = label if label is not None and label.source is Source.SERVER else None
     edge = first or (label if label is not None and label.source is Source.EDGE else None)
@@ -140,7 +148,9 @@ def latency_ms(label: Label | None) -> float | None:
 def whole_jpeg_bytes(frame: Frame) -> int:
     """Return what the frame's 224×224 crop costs as a whole JPEG of quality 75: the plain rival."""
     crop = crop_of(frame)
-    return len(simplejpeg.encode_jpeg(crop, quality=WHOLE_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420"))
+    return len(
+        simplejpeg.encode_jpeg(crop, quality=WHOLE_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
+    )
 
 
 def crop_of(frame: Frame) -> Pixels:

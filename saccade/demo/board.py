@@ -67,7 +67,7 @@ class LinkSample:
 class Board:
     """Everything on the live screen.
 
-    Changed only by the ``on_`` methods, from one task each; a label may come before the frame that it belongs to.
+    Changed only by the ``on_`` methods, from one task each; a label may come before its frame.
     """
 
     names: tuple[str, ...] = ()
@@ -145,13 +145,22 @@ class Board:
     def render(self, elapsed_s: float, duration_s: float) -> Group:
         """Return the screen as a rich renderable."""
         table = Table(title=f"saccade · {elapsed_s:4.0f} of {duration_s:.0f} s", title_justify="left")
-        for column in ("camera", "published", "edge final", "asked server", "server final", "dropped", "last label"):
+        for column in (
+            "camera",
+            "published",
+            "edge final",
+            "asked server",
+            "server final",
+            "dropped",
+            "last label",
+        ):
             table.add_column(column, justify="left" if column in ("camera", "last label") else "right")
         for name, row in sorted(self.cameras.items()):
             counts = (row.published, row.edge, row.provisional, row.server, row.dropped)
             table.add_row(name, *(str(number) for number in counts), row.last)
         accuracy = Text(
-            f"accuracy   pair {self.pair}   edge alone {self.edge_alone}   server alone, sampled {self.server_alone}"
+            f"accuracy   pair {self.pair}   edge alone {self.edge_alone}   "
+            f"server alone, sampled {self.server_alone}"
         )
         return Group(table, accuracy, Text(self.link_line()))
 
@@ -160,7 +169,9 @@ class Board:
         if not self.samples:
             return "uplink     waiting for the edge worker"
         sample = self.samples[-1]
-        budget = "none" if sample.budget_bytes_per_s is None else f"{sample.budget_bytes_per_s / 1000:.1f} kB/s"
+        budget = (
+            "none" if sample.budget_bytes_per_s is None else f"{sample.budget_bytes_per_s / 1000:.1f} kB/s"
+        )
         point = sample.point
         return (
             f"uplink     budget {budget}   measured {sample.measured_bytes_per_s / 1000:.1f} kB/s   "

@@ -53,7 +53,9 @@ class DemoPlan:
             SettingsError: a budget that is no rate, or only one of Kafka and Redis given.
         """
         if (kafka is None) != (redis is None):
-            raise SettingsError("--kafka and --redis go together: give both, or neither for the embedded ones")
+            raise SettingsError(
+                "--kafka and --redis go together: give both, or neither for the embedded ones"
+            )
         rendered = tuple(f"road{i}=scenes:{FIRST_SEED + i}" for i in range(1, RENDERED_CAMERAS + 1))
         return cls(
             seconds=seconds,

@@ -23,8 +23,8 @@ STOP_TIMEOUT_S = 60.0
 class Worker:
     """One running ``saccade`` process.
 
-    ``ready`` is set once its log says so; ``output`` collects the lines of its standard output. The log reader
-    keeps the pipe empty, so that a talkative worker never blocks on it.
+    ``ready`` is set once its log says so; ``output`` collects the lines of its standard output. The log
+    reader keeps the pipe empty, so that a talkative worker never blocks on it.
     """
 
     name: str
@@ -54,7 +54,9 @@ class Worker:
         if limit.expired():
             raise StackError(f"{self.name} was not ready within {READY_TIMEOUT_S:.0f} s; see {self.log}")
         if not self.ready.is_set():
-            raise StackError(f"{self.name} ended with status {self.process.returncode}; see {self.log}: {self.last_line()}")
+            raise StackError(
+                f"{self.name} ended with status {self.process.returncode}; see {self.log}: {self.last_line()}"
+            )
 
     async def stop(self) -> int:
         """Ask the process to drain and end; kill it when it takes too long. Return its exit status."""
