@@ -28,16 +28,20 @@ def stack(
     ] = None,
     kafka_port: Annotated[int, typer.Option(help="Port of Kafka.", min=1, max=65535)] = DEFAULT_KAFKA_PORT,
     redis_port: Annotated[int, typer.Option(help="Port of Redis.", min=1, max=65535)] = DEFAULT_REDIS_PORT,
+    run_dir: Annotated[Path, typer.Option(help="Folder of configuration and logs; one stack each.")] = Path(
+        "runs/stack"
+    ),
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Take any two free ports instead.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run Kafka and Redis on loopback with the topics made, until interrupted; print their addresses."""
-    from saccade.embedded import embedded_stack
+    from saccade.embedded.stack import embedded_stack
 
     async def main(stop: asyncio.Event) -> None:
         async with embedded_stack(
+            run_dir,
             data=data,
             kafka_port=0 if free_ports else kafka_port,
             redis_port=0 if free_ports else redis_port,

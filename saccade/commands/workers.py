@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from runtime.log import configure_logging
+from runtime.settings import Settings
 from saccade.event_loop import run_worker
 from saccade.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, settings_from
 
@@ -60,7 +64,7 @@ def produce(
     settings = settings_from(
         config, assign, kafka=kafka, redis=redis, site=site, metrics__port=metrics_port, producer__drop=drop
     )
-    configure_logging(settings.log)
+    configure_logging(settings.log.level, settings.log.format)
     cameras = [CameraSpec.parse(text, fps=fps, loop=loop, limit=limit) for text in camera]
 
     async def main(stop: asyncio.Event) -> None:
@@ -138,5 +142,5 @@ def work(
     settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]], *, drain_s: float
 ) -> None:
     """Run one worker until a signal; exit with its status."""
-    configure_logging(settings.log)
+    configure_logging(settings.log.level, settings.log.format)
     raise typer.Exit(run_worker(partial(run, settings), drain_s=drain_s))

@@ -127,7 +127,7 @@ def summarise(
     Args:
         frames: every frame found on the frames topic, once each.
         offloads: every record found on the offload topic; a repeated frame counts its bytes each time.
-        server_sample: whether the server model alone is right on the whole frame, for a sample of scored frames.
+        server_sample: whether the server model alone is right on a whole frame, for a sample of them.
         server_worker_finals: final labels in time by server worker.
         uplink: what the offload path went through, such as ``relay`` or ``simulated``.
     """
