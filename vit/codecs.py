@@ -18,6 +18,7 @@ from PIL import AvifImagePlugin, Image
 
 from schemas.errors import DecodeError
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
+from vit.avif_container import av1_of, avif_of
 from vit.image_header import ImageHeader, jpeg_header, webp_header
 from vit.preprocess import Pixels, to_patches
 from vit.select import Positions
@@ -178,13 +179,11 @@ def _decode_webp_lossless(data: bytes, height: int, width: int) -> Pixels:
 
 
 def _encode_avif(mosaic: Pixels, quality: int) -> bytes:
-    return _save(mosaic, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
+    return av1_of(_save(mosaic, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1))
 
 
 def _decode_avif(data: bytes, height: int, width: int) -> Pixels:
-    with Image.open(io.BytesIO(data), formats=["AVIF"]) as picture:
-        _expect(ImageHeader("avif", *picture.size), "avif", height, width)
-        return np.asarray(picture.convert("RGB"))
+    return _load(avif_of(data, width, height), "AVIF")
 
 
 def _expect(header: ImageHeader, kind: str, height: int, width: int) -> None:

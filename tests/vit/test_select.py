@@ -110,5 +110,5 @@ def test_attention_of_another_size_or_not_finite_is_refused(bad):
 
 @pytest.mark.parametrize(("delta", "floor"), [(-0.1, 1), (float("nan"), 1), (0.5, 0), (0.5, 197)])
 def test_arguments_out_of_range_are_refused(delta, floor):
-    with pytest.raises(ValueError, match="delta|patch count"):
+    with pytest.raises(ValueError, match=r"delta|patch count"):
         attention_sum(np.full(196, 1 / 196, np.float32), delta, floor)
