@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
-LogFormat = Literal["console", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
+from runtime.roles import LogSettings
 
 _USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@")
 _QUERY_SECRET = re.compile(
@@ -43,8 +42,8 @@ def get_logger(name: str) -> BoundLogger:
     return logger
 
 
-def configure_logging(level: LogLevel, style: LogFormat, stream: TextIO | None = None) -> None:
-    """All logs of the process, also those of libraries, go to `stream` (stderr) in the given style.
+def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """All logs of the process, also those of libraries, go to `stream` (stderr) at the settings' level.
 
     Fields bound by `structlog.contextvars` (such as role or worker id) are on every line.
     """
@@ -59,12 +58,16 @@ def configure_logging(level: LogLevel, style: LogFormat, stream: TextIO | None =
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(style, target), _redact_line],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings.format, target),
+                _redact_line,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(settings.level.upper())
     # aiokafka tells every rebalance and every lost connection; its warnings are the part one acts on.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -80,7 +83,7 @@ def configure_logging(level: LogLevel, style: LogFormat, stream: TextIO | None =
     )
 
 
-def _renderers(style: LogFormat, target: TextIO) -> list[Any]:
+def _renderers(style: str, target: TextIO) -> list[Any]:
     if style == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     plain = structlog.dev.plain_traceback

@@ -1,0 +1,169 @@
+"""Settings of the connections to Kafka and Redis, with the TLS and SASL combinations that make sense."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
+
+from runtime.section import OffIsNone, Section
+from schemas.redis_keys import LABEL_TTL_S, MIN_LABEL_TTL_S, STREAM_MAX_LEN
+
+
+def _joined(value: object) -> object:
+    return ",".join(str(each) for each in value) if isinstance(value, (list, tuple)) else value
+
+
+def check_redis_url(url: str) -> str:
+    """`url` when it is redis://, rediss:// or unix://, else ValueError (without its password)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"scheme {parts.scheme!r}: must be redis://, rediss:// (TLS) or unix://")
+    return url
+
+
+class KafkaSettings(Section):
+    """One Kafka cluster, under Kafka's own names."""
+
+    bootstrap_servers: Annotated[str, BeforeValidator(_joined)] = "127.0.0.1:9092"
+    """HOST:PORT, several separated by commas."""
+    client_id: str = "saccade"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_plain_username: str | None = None
+    sasl_plain_password: SecretStr | None = None
+    ssl_cafile: FilePath | None = None
+    """Certificate authority of the brokers (PEM); the system's own when not given."""
+    ssl_certfile: FilePath | None = None
+    """Client certificate (PEM), for mutual TLS; needs ssl_keyfile."""
+    ssl_keyfile: FilePath | None = None
+    ssl_password: SecretStr | None = None
+    """Password of ssl_keyfile."""
+    ssl_check_hostname: bool = True
+    request_timeout_ms: int = Field(default=10_000, ge=1_000, le=300_000)
+    """A broker that is silent this long is asked again elsewhere."""
+    retry_backoff_ms: int = Field(default=100, ge=10, le=10_000)
+    metadata_max_age_ms: int = Field(default=60_000, ge=1_000)
+    session_timeout_ms: int = Field(default=6_000, ge=3_000, le=300_000)
+    """A worker without a heartbeat this long loses its partitions; brokers allow 6 s and more by default."""
+    heartbeat_interval_ms: int = Field(default=2_000, ge=100)
+    rebalance_timeout_ms: int = Field(default=30_000, ge=6_000)
+    """Workers may drain for half of this when partitions are taken from them."""
+    max_poll_interval_ms: int = Field(default=300_000, ge=10_000)
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_servers(cls, servers: str) -> str:
+        for server in servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+                raise ValueError(f"{server.strip()!r} must be HOST:PORT with a port in [1, 65535]")
+        return servers
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        self._check_sasl()
+        self._check_tls()
+        if 2 * self.heartbeat_interval_ms > self.session_timeout_ms:
+            raise ValueError(
+                f"heartbeat_interval_ms {self.heartbeat_interval_ms} must be at most half of "
+                f"session_timeout_ms {self.session_timeout_ms}"
+            )
+        return self
+
+    def _check_sasl(self) -> None:
+        credentials = {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_plain_username,
+            "sasl_plain_password": self.sasl_plain_password,
+        }
+        wants = self.security_protocol.startswith("SASL_")
+        for name, value in credentials.items():
+            if wants and value is None:
+                raise ValueError(f"{name} is missing, security_protocol {self.security_protocol} needs it")
+            if not wants and value is not None:
+                raise ValueError(
+                    f"{name} is set, but security_protocol is {self.security_protocol}; "
+                    "it must be SASL_SSL or SASL_PLAINTEXT"
+                )
+
+    def _check_tls(self) -> None:
+        files = {
+            "ssl_cafile": self.ssl_cafile,
+            "ssl_certfile": self.ssl_certfile,
+            "ssl_keyfile": self.ssl_keyfile,
+            "ssl_password": self.ssl_password,
+        }
+        if not self.uses_tls:
+            for name, value in files.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name} is set, but security_protocol is {self.security_protocol}; "
+                        "it must be SSL or SASL_SSL"
+                    )
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("ssl_certfile and ssl_keyfile belong together, one is missing")
+        if self.ssl_password is not None and self.ssl_keyfile is None:
+            raise ValueError("ssl_password is set, but there is no ssl_keyfile")
+
+    @property
+    def uses_tls(self) -> bool:
+        """True when connections are encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def revoke_drain_s(self) -> float:
+        """How long a worker may finish what it holds when partitions are taken from it."""
+        return self.rebalance_timeout_ms / 2_000
+
+
+class RedisSettings(Section):
+    """One Redis server and how long labels live in it."""
+
+    url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    """redis://, rediss:// (TLS) or unix://, with the database's number as path."""
+    username: str | None = None
+    password: SecretStr | None = None
+    """Instead of a password in the URL."""
+    ssl_ca_certs: FilePath | None = None
+    ssl_certfile: FilePath | None = None
+    ssl_keyfile: FilePath | None = None
+    ssl_check_hostname: bool = True
+    timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """For connecting and for each answer."""
+    label_ttl_s: int = Field(default=LABEL_TTL_S, ge=MIN_LABEL_TTL_S)
+    """A replay of `frames` must still meet its labels: at least its retention and ten minutes."""
+    stream_max_len: int = Field(default=STREAM_MAX_LEN, ge=1)
+    """Label changes kept for each camera."""
+    deadline_grace_ms: int = Field(default=1_000, ge=0, le=60_000)
+    """A server label this long after its deadline is still written."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        return check_redis_url(url)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if not self.url.startswith("rediss:"):
+            for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is set, but url is not rediss://")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("ssl_certfile and ssl_keyfile belong together, one is missing")
+        if self.password is not None and urlsplit(self.url).password:
+            raise ValueError("password is set, and url holds one too; use one")
+        return self
+
+
+class TopicSettings(Section):
+    """Names and sizes of the topics; both clusters need the same ones."""
+
+    frames: str = Field(default="frames", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    offload: str = Field(default="offload", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    partitions: int = Field(default=48, ge=1, le=10_000)
+    """No more workers of a role can share the work; cannot be lowered later."""
+    replication_factor: int = Field(default=1, ge=1, le=15)
+    frames_disk_bytes: Annotated[int | None, OffIsNone] = Field(default=8 * 1024**3, ge=1024**2)
+    """What `frames` may take on each broker's disk; `off` = by time only."""
