@@ -1,0 +1,102 @@
+"""Whether a process is alive, makes progress and is ready. A plain object; the status server shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime.clock import Clock
+
+GROUP_JOINED = "group_joined"
+MODEL_WARM = "model_warm"
+REDIS_ANSWERS = "redis_answers"
+
+
+class Life(StrEnum):
+    """Where a process stands in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer to a probe: ok, and what stands against it."""
+
+    ok: bool
+    life: Life
+    causes: tuple[str, ...]
+
+
+class Health:
+    """What a role knows of itself.
+
+    Alive (`healthz`): records are waiting and none was finished for `stuck_after_s`, or nobody reported for
+    as long, means stuck. Ready (`readyz`): running, and every named condition holds.
+    """
+
+    def __init__(self, clock: Clock, stuck_after_s: float, conditions: Iterable[str] = ()) -> None:
+        self._clock = clock
+        self._stuck_after_s = stuck_after_s
+        self._conditions = dict.fromkeys(conditions, False)
+        self._life = Life.STARTING
+        self._lag = 0
+        self._moved_at_s = clock.monotonic_s()
+        self._reported_at_s: float | None = None
+
+    def __repr__(self) -> str:
+        missing = [name for name, holds in self._conditions.items() if not holds]
+        return f"<Health {self._life} lag {self._lag} missing {missing}>"
+
+    @property
+    def life(self) -> Life:
+        """Starting, running or stopping."""
+        return self._life
+
+    def running(self) -> None:
+        """The role takes records from now on."""
+        self._life = Life.RUNNING
+
+    def stopping(self) -> None:
+        """The role takes no more records."""
+        self._life = Life.STOPPING
+
+    def meets(self, condition: str, holds: bool) -> None:
+        """`condition` holds, or not any more.
+
+        Raises:
+            KeyError: it was not named at the start.
+        """
+        if condition not in self._conditions:
+            raise KeyError(f"condition {condition!r}, known are {', '.join(self._conditions)}")
+        self._conditions[condition] = holds
+
+    def progress(self, lag: int, moved: int) -> None:
+        """`lag` records wait to be finished, `moved` were finished since the last call."""
+        now_s = self._clock.monotonic_s()
+        self._reported_at_s = now_s
+        # An idle role has nothing to move: its time starts when records come.
+        if moved > 0 or lag == 0 or self._lag == 0:
+            self._moved_at_s = now_s
+        self._lag = lag
+
+    def alive(self) -> Verdict:
+        """The answer to /healthz."""
+        causes = []
+        now_s = self._clock.monotonic_s()
+        if self._reported_at_s is not None and now_s - self._reported_at_s > self._stuck_after_s:
+            causes.append(f"no report for {now_s - self._reported_at_s:.0f} s")
+        if self._lag > 0 and now_s - self._moved_at_s > self._stuck_after_s:
+            causes.append(
+                f"{self._lag} records wait and none was finished for {now_s - self._moved_at_s:.0f} s"
+            )
+        return Verdict(not causes, self._life, tuple(causes))
+
+    def ready(self) -> Verdict:
+        """The answer to /readyz."""
+        causes = [name for name, holds in self._conditions.items() if not holds]
+        if self._life is not Life.RUNNING:
+            causes.insert(0, self._life.value)
+        return Verdict(not causes, self._life, tuple(causes))
