@@ -1,0 +1,114 @@
+"""One camera as the user asked for it: `NAME=SOURCE` and how to pace it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from producers.address import Address, Scenes, StreamUrl, Webcam, parse_address, shown
+from producers.drop_queue import DropPolicy
+from runtime.errors import SettingsError
+from schemas.errors import DecodeError
+from schemas.identity import check_camera
+
+MAX_FPS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    """A camera to publish.
+
+    Attributes:
+        name: its name within the site.
+        address: where its pictures come from.
+        fps: frames per second, None takes the setting. Streams and webcams: the most that is kept, 0 all.
+            Videos: played in real time and thinned out to this rate (or played faster, if it is above the
+            video's own). Folders and rendered scenes: the rate of their pictures. 0 is all of them, as fast
+            as possible.
+        loop: start a file again at its end, for ever.
+        limit: stop after this many published frames, None for no limit.
+        drop: what a full queue drops; None takes the setting.
+    """
+
+    name: str
+    address: Address
+    fps: float | None = None
+    loop: bool = False
+    limit: int | None = None
+    drop: DropPolicy | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            SettingsError: names the camera, the value and what is allowed.
+        """
+        try:
+            check_camera("", self.name)
+        except DecodeError as error:
+            raise SettingsError(str(error)) from None
+        if self.fps is not None and not (0 <= self.fps <= MAX_FPS and math.isfinite(self.fps)):
+            raise SettingsError(f"camera {self.name}: fps {self.fps:g}, want 0 to {MAX_FPS:g}")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"camera {self.name}: limit {self.limit}, want at least 1")
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        fps: float | None = None,
+        loop: bool = False,
+        limit: int | None = None,
+        drop: DropPolicy | None = None,
+    ) -> CameraSpec:
+        """Return the camera that `NAME=SOURCE` names.
+
+        Raises:
+            SettingsError: one line that says what is wrong, without credentials.
+        """
+        name, equals, source = text.partition("=")
+        if not equals or "://" in name:
+            raise SettingsError(
+                "camera: want NAME=SOURCE, such as front=rtsp://host/stream or photos=./photos"
+            )
+        return cls(name=name, address=parse_address(source), fps=fps, loop=loop, limit=limit, drop=drop)
+
+    @property
+    def live(self) -> bool:
+        """Whether its frames can grow too old: streams, devices, and scenes asked to be so."""
+        return isinstance(self.address, StreamUrl | Webcam) or (
+            isinstance(self.address, Scenes) and self.address.live
+        )
+
+    @property
+    def self_paced(self) -> bool:
+        """Whether it sets its own pace, can be lost, and is then tried again: streams and devices."""
+        return isinstance(self.address, StreamUrl | Webcam)
+
+    def drop_policy(self, setting: str) -> DropPolicy:
+        """Return the policy in force: the camera's, else the setting's, else (`auto`) the kind's."""
+        if self.drop is not None:
+            return self.drop
+        if setting != "auto":
+            return DropPolicy(setting)
+        return DropPolicy.OLDEST if self.live else DropPolicy.NEVER
+
+    def __str__(self) -> str:
+        return f"{self.name}={shown(self.address)}"
+
+
+def check_names(cameras: Iterable[CameraSpec]) -> None:
+    """Return when there is a camera and no name comes twice.
+
+    Raises:
+        SettingsError: names the camera.
+    """
+    counts = Counter(camera.name for camera in cameras)
+    if not counts:
+        raise SettingsError("cameras: there is none; want at least one NAME=SOURCE")
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise SettingsError(f"cameras: {name!r} twice; every camera needs a name of its own")

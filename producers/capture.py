@@ -1,0 +1,238 @@
+"""One session with a source: a thread that reads and paces, and the bounded queue to the event loop.
+
+A thread that hangs in a driver or in name resolution cannot be ended; it is left behind (it is a daemon, and
+its session is closed to it), and the camera goes on with a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from producers.drop_queue import DropQueue, Offer
+from producers.pacing import RateCap, Schedule, Thinning
+from producers.sources.captured import Captured, FrameSource, Unreadable
+from producers.tally import Cause, Tally
+from runtime.clock import Clock
+from runtime.errors import SourceError
+from runtime.log import get_logger, redact
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePace:
+    """A file or renderer: which pictures are played, and when."""
+
+    schedule: Schedule
+    thinning: Thinning | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LivePace:
+    """A source with a pace of its own: which of its pictures are kept."""
+
+    cap: RateCap
+
+
+Pace = FilePace | LivePace
+
+
+@dataclass(frozen=True, slots=True)
+class TimedImage:
+    """A picture and when it was captured (ns, UTC)."""
+
+    captured: Captured
+    captured_ns: int
+
+
+class Capture:
+    """Reads one source in a thread of its own; `next` gives its pictures to the event loop.
+
+    `_lock` guards `_queue`, `_ended`, `_error`, `_closing` and `_waiting`; everything else is set once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], FrameSource],
+        *,
+        queue: DropQueue[TimedImage],
+        make_pace: Callable[[FrameSource], Pace],
+        tally: Tally,
+        clock: Clock,
+        stall_s: float | None,
+        loop_source: bool = False,
+    ) -> None:
+        """Start the thread. Called on the event loop.
+
+        Args:
+            name: of the thread, for debuggers.
+            open_source: opens the source; runs in the thread.
+            queue: empty queue with the camera's drop policy.
+            make_pace: how to pace an open source.
+            tally: counts what is dropped here.
+            clock: stamps the pictures.
+            stall_s: without a sign of life for so long `next` gives the source up; None waits for ever.
+            loop_source: open the source again at its end.
+        """
+        self._name = name
+        self._open_source = open_source
+        self._make_pace = make_pace
+        self._tally = tally
+        self._clock = clock
+        self._stall_s = stall_s
+        self._loop_source = loop_source
+        self._lock = threading.Condition()
+        self._queue = queue
+        self._error: SourceError | None = None
+        self._ended = False
+        self._closing = threading.Event()
+        self._waiting = False
+        self._alive_s = clock.monotonic_s()
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._done = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
+        self._thread.start()
+
+    async def next(self) -> TimedImage | None:
+        """Return the next picture, or None at the source's end. Cancelled, it has taken nothing.
+
+        Raises:
+            SourceError: the source could not be opened, was lost, or gave no sign of life for `stall_s`.
+        """
+        if self._stall_s is None:
+            return await self._take()
+        while True:
+            patience_s = self._alive_s + self._stall_s - self._clock.monotonic_s()
+            if patience_s <= 0 and not len(self._queue):
+                raise SourceError(f"{self._name}: no sign of life for {self._stall_s:g} s")
+            try:
+                async with asyncio.timeout(max(patience_s, 0.0)):
+                    return await self._take()
+            except TimeoutError:
+                continue  # the thread may have read pictures that the pace left out
+
+    async def close(self, wait_s: float) -> bool:
+        """End the session and return whether its thread ended within `wait_s`; it hands over nothing more."""
+        with self._lock:
+            self._closing.set()
+            self._queue.clear()
+            self._lock.notify_all()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._done.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread still runs, perhaps hanging."""
+        return self._thread.is_alive()
+
+    async def _take(self) -> TimedImage | None:
+        while True:
+            with self._lock:
+                item = self._queue.take()
+                if item is not None:
+                    self._lock.notify_all()
+                    return item
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                self._ready.clear()
+                self._waiting = True
+            await self._ready.wait()
+
+    def _run(self) -> None:
+        error: SourceError | None = None
+        try:
+            self._read_source()
+        except SourceError as lost:
+            error = lost
+        except Exception as bug:  # noqa: BLE001 - whatever a driver raises costs its own camera only
+            error = SourceError(f"{self._name}: {type(bug).__name__}: {redact(str(bug))}")
+        with self._lock:
+            self._error = error
+            self._ended = True
+            self._wake()
+        self._call(self._done.set)
+
+    def _read_source(self) -> None:
+        pace: Pace | None = None
+        while True:
+            source = self._open_source()
+            pictures = 0
+            try:
+                pace = pace or self._make_pace(source)
+                for picture in source:
+                    pictures += 1
+                    self._alive_s = self._clock.monotonic_s()
+                    if self._closing.is_set() or not self._deliver(picture, pace):
+                        return
+            finally:
+                source.close()
+            if not pictures:
+                raise SourceError(f"{self._name}: the source has no pictures")
+            if not self._loop_source:
+                return
+
+    def _deliver(self, picture: Captured | Unreadable, pace: Pace) -> bool:
+        """Hand the picture over when it is due, or count it; return False once the session is closed."""
+        if isinstance(picture, Unreadable):
+            self._tally.dropped(Cause.UNREADABLE)
+            _log.debug("unreadable picture", camera=self._name, why=redact(picture.why))
+            return True
+        if not self._in_time(pace):
+            return not self._closing.is_set()
+        return self._offer(TimedImage(picture, self._clock.time_ns()))
+
+    def _in_time(self, pace: Pace) -> bool:
+        """Wait until the picture is due and return whether it is to be handed over; count it if not."""
+        match pace:
+            case LivePace(cap):
+                kept = cap.admit(self._clock.monotonic_s())
+                if not kept:
+                    self._tally.thinned()
+                return kept
+            case FilePace(schedule, thinning):
+                if thinning is not None and not thinning.keeps_next():
+                    self._tally.thinned()
+                    return False
+                due_s = schedule.place(self._clock.monotonic_s())
+                if due_s is None:
+                    self._tally.dropped(Cause.LATE)
+                    return False
+                wait_s = due_s - self._clock.monotonic_s()
+                return wait_s <= 0 or not self._closing.wait(wait_s)
+
+    def _offer(self, item: TimedImage) -> bool:
+        with self._lock:
+            while not self._closing.is_set():
+                offer = self._queue.offer(item)
+                if offer is not Offer.FULL:
+                    break
+                self._lock.wait()
+            else:
+                return False
+            self._wake()
+        if offer is not Offer.KEPT:
+            self._tally.dropped(Cause.QUEUE_FULL)
+        return True
+
+    def _wake(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._call(self._ready.set)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The event loop is closed: this thread outlived its program's main part, nobody waits for it.
+            self._closing.set()

@@ -1,0 +1,119 @@
+"""Counting what became of a camera's frames, by cause; from capture threads and the event loop alike."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from enum import StrEnum
+from typing import Protocol
+
+from producers.summary import CameraSummary
+
+
+class Cause(StrEnum):
+    """Why a frame was not published."""
+
+    QUEUE_FULL = "queue_full"
+    """Nobody took it in time, and the drop policy chose it."""
+    LATE = "late"
+    """A paced source fell behind its schedule and may drop."""
+    UNREADABLE = "unreadable"
+    """The file or packet is damaged."""
+    TOO_LARGE = "too_large"
+    """It could not be brought below max_frame_bytes."""
+    SEND_FAILED = "send_failed"
+    """Kafka refused it."""
+    UNACKNOWLEDGED = "unacknowledged"
+    """Handed to Kafka, but not acknowledged before the drain's end; it may or may not be in the topic."""
+
+
+class CameraMetrics(Protocol):
+    """Where one camera's counts also go; every call is thread-safe."""
+
+    def published(self, num_bytes: int) -> None:
+        """Count one acknowledged frame of `num_bytes`."""
+
+    def dropped(self, cause: str) -> None:
+        """Count one frame that was not published."""
+
+    def connected(self, up: bool) -> None:
+        """State whether the source gives frames now."""
+
+    def reconnected(self) -> None:
+        """Count one lost session."""
+
+
+class Tally:
+    """One camera's counts. `_lock` guards all of them."""
+
+    def __init__(self, metrics: CameraMetrics) -> None:
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._dropped: Counter[str] = Counter()
+        self._published = 0
+        self._published_bytes = 0
+        self._pending = 0
+        self._reconnects = 0
+        self._thinned = 0
+        self.error = ""
+
+    @property
+    def pending(self) -> int:
+        """Frames handed to Kafka and not yet acknowledged."""
+        return self._pending
+
+    def dropped(self, cause: Cause) -> None:
+        """Count a frame that is lost before Kafka."""
+        with self._lock:
+            self._dropped[cause.value] += 1
+        self._metrics.dropped(cause.value)
+
+    def thinned(self) -> None:
+        """Count a frame that the camera's rate leaves out."""
+        with self._lock:
+            self._thinned += 1
+
+    def sent(self) -> None:
+        """Count a frame that Kafka's client holds."""
+        with self._lock:
+            self._pending += 1
+
+    def acknowledged(self, num_bytes: int) -> None:
+        """Count a frame that was sent as published."""
+        with self._lock:
+            self._pending -= 1
+            self._published += 1
+            self._published_bytes += num_bytes
+        self._metrics.published(num_bytes)
+
+    def failed(self) -> None:
+        """Count a frame that was sent as refused."""
+        with self._lock:
+            self._pending -= 1
+        self.dropped(Cause.SEND_FAILED)
+
+    def connected(self, up: bool) -> None:
+        """State whether the source gives frames now."""
+        self._metrics.connected(up)
+
+    def lost(self) -> None:
+        """Count a session that ended without being asked to."""
+        with self._lock:
+            self._reconnects += 1
+        self._metrics.reconnected()
+
+    def summary(self) -> CameraSummary:
+        """Return the counts; what is still pending counts as unacknowledged."""
+        with self._lock:
+            dropped = dict(self._dropped)
+            if self._pending:
+                dropped[Cause.UNACKNOWLEDGED.value] = self._pending
+            return CameraSummary(
+                captured=self._published + sum(dropped.values()),
+                published=self._published,
+                published_bytes=self._published_bytes,
+                dropped=dropped,
+                thinned=self._thinned,
+                reconnects=self._reconnects,
+                error=self.error,
+            )
