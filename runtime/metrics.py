@@ -1,7 +1,7 @@
 """Every metric that the programs export: name, unit, meaning. One registry a process.
 
-A group is registered when a role first asks for it, so that a process exports only what it measures. All calls
-are thread-safe.
+A group is registered when a role first asks for it, so that a process exports only what it measures. All
+calls are thread-safe.
 """
 
 from __future__ import annotations

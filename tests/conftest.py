@@ -8,10 +8,15 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from saccade.embedded import EmbeddedStack
 
 _COUNT = itertools.count()
+
+# The same examples each run, and no time limit for one: a busy machine is not a failure.
+settings.register_profile("saccade", deadline=None, derandomize=True)
+settings.load_profile("saccade")
 
 
 @pytest.fixture(scope="session")
