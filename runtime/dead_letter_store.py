@@ -1,0 +1,112 @@
+"""Dead letters read back from their topics: listed, and sent to where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.connections import KafkaSettings
+from runtime.kafka import Record, Sink
+from runtime.kafka_admin import read_all
+from runtime.settings import Settings
+from schemas.dead_letter import DeadLetter, dead_letter_from_headers
+from schemas.errors import DecodeError
+from schemas.topics import dead_topic
+
+_UNKNOWN_ORIGIN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as it lies in its topic: where it came from and why, and the record with its value."""
+
+    letter: DeadLetter
+    record: Record
+
+    def __str__(self) -> str:
+        letter = self.letter
+        kept = "no payload kept" if letter.stub else f"{len(self.record.value)} bytes"
+        return (
+            f"{letter.topic}[{letter.partition}]@{letter.offset}  {letter.reason}: {letter.error}  ({kept})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The letter as a JSON object; topic, partition and offset are those it came from."""
+        return {
+            "topic": self.letter.topic,
+            "partition": self.letter.partition,
+            "offset": self.letter.offset,
+            "reason": self.letter.reason,
+            "error": self.letter.error,
+            "stub": self.letter.stub,
+            "num_bytes": len(self.record.value),
+            "dead_topic": self.record.topic,
+            "dead_offset": self.record.offset,
+            "dead_timestamp_ms": self.record.timestamp_ms,
+        }
+
+
+async def list_dead_letters(settings: Settings) -> AsyncIterator[StoredLetter]:
+    """Every letter of both dead-letter topics, oldest first in each.
+
+    Raises:
+        StackError: a dead-letter topic does not exist.
+        TransientError: a broker does not answer.
+    """
+    for kafka, topic in _sources(settings):
+        async for record in read_all(kafka, dead_topic(topic)):
+            yield _stored(record)
+
+
+async def replay_dead_letters(
+    settings: Settings, *, topic: str | None = None, reason: str | None = None
+) -> int:
+    """The letters' values were sent unchanged to the partitions they came from; returns how many.
+
+    Letters without payload are left out. Letters stay where they are, so that a second replay sends them
+    again, which does no harm.
+
+    Args:
+        topic: only letters that came from this topic.
+        reason: only letters with this reason.
+
+    Raises:
+        StackError: a topic does not exist.
+        TransientError: a broker does not answer.
+    """
+    num_sent = 0
+    for kafka, source in _sources(settings):
+        if topic not in (None, source):
+            continue
+        async with Sink(
+            kafka,
+            max_request_bytes=settings.producer.max_request_size,
+            max_in_flight_bytes=settings.producer.max_in_flight_bytes,
+        ) as sink:
+            num_partitions = await sink.num_partitions(source)
+            deliveries = []
+            async for record in read_all(kafka, dead_topic(source)):
+                letter = _stored(record).letter
+                if letter.stub or letter.topic != source or reason not in (None, letter.reason):
+                    continue
+                partition = letter.partition if letter.partition < num_partitions else None
+                deliveries.append(await sink.send(source, record.value, key=record.key, partition=partition))
+            for delivery in deliveries:
+                await delivery
+            num_sent += len(deliveries)
+    return num_sent
+
+
+def _sources(settings: Settings) -> tuple[tuple[KafkaSettings, str], tuple[KafkaSettings, str]]:
+    frames = (settings.kafka, settings.topics.frames)
+    return frames, (settings.offload_cluster, settings.topics.offload)
+
+
+def _stored(record: Record) -> StoredLetter:
+    try:
+        letter = dead_letter_from_headers(record.headers)
+    except DecodeError as error:
+        # Somebody else wrote into the topic: shown, never replayed.
+        letter = DeadLetter("bad_headers", str(error), _UNKNOWN_ORIGIN, 0, record.offset)
+    return StoredLetter(letter, record)

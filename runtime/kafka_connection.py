@@ -1,0 +1,149 @@
+"""What all Kafka clients share: records, connection arguments with TLS and SASL, start and translated errors.
+
+Only the modules `runtime.kafka*` import aiokafka, and nothing of it leaves them: library errors become
+`TransientError` (worth a retry), `RecordRefused` (this record never gets in) or another `SaccadeError`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import stamina
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
+
+from runtime.connections import KafkaSettings
+from runtime.errors import SaccadeError, SettingsError, StackError, TransientError
+
+START_TIMEOUT_S = 30.0
+"""How long a starting client waits for a broker that is starting too."""
+CLOSE_TIMEOUT_S = 5.0
+
+
+class RecordRefused(SaccadeError):  # noqa: N818 - reads as what happened
+    """The client or the broker refuses this one record for good, such as for its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as the broker holds it; a missing value is empty bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def record_of(found: Any) -> Record:
+    """The record that the client library found."""
+    return Record(
+        topic=found.topic,
+        partition=found.partition,
+        offset=found.offset,
+        timestamp_ms=found.timestamp,
+        key=found.key,
+        value=found.value or b"",
+        headers=tuple(found.headers),
+    )
+
+
+def connection_arguments(kafka: KafkaSettings) -> dict[str, Any]:
+    """What every client of this cluster is built with: addresses, TLS, SASL and timeouts.
+
+    Raises:
+        SettingsError: a certificate or key file cannot be used.
+    """
+    password = kafka.sasl_plain_password
+    return {
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "client_id": kafka.client_id,
+        "request_timeout_ms": kafka.request_timeout_ms,
+        "retry_backoff_ms": kafka.retry_backoff_ms,
+        "metadata_max_age_ms": kafka.metadata_max_age_ms,
+        "security_protocol": kafka.security_protocol,
+        "ssl_context": _ssl_context(kafka) if kafka.uses_tls else None,
+        "sasl_mechanism": kafka.sasl_mechanism or "PLAIN",
+        "sasl_plain_username": kafka.sasl_plain_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+    }
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
+        context.check_hostname = kafka.ssl_check_hostname
+        if kafka.ssl_certfile is not None:
+            password = kafka.ssl_password.get_secret_value() if kafka.ssl_password else None
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"kafka.ssl_cafile {kafka.ssl_cafile}, ssl_certfile {kafka.ssl_certfile}: {error}"
+        ) from None
+    return context
+
+
+def translated(error: BaseException, doing: str) -> SaccadeError:
+    """The library's error in the project's own tree; `doing` says what failed."""
+    what = f"Kafka: {doing}: {type(error).__name__} {error}"
+    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+        return RecordRefused(what)
+    lost_group = (CommitFailedError, IllegalStateError)
+    if isinstance(error, (TimeoutError, KafkaTimeoutError, *lost_group)) or getattr(
+        error, "retriable", False
+    ):
+        return TransientError(what)
+    return SaccadeError(what)
+
+
+class _Client(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float = START_TIMEOUT_S) -> C:
+    """A connected client, made anew for each try.
+
+    Raises:
+        TransientError: no broker answered for `timeout_s`.
+        StackError: a topic does not exist.
+        SaccadeError: the brokers refuse this client.
+    """
+    where = kafka.bootstrap_servers
+    hint = (
+        "" if kafka.security_protocol == "PLAINTEXT" else f" ({kafka.security_protocol}; the log says more)"
+    )
+    try:
+        async for attempt in stamina.retry_context(
+            on=KafkaConnectionError, attempts=None, timeout=timeout_s, wait_initial=0.2, wait_max=2.0
+        ):
+            with attempt:
+                client = make()
+                try:
+                    await client.start()
+                except BaseException:
+                    await client.stop()
+                    raise
+    except KafkaConnectionError:
+        raise TransientError(f"Kafka at {where} does not answer or refuses to connect{hint}") from None
+    except UnknownTopicOrPartitionError:
+        raise StackError(f"Kafka at {where} lacks a topic: saccade topics create makes it") from None
+    except KafkaError as error:
+        raise translated(error, f"connecting to {where}") from None
+    return client

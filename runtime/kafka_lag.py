@@ -1,0 +1,71 @@
+"""How far a consumer group is behind, asked from outside the group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from runtime.connections import KafkaSettings
+from runtime.errors import StackError
+from runtime.kafka_connection import connection_arguments, started, translated
+
+_START_TIMEOUT_S = 10.0
+
+
+class GroupLag:
+    """Asks one cluster; made by `group_lag`."""
+
+    def __init__(self, consumer: Any, admin: Any) -> None:
+        self._consumer = consumer
+        self._admin = admin
+
+    async def of(self, group_id: str, topic: str) -> int:
+        """Records of `topic` that the group has not committed yet; all that are kept, before its first commit.
+
+        Raises:
+            StackError: the topic does not exist.
+            TransientError: the broker does not answer.
+        """
+        try:
+            await self._consumer.topics()  # fetches the metadata of all topics
+            numbers = self._consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise StackError(f"Kafka has no topic {topic!r}: saccade topics create makes it")
+            partitions = [KafkaTopicPartition(topic, number) for number in sorted(numbers)]
+            committed = await self._admin.list_consumer_group_offsets(group_id, partitions=partitions)
+            begins = await self._consumer.beginning_offsets(partitions)
+            ends = await self._consumer.end_offsets(partitions)
+        except (TimeoutError, KafkaError) as error:
+            raise translated(error, f"asking for the lag of {group_id}") from None
+        return sum(
+            max(0, ends[each] - max(committed[each].offset if each in committed else 0, begins[each]))
+            for each in partitions
+        )
+
+
+@asynccontextmanager
+async def group_lag(kafka: KafkaSettings) -> AsyncIterator[GroupLag]:
+    """Yield somebody to ask about any group of the cluster; its connections end with the block.
+
+    Raises:
+        TransientError: no broker answers.
+    """
+    arguments = connection_arguments(kafka)
+    consumer = await started(
+        lambda: AIOKafkaConsumer(**arguments, enable_auto_commit=False), kafka, _START_TIMEOUT_S
+    )
+    try:
+        admin = AIOKafkaAdminClient(**arguments)
+        try:
+            await admin.start()
+            yield GroupLag(consumer, admin)
+        finally:
+            await admin.close()
+    finally:
+        await consumer.stop()
