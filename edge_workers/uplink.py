@@ -1,8 +1,8 @@
 """The way out of an edge worker: offload records wait here until they may be sent, and end in one outcome.
 
-The gate asks `point` for the present operating point and reports every frame to `observe`; the encoder hands finished
-records to `offer`, which never blocks. `run` moves them to the Kafka sink. An offset of `frames` may be committed
-once the outcome of its record is known, whichever it is.
+The gate asks `point` for the present operating point and reports every frame to `observe`; the encoder
+hands finished records to `offer`, which never blocks. `run` moves them to the Kafka sink. An offset of
+`frames` may be committed once the outcome of its record is known, whichever it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_WAITING = 1024
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An encoded offload record that wants to be sent before `deadline_monotonic_s` (the clock's monotonic time)."""
+    """An encoded offload record that wants to leave before its deadline in monotonic time."""
 
     record: Offload
     encoded: bytes

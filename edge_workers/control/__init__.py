@@ -1,0 +1,1 @@
+"""Pure decisions about the uplink: no await, no clock, no I/O."""

@@ -1,0 +1,146 @@
+"""What may leave now: the told budget, this worker's share of it and what the link carries, in one bucket.
+
+Called by the governor. Pure. Steps of the schedule and ends of leases take effect at their own time, also
+when nobody looked at that moment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from edge_workers.control.bucket import DEPTH_SHARE, ByteBucket, burst_bytes
+from edge_workers.control.estimator import RateEstimator
+from edge_workers.control.leases import Grant, ShareHolder
+from schemas.rates import Auto, Schedule
+
+MAX_HAND_OVER_S: Final = 1.0
+UNLIMITED_HAND_OVER_BYTES: Final = 8e6
+
+
+class Allowance:
+    """Rate and bucket of one worker.
+
+    `budget` is a schedule in seconds since `start_s`, `Auto` (the link's estimate is the only limit) or
+    None (no limit). With `is_shared` nothing may leave without a lease.
+
+    State: the told rate, the share, the estimate and the bucket; `_at_s` is the time up to which steps were
+    applied.
+    """
+
+    def __init__(self, budget: Schedule | Auto | None, *, is_shared: bool, start_s: float) -> None:
+        self._schedule = budget if isinstance(budget, Schedule) else None
+        self._is_unlimited = budget is None
+        self._is_shared = is_shared
+        self._start_s = start_s
+        self._at_s = start_s
+        self._told = math.inf if self._schedule is None else self._schedule.rate_at(0.0)
+        self.share = ShareHolder()
+        self.estimator = RateEstimator(start_s, self._ceiling(start_s))
+        rate = self._rate(start_s)
+        self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
+
+    @property
+    def told_bytes_per_s(self) -> float:
+        """The site's budget now; infinite without one."""
+        return self._told
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """The rate at which tokens flow in."""
+        return self.bucket.budget_bytes_per_s
+
+    @property
+    def cause(self) -> str:
+        """What sets the rate: `budget`, `link` or nothing (`none`)."""
+        if self._is_unlimited:
+            return "none"
+        return "link" if self.estimator.limits else "budget"
+
+    @property
+    def burst_bytes(self) -> float:
+        """What may leave at once."""
+        return self.bucket.depth_bytes / DEPTH_SHARE
+
+    def fraction(self, now_s: float) -> float:
+        """This worker's share of the told budget, in [0, 1]; 0 without a lease."""
+        return self.share.share(now_s) if self._is_shared else 1.0
+
+    def hand_over_bytes(self, request_timeout_s: float) -> float:
+        """How much the producer may hold unacknowledged, so that little waits where it cannot expire."""
+        if self._is_unlimited:
+            return UNLIMITED_HAND_OVER_BYTES
+        seconds = min(0.5 * request_timeout_s, MAX_HAND_OVER_S)
+        return min(self.burst_bytes, seconds * self.rate_bytes_per_s)
+
+    def advance(self, now_s: float) -> None:
+        """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
+        if now_s <= self._at_s:
+            return
+        edges = [self._start_s + step for step in self._schedule.starts_s] if self._schedule else []
+        edges.append(self.share.ends_s)
+        for edge_s in sorted(edge for edge in edges if self._at_s < edge <= now_s):
+            self._apply(edge_s)
+        self._at_s = now_s
+
+    def set_told(self, bytes_per_s: float, now_s: float) -> None:
+        """The budget is another one from now on (a volume's rate of the hour)."""
+        self.advance(now_s)
+        self._schedule = None
+        self._told = bytes_per_s
+        self._apply(now_s)
+
+    def leased(self, grant: Grant | None, asked_s: float, now_s: float) -> None:
+        """A renewal sent at `asked_s` was granted, or failed (None)."""
+        self.advance(now_s)
+        if grant is None:
+            self.share.failed()
+        else:
+            self.share.granted(grant, asked_s)
+        self._apply(now_s)
+
+    def estimate(
+        self,
+        now_s: float,
+        *,
+        delivery_bytes_per_s: float,
+        queueing_s: float,
+        delay_trend: float,
+        silence_s: float,
+        is_used: bool,
+    ) -> None:
+        """The estimate agrees with one more sample (see `RateEstimator.update`), and the rate with it."""
+        self.advance(now_s)
+        if self._is_unlimited:
+            return
+        self.estimator.update(
+            now_s,
+            delivery_bytes_per_s=delivery_bytes_per_s,
+            queueing_s=queueing_s,
+            delay_trend=delay_trend,
+            silence_s=silence_s,
+            is_used=is_used,
+        )
+        self._apply(now_s)
+
+    def _apply(self, at_s: float) -> None:
+        if self._schedule is not None:
+            self._told = self._schedule.rate_at(at_s - self._start_s)
+        self.estimator.set_ceiling(self._ceiling(at_s))
+        rate = self._rate(at_s)
+        self.bucket.set_budget(rate, self._depth(rate, at_s), at_s)
+
+    def _ceiling(self, at_s: float) -> float:
+        return self._told * self.fraction(at_s) if self._told < math.inf else math.inf
+
+    def _rate(self, at_s: float) -> float:
+        if self._is_unlimited:
+            return math.inf
+        return min(self._ceiling(at_s), self.estimator.rate_bytes_per_s)
+
+    def _depth(self, rate: float, at_s: float) -> float:
+        if rate <= 0 or math.isinf(rate):
+            return max(rate, 0.0)
+        if self._told < math.inf:
+            return DEPTH_SHARE * min(burst_bytes(rate), self.fraction(at_s) * burst_bytes(self._told))
+        return DEPTH_SHARE * burst_bytes(rate)

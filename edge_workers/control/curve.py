@@ -1,0 +1,216 @@
+"""What each operating point would cost and be worth for the frames of now: a frontier, re-weighed.
+
+A family is a way to encode (δ, floor, codec, quality, selection); τ is free within it. The frontier's
+accuracy by min-entropy says what a server answer is worth at each entropy, its points say how much of that
+a family keeps.
+
+Called by the controller. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from edge_workers.control.mix import Floats, Mix
+from schemas.frontier import Frontier, FrontierPoint
+from schemas.operating_point import OperatingPoint
+
+KEEP_MARGIN: Final = 0.002
+"""Another family must promise this much more accuracy before the encoder changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One way to encode: `kept` is the part of the server's gain that survives its patches and its codec."""
+
+    point: OperatingPoint
+    bytes_per_offload: float
+    bytes_per_offload_p95: float
+    kept: float
+    min_tau: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision: the point, the share of frames that it offloads now, and what that costs and is worth."""
+
+    point: OperatingPoint
+    family: int
+    share: float
+    bytes_per_offload: float
+    bytes_per_s: float
+    accuracy: float
+
+
+class FrontierRefusedError(ValueError):
+    """The frontier was calibrated for other models or classes."""
+
+
+def check_models(frontier: Frontier, *, edge_hash: str, classes_hash: str) -> None:
+    """The frontier was calibrated for this edge model and these classes.
+
+    Raises:
+        FrontierRefusedError: it was not; the message names both.
+    """
+    for name, found, expected in (
+        ("edge model", frontier.edge_hash, edge_hash),
+        ("class list", frontier.classes_hash, classes_hash),
+    ):
+        if found != expected:
+            raise FrontierRefusedError(
+                f"frontier: calibrated for {name} {found[:16]!r} ({frontier.edge_model}), "
+                f"this worker runs {expected[:16]!r}; run `saccade calibrate` for these models"
+            )
+
+
+class Curve:
+    """A frontier ready for decisions; immutable."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._edges, self._edge_accuracy, self._gain = _accuracy_by_entropy(frontier)
+        self._quantiles = np.asarray(frontier.h_min_quantiles, dtype=np.float64)
+        self.families = tuple(self._family(group) for group in _grouped(frontier.points))
+        self._bytes = np.array([family.bytes_per_offload for family in self.families])
+        self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
+        self._kept = np.array([family.kept for family in self.families])
+
+    def edge_accuracy(self, mix: Mix) -> float:
+        """The accuracy of the edge alone on this mix, in [0, 1]."""
+        weights = -np.diff(mix.share_from, append=0.0)
+        return float(weights @ self._edge_accuracy[self._bin(mix.min_entropy)])
+
+    def gain_at(self, min_entropy: float, family: int) -> float:
+        """How much likelier than the edge's a server answer is right for a frame of this entropy."""
+        idx = int(np.searchsorted(self._edges, min_entropy, side="right"))
+        return float(self._gain[idx] * self._kept[family])
+
+    def family_of(self, point: OperatingPoint) -> int:
+        """The index of the family that encodes as `point` does; the nearest in bytes if none does."""
+        plain = replace(point, tau=0.0)
+        for idx, family in enumerate(self.families):
+            if family.point == plain:
+                return idx
+        return 0
+
+    def choose(
+        self,
+        mix: Mix,
+        *,
+        affordable_bytes_per_s: float,
+        overhead_bytes: float,
+        bytes_scale: float = 1.0,
+        max_records_per_s: float = math.inf,
+        max_record_bytes: float = math.inf,
+        current: int | None = None,
+    ) -> Choice:
+        """The family and τ with the highest accuracy on `mix` that the rates allow.
+
+        Args:
+            mix: the present frames; at least one.
+            affordable_bytes_per_s: wire bytes per second that may be asked for.
+            overhead_bytes: wire bytes of a record beyond its value.
+            bytes_scale: by how much records are larger now than when calibrated.
+            max_records_per_s: what the servers finish.
+            max_record_bytes: families whose 95th percentile is above it are left out while others remain.
+            current: the family in use; kept unless another is better by `KEEP_MARGIN`.
+        """
+        weights = -np.diff(mix.share_from, append=0.0)
+        idx = self._bin(mix.min_entropy)
+        gain_from = np.append(np.cumsum((weights * self._gain[idx])[::-1])[::-1], 0.0)
+        best_from, best_idx = _best_suffix(gain_from)
+        cost = self._bytes * bytes_scale + overhead_bytes
+        frames_per_s = max(mix.frames_per_s, 1e-9)
+        allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
+        first = np.searchsorted(-mix.share_from, -allowed, side="left")
+        value = self._kept * best_from[first]
+        value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        family = int(np.argmax(value))
+        if current is not None and value[current] >= value[family] - KEEP_MARGIN:
+            family = current
+        start = int(best_idx[first[family]])
+        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        return Choice(
+            point=replace(self.families[family].point, tau=_tau(mix, start)),
+            family=family,
+            share=share,
+            bytes_per_offload=float(cost[family]),
+            bytes_per_s=share * frames_per_s * float(cost[family]),
+            accuracy=float(weights @ self._edge_accuracy[idx] + self._kept[family] * gain_from[start]),
+        )
+
+    def _fits(
+        self, max_record_bytes: float, bytes_scale: float
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        fits: np.ndarray[tuple[int], np.dtype[np.bool_]] = self._bytes_p95 * bytes_scale <= max_record_bytes
+        if not fits.any():
+            fits = self._bytes_p95 <= self._bytes_p95.min()
+        return fits
+
+    def _bin(self, min_entropy: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+        return np.searchsorted(self._edges, min_entropy, side="right")
+
+    def _family(self, group: list[FrontierPoint]) -> Family:
+        """What is kept of the gain, over all of the family's points: Σ measured gains / Σ full gains."""
+        inner = self._quantiles[1:-1] if len(self._quantiles) > 2 else self._quantiles
+        idx = self._bin(inner)
+        edge_alone = float(self._edge_accuracy[idx].mean())
+        full, measured = 0.0, 0.0
+        for point in group:
+            full += float(np.where(inner >= point.point.tau, self._gain[idx], 0.0).mean())
+            measured += point.accuracy - edge_alone
+        heavy = max(group, key=lambda point: point.offload_ratio)
+        return Family(
+            point=replace(heavy.point, tau=0.0),
+            bytes_per_offload=heavy.bytes_per_offload,
+            bytes_per_offload_p95=max(point.bytes_per_offload_p95 for point in group),
+            kept=min(max(measured / full, 0.0), 1.5) if full > 1e-6 else 1.0,
+            min_tau=min(point.point.tau for point in group),
+        )
+
+
+def _grouped(points: Iterable[FrontierPoint]) -> list[list[FrontierPoint]]:
+    """The points by family, those that offload something; all of them if none does."""
+    groups: dict[OperatingPoint, list[FrontierPoint]] = {}
+    every = list(points)
+    for point in [p for p in every if p.offload_ratio > 0] or every:
+        groups.setdefault(replace(point.point, tau=0.0), []).append(point)
+    return list(groups.values())
+
+
+def _accuracy_by_entropy(frontier: Frontier) -> tuple[Floats, Floats, Floats]:
+    """Bin edges (b−1,), edge accuracy (b,) and server gain (b,); one bin if the frontier has none."""
+    bins = [each for each in frontier.accuracy_by_h_min if each.count > 0]
+    if not bins:
+        poor = min(frontier.points, key=lambda p: p.offload_ratio)
+        rich = max(frontier.points, key=lambda p: p.offload_ratio)
+        edge = poor.accuracy
+        gain = max(rich.accuracy - edge, 1e-3) / max(rich.offload_ratio, 1e-3)
+        return np.empty(0), np.array([edge]), np.array([gain])
+    return (
+        np.array([each.lo for each in bins[1:]]),
+        np.array([each.edge_accuracy for each in bins]),
+        np.array([each.server_accuracy - each.edge_accuracy for each in bins]),
+    )
+
+
+def _best_suffix(gain_from: Floats) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.intp]]]:
+    """For each start: the best total gain of a start at or after it, and where that is."""
+    reverse = gain_from[::-1]
+    best = np.maximum.accumulate(reverse)
+    is_new = np.concatenate([[True], best[1:] > best[:-1]])
+    at = np.maximum.accumulate(np.where(is_new, np.arange(len(reverse)), 0))
+    return best[::-1], (len(reverse) - 1 - at)[::-1]
+
+
+def _tau(mix: Mix, start: int) -> float:
+    """A threshold between the last frame that stays and the first that goes; above all if none goes."""
+    if start == 0:
+        return 0.0
+    if start >= len(mix.min_entropy):
+        return float(np.nextafter(mix.min_entropy[-1], math.inf)) if len(mix.min_entropy) else math.inf
+    return float(mix.min_entropy[start - 1] + mix.min_entropy[start]) / 2

@@ -1,0 +1,346 @@
+"""All decisions of one edge worker's uplink: what to send now, what to give up, which point to use.
+
+The uplink (asyncio, real time) and the simulation call the same methods: `observe` and `offer` for frames and
+records, `measured`, `heard` and `leased` for what came from outside, `step` for what to do now, `delivered`
+and `failed` for what became of it. Pure: no await, no clock, no I/O; time is an argument and never goes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from edge_workers.control.allowance import Allowance
+from edge_workers.control.bucket import ByteBucket
+from edge_workers.control.controller import Controller, Sample
+from edge_workers.control.curve import Curve
+from edge_workers.control.estimator import SILENT_S
+from edge_workers.control.explain import Explanation
+from edge_workers.control.leases import Claim, Grant
+from edge_workers.control.meter import HandOver, UplinkMeter
+from edge_workers.control.mix import FrameMix
+from edge_workers.control.pending import PendingQueue, Waiting
+from edge_workers.control.servers import ServerWatch
+from schemas.frontier import Frontier
+from schemas.operating_point import OperatingPoint
+from schemas.rates import Auto, Schedule
+from schemas.server_report import ServerReport
+
+T = TypeVar("T")
+
+SAMPLE_S: Final = 0.1
+DECIDE_S: Final = 0.25
+PROBE_EVERY_S: Final = 1.0
+_RATE_WINDOW_S: Final = 2.0
+_WANTING_S: Final = 0.3
+_USED_SHARE: Final = 0.85
+_RECORDS_BURST_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorConfig:
+    """How a governor behaves.
+
+    `budget`: a schedule in seconds since the start, `Auto`, or None for no limit and a fixed point.
+    `is_shared`: spend only under leases. `watch_servers`: leave everything to the edge when no server is
+    heard. A record that found no tokens for `max_wait_s` gives way to newer ones. `min_share` of the budget
+    is divided evenly among the cameras. `request_timeout_s` is the producer's. `fixed_point`: the point
+    never moves.
+    """
+
+    budget: Schedule | Auto | None
+    is_shared: bool = False
+    watch_servers: bool = True
+    max_wait_s: float = 0.7
+    max_items: int = 1024
+    min_share: float = 0.25
+    camera_weights: Mapping[str, float] = field(default_factory=dict)
+    request_timeout_s: float = 3.0
+    fixed_point: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Generic[T]):
+    """Hand this record to the producer now; report `delivered` or `failed` with `hand_over`."""
+
+    ticket: T
+    hand_over: HandOver
+    family: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Generic[T]):
+    """This record will not be sent, for a cause such as `expired`, `no_tokens` or `over_burst`."""
+
+    ticket: T
+    cause: str
+
+
+class Governor(Generic[T]):
+    """One worker's allowance, queue, meter, server watch and controller, kept in agreement.
+
+    The state lives in those parts; here are only the times of periodic work, the probe flag and counters.
+    """
+
+    def __init__(
+        self, config: GovernorConfig, frontier: Frontier, point: OperatingPoint, start_s: float
+    ) -> None:
+        self._config = config
+        self._point = point
+        self.curve = Curve(frontier)
+        self.controller = Controller(self.curve, point, start_s)
+        self.meter = UplinkMeter(start_s)
+        self.servers = ServerWatch(start_s)
+        self.allowance = Allowance(config.budget, is_shared=config.is_shared, start_s=start_s)
+        self._mix = FrameMix(frontier.h_min_quantiles, start_s)
+        self._queue: PendingQueue[T] = PendingQueue(
+            max_items=config.max_items,
+            max_wait_s=config.max_wait_s,
+            min_share=config.min_share,
+            weights=config.camera_weights,
+        )
+        self._records = ByteBucket(math.inf, math.inf, start_s)
+        self._sampled_s = start_s
+        self._decided_s = -math.inf
+        self._wanting_s = -math.inf
+        self._probe_only = False
+        self._failed_s = -math.inf
+        self._offers: deque[tuple[float, float]] = deque()
+        self._offered_bytes = 0.0
+        self._gains: deque[tuple[float, float]] = deque()
+        self._edge_accuracy = 0.0
+        self._held_back: dict[str, int] = {}
+        self._bytes_by_camera: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Governor {self.controller!r} {self.allowance.bucket!r} {self._queue!r}>"
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point that gate, selection and encoder use now."""
+        return self._point
+
+    @property
+    def max_record_bytes(self) -> float:
+        """The largest value that can pass under the present budget; infinite without one."""
+        return max(self.allowance.bucket.depth_bytes - self.meter.overhead_bytes, 0.0)
+
+    @property
+    def held_back(self) -> Mapping[str, int]:
+        """Records that were not sent, by cause, since the start."""
+        return self._held_back
+
+    def observe(self, min_entropy: float, now_s: float) -> None:
+        """A frame was classified, offloaded or not."""
+        self._mix.observe(min_entropy, now_s)
+
+    def offer(
+        self, ticket: T, num_bytes: int, camera: str, min_entropy: float, deadline_s: float, now_s: float
+    ) -> list[Drop[T]]:
+        """The record waits for its turn; returns what had to leave for it, itself perhaps."""
+        self.allowance.advance(now_s)
+        estimate = self.meter.estimate_bytes(num_bytes)
+        self._offers.append((now_s, estimate))
+        self._offered_bytes += estimate
+        self.controller.record_encoded(num_bytes)
+        if estimate > self.allowance.bucket.depth_bytes > 0:
+            return [self._drop(ticket, "over_burst")]
+        left = self._queue.push(ticket, num_bytes, camera, min_entropy, deadline_s, now_s)
+        return [self._drop(item.ticket, "queue_full") for item in left]
+
+    def measured(self, wire_bytes: float | None, now_s: float) -> None:
+        """The socket's running total was read (None: the system has none); call it each 100 ms."""
+        self.allowance.advance(now_s)
+        meter, bucket = self.meter, self.allowance.bucket
+        total = meter.measure(wire_bytes, now_s)
+        if wire_bytes is not None:
+            bucket.correct(total, meter.in_flight_bytes, now_s)
+        is_busy = meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
+        self.allowance.estimate(
+            now_s,
+            delivery_bytes_per_s=meter.delivery_rate(1.0, now_s),
+            queueing_s=meter.queueing_s(now_s),
+            delay_trend=meter.delay_trend(now_s),
+            silence_s=meter.silence_s(now_s),
+            is_used=is_busy or now_s - self._wanting_s < _WANTING_S,
+        )
+        self._sampled_s = now_s
+
+    def charge(self, num_bytes: float, now_s: float) -> None:
+        """Bytes of another kind used the same uplink (labels to a central Redis)."""
+        self.allowance.advance(now_s)
+        self.allowance.bucket.charge(num_bytes, now_s)
+
+    def heard(self, reports: Iterable[ServerReport], now_s: float) -> None:
+        """The servers' newest reports were read."""
+        fraction = self.allowance.fraction(now_s)
+        self.servers.update(
+            reports,
+            own_share=max(fraction, 0.01),
+            own_records_per_s=len(self._recent(self._gains, now_s)) / _RATE_WINDOW_S,
+            now_s=now_s,
+        )
+        limit = self.servers.max_records_per_s
+        self._records.set_budget(limit, max(_RECORDS_BURST_S * limit, 1.0), now_s)
+
+    def leased(self, grant: Grant | None, asked_s: float, now_s: float) -> None:
+        """A renewal sent at `asked_s` was granted, or failed (None)."""
+        self.allowance.leased(grant, asked_s, now_s)
+
+    def claim(self, worker: str, now_s: float) -> Claim:
+        """What to ask the other workers for: this one's demand as a part of the budget."""
+        told = self.allowance.told_bytes_per_s
+        wanted = self.controller.wanted_bytes_per_s
+        demand = wanted / told if 0 < told < math.inf else 1.0
+        return Claim(worker, min(demand, 1e6), self.allowance.fraction(now_s))
+
+    def step(self, now_s: float) -> tuple[list[Send[T]], list[Drop[T]]]:
+        """What to hand over and what to give up now."""
+        self.allowance.advance(now_s)
+        if now_s - self._decided_s >= DECIDE_S:
+            self._decide(now_s)
+        late = self._queue.expire(now_s)
+        why = self._blocked(now_s)
+        drops = [
+            self._drop(item.ticket, why if why and item.late_cause == "no_tokens" else item.late_cause)
+            for item in late
+        ]
+        sends: list[Send[T]] = []
+        while (item := self._queue.peek(self.allowance.rate_bytes_per_s, now_s)) is not None:
+            estimate = self.meter.estimate_bytes(item.num_bytes)
+            if estimate > self.allowance.bucket.depth_bytes > 0:
+                self._queue.take(item, 0.0)
+                drops.append(self._drop(item.ticket, "over_burst"))
+            elif self._may_send(estimate, now_s):
+                self._queue.take(item, estimate)
+                sends.append(self._send(item, now_s))
+            else:
+                self._wanting_s = now_s
+                break
+        return sends, drops
+
+    def delivered(self, sent: Send[T], camera: str, min_entropy: float, now_s: float) -> None:
+        """The broker acknowledged the record."""
+        self.meter.acknowledged(sent.hand_over, now_s)
+        self._probe_only = False
+        self._gains.append((now_s, self.curve.gain_at(min_entropy, sent.family)))
+        spent = self._bytes_by_camera.get(camera, 0.0)
+        self._bytes_by_camera[camera] = spent + sent.hand_over.estimate_bytes
+
+    def failed(self, sent: Send[T], now_s: float) -> None:
+        """The producer gave the record up: until one gets through, only one at a time is tried."""
+        self.meter.failed(sent.hand_over)
+        self._probe_only = True
+        self._failed_s = now_s
+
+    def stop(self) -> list[Drop[T]]:
+        """Nothing waits any more; everything that did is given up."""
+        return [self._drop(item.ticket, "stopped") for item in self._queue.clear()]
+
+    def wake_s(self, now_s: float) -> float:
+        """When to call `step` again if nothing happens before."""
+        wake = min(self._sampled_s + SAMPLE_S, self._queue.next_end_s())
+        item = self._queue.peek(self.allowance.rate_bytes_per_s, now_s)
+        if item is not None:
+            estimate = self.meter.estimate_bytes(item.num_bytes)
+            if self._has_room(estimate, now_s):
+                wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._records.wait_s(1.0, now_s))
+                wake = min(wake, now_s + wait_s)
+        return wake
+
+    def explain(self, now_s: float) -> Explanation:
+        """Everything that a person needs to see why the uplink does what it does."""
+        choice, meter, allowance = self.controller.choice, self.meter, self.allowance
+        fraction = allowance.fraction(now_s)
+        frames_per_s = self._mix.frames_per_s(now_s)
+        gained = sum(gain for _, gain in self._recent(self._gains, now_s)) / _RATE_WINDOW_S
+        return Explanation(
+            state=str(self.controller.state),
+            cause=self.controller.cause,
+            for_s=now_s - self.controller.since_s,
+            budget_bytes_per_s=allowance.told_bytes_per_s * fraction if fraction else 0.0,
+            usable_bytes_per_s=allowance.rate_bytes_per_s,
+            wanted_bytes_per_s=self.controller.wanted_bytes_per_s,
+            measured_bytes_per_s=meter.wire_rate(1.0, now_s),
+            wire_bytes=meter.wire_bytes,
+            burst_bytes=allowance.burst_bytes,
+            point=self._point,
+            offload_share=choice.share,
+            frames_per_s=frames_per_s,
+            expected_accuracy=choice.accuracy,
+            observed_accuracy=self._edge_accuracy + (gained / frames_per_s if frames_per_s else 0.0),
+            waiting_records=len(self._queue),
+            waiting_bytes=self._queue.waiting_bytes,
+            in_flight_bytes=meter.in_flight_bytes,
+            delay_s=meter.delay_s(now_s),
+            delay_trend=meter.delay_trend(now_s),
+            max_records_per_s=self.servers.max_records_per_s,
+            expired_share=self.servers.expired_share,
+            share=fraction,
+            num_workers=allowance.share.num_workers,
+            held_back=dict(self._held_back),
+            bytes_by_camera=dict(self._bytes_by_camera),
+        )
+
+    def _decide(self, now_s: float) -> None:
+        self._decided_s = now_s
+        while self._offers and self._offers[0][0] < now_s - _RATE_WINDOW_S:
+            self._offered_bytes -= self._offers.popleft()[1]
+        mix = self._mix.snapshot(now_s)
+        self._edge_accuracy = self.curve.edge_accuracy(mix)
+        max_records = self.servers.max_records_per_s
+        sample = Sample(
+            mix=mix,
+            num_frames=len(self._mix),
+            affordable_bytes_per_s=self.allowance.rate_bytes_per_s,
+            cause=self.allowance.cause,
+            max_records_per_s=min(max_records, 1.0 / PROBE_EVERY_S) if self._probe_only else max_records,
+            offered_bytes_per_s=self._offered_bytes / _RATE_WINDOW_S,
+            overhead_bytes=self.meter.overhead_bytes,
+            max_record_bytes=self.max_record_bytes,
+            blocked=self._blocked(now_s),
+            is_overrun=self.servers.are_overrun(),
+            is_probing=self._probe_only or self.allowance.estimator.is_ramping,
+        )
+        choice = self.controller.update(sample, now_s)
+        if not self._config.fixed_point:
+            self._point = choice.point
+
+    def _blocked(self, now_s: float) -> str:
+        """Why nothing at all can be sent, or empty."""
+        if self.allowance.fraction(now_s) <= 0:
+            return "no_lease"
+        if self.meter.silence_s(now_s) >= SILENT_S:
+            return "uplink_down"
+        if self._config.watch_servers and self.servers.are_gone(now_s):
+            return "no_server"
+        return ""
+
+    def _may_send(self, estimate: float, now_s: float) -> bool:
+        if not self._has_room(estimate, now_s) or self._records.tokens(now_s) < 1.0:
+            return False
+        return self.allowance.bucket.try_debit(estimate, now_s) and self._records.try_debit(1.0, now_s)
+
+    def _has_room(self, estimate: float, now_s: float) -> bool:
+        """The producer may hold this record too; one is always allowed, unless nothing can be sent at all."""
+        if self._blocked(now_s):
+            return False
+        if self.meter.num_in_flight == 0:
+            return not self._probe_only or now_s - self._failed_s >= PROBE_EVERY_S
+        bound = self.allowance.hand_over_bytes(self._config.request_timeout_s)
+        return not self._probe_only and self.meter.in_flight_bytes + estimate <= bound
+
+    def _send(self, item: Waiting[T], now_s: float) -> Send[T]:
+        return Send(item.ticket, self.meter.handed_over(item.num_bytes, now_s), self.controller.choice.family)
+
+    def _drop(self, ticket: T, cause: str) -> Drop[T]:
+        self._held_back[cause] = self._held_back.get(cause, 0) + 1
+        return Drop(ticket, cause)
+
+    def _recent(self, samples: deque[tuple[float, float]], now_s: float) -> deque[tuple[float, float]]:
+        while samples and samples[0][0] < now_s - _RATE_WINDOW_S:
+            samples.popleft()
+        return samples

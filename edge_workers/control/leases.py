@@ -1,0 +1,144 @@
+"""One uplink, several edge workers: shares by demand, each valid only under an unexpired lease.
+
+`renew` is the decision taken on the table that all workers of a site see (the caller makes it atomic);
+`ShareHolder` is what one worker may believe between two renewals. Pure. Shares are fractions of the site's
+budget, so a step of the budget needs no new lease, and the bursts of all workers add up to the site's
+burst.
+
+Why the sum of the shares in use never exceeds 1: a grant is what the other rows leave, a row counts until
+one second after its lease, and a worker's own clock ends its lease earlier than that, as it starts before
+the request left. A Redis that was restarted may have forgotten rows; until every lease of before has ended
+it only confirms what its workers still hold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+LEASE_S: Final = 3.0
+GRACE_S: Final = 1.0
+RENEW_S: Final = 0.5
+MIN_DEMAND: Final = 0.01
+_EPSILON: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One worker's line: `demand` and `share` are fractions of the budget, `until_s` is Redis time."""
+
+    demand: float
+    share: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker asks with: its demand, and the share that it still holds by its own clock (0 if none)."""
+
+    worker: str
+    demand: float
+    held: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A share in [0, 1] for `LEASE_S` from before the request was sent; `num_workers` share the uplink."""
+
+    share: float
+    num_workers: int
+
+
+def encode_row(row: Row) -> str:
+    """The row as a line of JSON."""
+    return json.dumps(asdict(row), separators=(",", ":"))
+
+
+def decode_row(text: str) -> Row | None:
+    """The row of `encode_row`; None for anything else."""
+    try:
+        fields = json.loads(text)
+        row = Row(float(fields["demand"]), float(fields["share"]), float(fields["until_s"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row if all(math.isfinite(v) and v >= 0 for v in (row.demand, row.share, row.until_s)) else None
+
+
+def fair_shares(demands: Mapping[str, float]) -> dict[str, float]:
+    """The max-min fair division of 1: nobody can gain but from one with no more than he.
+
+    What is left when every demand is met is divided evenly on top. The shares sum to 1.
+    """
+    shares: dict[str, float] = {}
+    left = 1.0
+    by_demand = sorted(demands.items(), key=lambda item: item[1])
+    for idx, (worker, demand) in enumerate(by_demand):
+        shares[worker] = min(demand, left / (len(by_demand) - idx))
+        left -= shares[worker]
+    bonus = max(left, 0.0) / max(len(shares), 1)
+    return {worker: share + bonus for worker, share in shares.items()}
+
+
+def renew(
+    table: Mapping[str, Row], claim: Claim, *, now_s: float, redis_uptime_s: float
+) -> tuple[dict[str, Row], Grant]:
+    """The table after one worker's renewal, and what it was granted.
+
+    Args:
+        table: the rows of all workers, its own included.
+        claim: what the worker asks.
+        now_s: Redis time.
+        redis_uptime_s: how long this Redis has run; while shorter than any lease of before, nothing grows.
+    """
+    rows = {name: row for name, row in table.items() if row.until_s + GRACE_S > now_s}
+    mine = rows.get(claim.worker, Row(0.0, 0.0, 0.0))
+    rows[claim.worker] = replace(mine, demand=max(claim.demand, MIN_DEMAND))
+    fair = fair_shares({name: row.demand for name, row in rows.items()})[claim.worker]
+    others = sum(row.share for name, row in rows.items() if name != claim.worker)
+    share = min(fair, max(1.0 - others, 0.0))
+    if redis_uptime_s < LEASE_S + GRACE_S:
+        share = min(share, claim.held)
+    rows[claim.worker] = replace(rows[claim.worker], share=share, until_s=now_s + LEASE_S)
+    return rows, Grant(share, len(rows))
+
+
+class ShareHolder:
+    """The share that one worker may spend, by its own monotonic clock.
+
+    State: the share, when it ends, and how many workers shared the uplink at the last renewal.
+    """
+
+    def __init__(self) -> None:
+        self._share = 0.0
+        self._until_s = -math.inf
+        self._num_workers = 1
+
+    def __repr__(self) -> str:
+        return f"<ShareHolder {self._share:.3f} until {self._until_s:.1f} s of {self._num_workers} workers>"
+
+    @property
+    def ends_s(self) -> float:
+        """When the lease ends, in monotonic time."""
+        return self._until_s
+
+    @property
+    def num_workers(self) -> int:
+        """The workers that shared the uplink at the last renewal."""
+        return self._num_workers
+
+    def granted(self, grant: Grant, asked_s: float) -> None:
+        """A renewal that was sent at `asked_s` was answered; the lease runs from then."""
+        self._share = grant.share
+        self._num_workers = max(grant.num_workers, 1)
+        self._until_s = asked_s + LEASE_S
+
+    def failed(self) -> None:
+        """Redis did not answer: the share is an even one at most, and still ends with its lease."""
+        self._share = min(self._share, 1.0 / self._num_workers)
+
+    def share(self, now_s: float) -> float:
+        """The fraction of the budget that may be spent now; 0 once the lease has ended."""
+        return self._share if now_s < self._until_s - _EPSILON else 0.0

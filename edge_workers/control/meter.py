@@ -1,0 +1,191 @@
+"""What leaves and what comes back: wire bytes, overhead per record, send delay and its trend, silence.
+
+Called by the governor. Pure: totals and times come in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+INITIAL_OVERHEAD_BYTES: Final = 400.0
+"""Measured beyond the value, unbatched: 370 B at records of 1 kB, 250 B at 4 kB (headers, request, TCP)."""
+MAX_OVERHEAD_BYTES: Final = 4096.0
+WINDOW_S: Final = 10.0
+BASE_DELAY_S: Final = 30.0
+TREND_S: Final = 2.0
+_OVERHEAD_RECORDS: Final = 32
+_OVERHEAD_WEIGHT: Final = 0.3
+
+
+@dataclass(slots=True, eq=False)
+class HandOver:
+    """A record in flight: its value's size, what it was debited for, and when it was handed over."""
+
+    num_bytes: int
+    estimate_bytes: float
+    at_s: float
+
+
+class UplinkMeter:
+    """Running totals over monotonic time.
+
+    State: what is in flight (`_flying`, oldest first), a sample of the totals each time `measure` is called,
+    and the delays of recent acknowledgements.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._flying: dict[HandOver, None] = {}
+        self._in_flight_bytes = 0.0
+        self._acknowledged_bytes = 0.0
+        self._last_sign_s = now_s
+        self._overhead_bytes = INITIAL_OVERHEAD_BYTES
+        self._wire_bytes: float = 0.0
+        self._flying_values = 0
+        self._landed_values = 0
+        self._landed_records = 0
+        self._learnt_at = (0.0, 0, 0)
+        self._samples: deque[tuple[float, float, float]] = deque([(now_s, 0.0, 0.0)])
+        self._delays: deque[tuple[float, float]] = deque()
+        self._base: deque[tuple[float, float]] = deque()
+
+    @property
+    def in_flight_bytes(self) -> float:
+        """Estimated wire bytes of the records handed over and not acknowledged."""
+        return self._in_flight_bytes
+
+    @property
+    def num_in_flight(self) -> int:
+        """Records handed over and not acknowledged."""
+        return len(self._flying)
+
+    @property
+    def wire_bytes(self) -> float:
+        """Everything that left since the start, overhead included."""
+        return self._wire_bytes
+
+    @property
+    def overhead_bytes(self) -> float:
+        """Wire bytes of a record beyond its value, as measured lately."""
+        return self._overhead_bytes
+
+    def estimate_bytes(self, num_bytes: float) -> float:
+        """The wire bytes that a record with a value of `num_bytes` is expected to cost."""
+        return num_bytes + self._overhead_bytes
+
+    def handed_over(self, num_bytes: int, now_s: float) -> HandOver:
+        """A record is in flight; keep the result for `acknowledged` or `failed`."""
+        sent = HandOver(num_bytes, self.estimate_bytes(num_bytes), now_s)
+        if not self._flying:
+            self._last_sign_s = now_s
+        self._flying[sent] = None
+        self._in_flight_bytes += sent.estimate_bytes
+        self._flying_values += num_bytes
+        return sent
+
+    def acknowledged(self, sent: HandOver, now_s: float) -> None:
+        """The broker has the record: it is no longer in flight and its delay is known."""
+        self._land(sent)
+        self._last_sign_s = now_s
+        self._acknowledged_bytes += sent.estimate_bytes
+        self._landed_records += 1
+        delay_s = now_s - sent.at_s
+        self._delays.append((now_s, delay_s))
+        _trim(self._delays, now_s - TREND_S)
+        while self._base and self._base[-1][1] >= delay_s:
+            self._base.pop()
+        self._base.append((now_s, delay_s))
+        _trim(self._base, now_s - BASE_DELAY_S)
+
+    def failed(self, sent: HandOver) -> None:
+        """The producer gave the record up; it is no longer in flight."""
+        self._land(sent)
+
+    def measure(self, wire_bytes: float | None, now_s: float) -> float:
+        """A sample of the totals is taken; returns the total of bytes that left.
+
+        Args:
+            wire_bytes: the socket's total since the start; None where the system has none, then
+                acknowledged records and their overhead are counted instead.
+            now_s: the time of the sample.
+        """
+        if wire_bytes is None:
+            self._wire_bytes = self._acknowledged_bytes
+        else:
+            self._wire_bytes = wire_bytes
+            self._learn_overhead()
+        self._samples.append((now_s, self._wire_bytes, self._acknowledged_bytes))
+        while len(self._samples) > 2 and self._samples[1][0] <= now_s - WINDOW_S:
+            self._samples.popleft()
+        return self._wire_bytes
+
+    def wire_rate(self, window_s: float, now_s: float) -> float:
+        """Bytes/s that left over the last `window_s` seconds (at most 10)."""
+        return self._rate(1, window_s, now_s)
+
+    def delivery_rate(self, window_s: float, now_s: float) -> float:
+        """Bytes/s acknowledged over the last `window_s` seconds (at most 10), overhead included."""
+        return self._rate(2, window_s, now_s)
+
+    def silence_s(self, now_s: float) -> float:
+        """Seconds without any acknowledgement while something was in flight; 0 if nothing is."""
+        return now_s - self._last_sign_s if self._flying else 0.0
+
+    def delay_s(self, now_s: float) -> float:
+        """The age of the newest acknowledgement's record when it came, or of the oldest record in flight."""
+        oldest = next(iter(self._flying), None)
+        waiting = now_s - oldest.at_s if oldest is not None else 0.0
+        return max(waiting, self._delays[-1][1] if self._delays else 0.0)
+
+    def queueing_s(self, now_s: float) -> float:
+        """The delay beyond the smallest one of the last 30 s: what queues on the path add."""
+        _trim(self._base, now_s - BASE_DELAY_S)
+        return max(self.delay_s(now_s) - self._base[0][1], 0.0) if self._base else 0.0
+
+    def delay_trend(self, now_s: float) -> float:
+        """By how many seconds the delay grows per second, over the last 2 s; 0 with fewer than 3 samples."""
+        _trim(self._delays, now_s - TREND_S)
+        if len(self._delays) < 3:
+            return 0.0
+        mean_t = sum(t for t, _ in self._delays) / len(self._delays)
+        mean_d = sum(d for _, d in self._delays) / len(self._delays)
+        spread = sum((t - mean_t) ** 2 for t, _ in self._delays)
+        if spread < 1e-6:
+            return 0.0
+        return sum((t - mean_t) * (d - mean_d) for t, d in self._delays) / spread
+
+    def _land(self, sent: HandOver) -> None:
+        del self._flying[sent]
+        self._flying_values -= sent.num_bytes
+        self._landed_values += sent.num_bytes
+        self._in_flight_bytes -= sent.estimate_bytes
+        if not self._flying:
+            self._in_flight_bytes = 0.0
+
+    def _learn_overhead(self) -> None:
+        """Every 32 records: what left beyond the values that landed or are on their way."""
+        wire, values, records = self._learnt_at
+        landed = self._landed_records - records
+        if landed < _OVERHEAD_RECORDS:
+            return
+        all_values = self._landed_values + self._flying_values
+        observed = (self._wire_bytes - wire - (all_values - values)) / landed
+        self._learnt_at = (self._wire_bytes, all_values, self._landed_records)
+        bounded = min(max(observed, 0.0), MAX_OVERHEAD_BYTES)
+        self._overhead_bytes += _OVERHEAD_WEIGHT * (bounded - self._overhead_bytes)
+
+    def _rate(self, column: int, window_s: float, now_s: float) -> float:
+        newest = self._samples[-1]
+        start = self._samples[0]
+        for sample in reversed(self._samples):
+            start = sample
+            if sample[0] <= now_s - window_s:
+                break
+        elapsed = newest[0] - start[0]
+        return (newest[column] - start[column]) / elapsed if elapsed > 0 else 0.0
+
+
+def _trim(samples: deque[tuple[float, float]], from_s: float) -> None:
+    while samples and samples[0][0] < from_s:
+        samples.popleft()
