@@ -1,0 +1,79 @@
+"""What feeds the live board: frames from Kafka, labels from Redis, the uplink's state, a sample for the server model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from runtime.channel import Channel
+from runtime.errors import TransientError
+from runtime.kafka import Source
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from saccade.demo.audit import crop_of
+from saccade.demo.board import Board
+from saccade.demo.server_sample import ServerAlone
+from schemas.errors import DecodeError
+from schemas.frame import Frame, decode_frame
+
+POLL_S = 0.5
+POLL_RECORDS = 200
+SAMPLE_EVERY = 12
+SAMPLES_WAITING = 4
+
+
+async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame]) -> None:
+    """Show every published frame on the board until cancelled; each twelfth scored one goes to ``samples``."""
+    group = f"{settings.edge.group_id}-board-{os.getpid()}"
+    scored = 0
+    async with Source(settings.kafka, [settings.topics.frames], group_id=group) as source:
+        while True:
+            for record in await source.getmany(POLL_RECORDS, POLL_S):
+                frame = frame_of(record.value, settings)
+                if frame is None:
+                    continue
+                board.on_frame(frame)
+                if frame.truth is not None and frame.truth >= 0:
+                    scored += 1
+                    if scored % SAMPLE_EVERY == 0 and len(samples) < SAMPLES_WAITING:
+                        samples.put_nowait(frame)
+
+
+def frame_of(value: bytes, settings: Settings) -> Frame | None:
+    """Return the frame, None for a record that is none: the workers dead-letter it."""
+    try:
+        return decode_frame(
+            value,
+            max_frame_bytes=settings.producer.max_frame_bytes,
+            max_frame_pixels=settings.producer.max_frame_pixels,
+        )
+    except DecodeError:
+        return None
+
+
+async def feed_labels(store: LabelStore, board: Board) -> None:
+    """Show every label on the board until cancelled."""
+    async for label in store.watch(None):
+        board.on_label(label)
+
+
+async def feed_server_alone(model: str, board: Board, samples: Channel[Frame], right: list[bool]) -> None:
+    """Ask the server's model about each sampled whole frame; ``right`` collects whether it was right."""
+    async with AsyncExitStack() as resources:
+        server = await resources.enter_async_context(ServerAlone.of(model))
+        async for frame in samples:
+            answer = await server.classify(crop_of(frame))
+            right.append(answer == frame.truth)
+            board.on_server_sample(right[-1])
+
+
+async def every(seconds: float, step: Callable[[], object]) -> None:
+    """Call ``step`` each so many seconds until cancelled."""
+    loop = asyncio.get_running_loop()
+    due_s = loop.time()
+    while True:
+        step()
+        due_s += seconds
+        await asyncio.sleep(max(0.0, due_s - loop.time()))

@@ -1,0 +1,203 @@
+"""The demo from start to summary, in the order in which a person would do it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from rich.console import Console
+from rich.live import Live
+
+from runtime.channel import Channel
+from runtime.errors import StackError
+from runtime.kafka_lag import GroupLag, group_lag
+from runtime.redis_store import LabelStore
+from saccade.demo import feed
+from saccade.demo.audit import audit
+from saccade.demo.backend import Backend, backend_of
+from saccade.demo.board import Board
+from saccade.demo.clip import make_clip
+from saccade.demo.picture import draw
+from saccade.demo.plan import DemoPlan
+from saccade.demo.probe import counters
+from saccade.demo.processes import Worker, workers_running
+from saccade.demo.report import print_summary
+from saccade.demo.summary import Summary, summarise
+from saccade.demo.uplink import UplinkWatch
+from schemas.frame import Frame
+
+DRAIN_TIMEOUT_S = 60.0
+REFRESH_S = 0.5
+PROGRESS_S = 5.0
+SERVER_FINALS = "saccade_labels_total"
+
+
+async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
+    """Run the pipeline for ``plan.seconds`` or until ``stop``, drain, audit, sum up.
+
+    Writes ``summary.json`` and ``picture.png`` to ``plan.out``.
+
+    Returns:
+        One line for each promise that the run broke; empty when it held them all.
+    """
+    console = Console(stderr=True)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    cameras = [*plan.cameras, *([f"clip={make_clip(plan.out)}"] if plan.with_clip else [])]
+    console.print("==> Kafka and Redis")
+    async with AsyncExitStack() as resources:
+        backend = await resources.enter_async_context(backend_of(plan))
+        store = await resources.enter_async_context(LabelStore(backend.settings.redis))
+        edges, servers, producer = workers_of(plan, backend, cameras)
+        console.print(f"==> {len(edges)} edge and {len(servers)} server workers (logs in {plan.out})")
+        await resources.enter_async_context(workers_running([*edges, *servers]))
+        uplink = UplinkWatch(store, backend, plan)
+        board = Board()
+        server_right: list[bool] = []
+        async with feeds_running(plan, backend, store, board, uplink, server_right, console):
+            seconds = await publish(plan, producer, stop)
+            console.print("==> draining")
+            await drain(backend, [*edges, *servers])
+            finals = {server.name: await finals_of(server) for server in servers}
+        console.print("==> audit: every frame from Kafka, every label from Redis")
+        found = await audit(backend.settings, store)
+        summary = summarise(
+            found.frames,
+            found.offloads,
+            seconds=seconds,
+            dead_lettered=found.dead_lettered,
+            producer_drops=producer_drops(producer),
+            server_sample=server_right,
+            server_worker_finals=finals,
+            **uplink.verdict(),
+        )
+        finish(plan, board, summary, console)
+    return summary.failures()
+
+
+def workers_of(
+    plan: DemoPlan, backend: Backend, cameras: Sequence[str]
+) -> tuple[list[Worker], list[Worker], Worker]:
+    """Return the edge workers, the server workers and the producer, not started yet."""
+    edge = ["edge", *backend.flags(), *backend.offload_flags(), "--model", plan.edge_model, "--threads", "1"]
+    edge += ["--set", "log.level=info"]
+    if plan.budget is not None:
+        edge += ["--budget", plan.budget]
+    serve = ["serve", *backend.flags(), "--model", plan.server_model, "--threads", "1"]
+    produce = ["produce", *backend.flags(), "--json", "--loop", "--fps", str(plan.fps)]
+    produce += ["--set", f"producer.state_dir={plan.out / 'producer-state'}"]
+    for camera in cameras:
+        produce += ["--camera", camera]
+    return (
+        [Worker(f"edge{i}", plan.out, edge) for i in range(1, plan.edge_workers + 1)],
+        [Worker(f"server{i}", plan.out, serve) for i in range(1, plan.server_workers + 1)],
+        Worker("producer", plan.out, produce),
+    )
+
+
+@asynccontextmanager
+async def feeds_running(
+    plan: DemoPlan,
+    backend: Backend,
+    store: LabelStore,
+    board: Board,
+    uplink: UplinkWatch,
+    server_right: list[bool],
+    console: Console,
+) -> AsyncIterator[None]:
+    """Keep the board fed and shown inside the block: a table on a terminal, a line now and then elsewhere."""
+    samples: Channel[Frame] = Channel(feed.SAMPLES_WAITING)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+
+        def show() -> None:
+            if console.is_terminal:
+                live.update(board.render(loop.time() - began_s, plan.seconds), refresh=True)
+
+        def progress() -> None:
+            if not console.is_terminal:
+                console.print(board.line(loop.time() - began_s), soft_wrap=True)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(feed.feed_frames(backend.settings, board, samples)),
+                group.create_task(feed.feed_labels(store, board)),
+                group.create_task(feed.feed_server_alone(plan.server_model, board, samples, server_right)),
+                group.create_task(uplink.follow(board)),
+                group.create_task(feed.every(REFRESH_S, show)),
+                group.create_task(feed.every(PROGRESS_S, progress)),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+async def publish(plan: DemoPlan, producer: Worker, stop: asyncio.Event) -> float:
+    """Let the cameras publish for the planned time or until ``stop``; return the seconds that it took."""
+    loop = asyncio.get_running_loop()
+    await producer.start()
+    began_s = loop.time()
+    try:
+        async with asyncio.timeout(plan.seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+    finally:
+        await asyncio.shield(producer.stop())
+    return loop.time() - began_s
+
+
+async def drain(backend: Backend, workers: Sequence[Worker]) -> None:
+    """Return once both consumer groups have finished everything that was published.
+
+    Raises:
+        StackError: a worker ended, or it took too long; says how much was left.
+    """
+    settings = backend.settings
+    left = -1
+    try:
+        async with asyncio.timeout(DRAIN_TIMEOUT_S), group_lag(settings.kafka) as lag:
+            while left := await left_over(lag, backend):
+                ended = [worker.name for worker in workers if not worker.child.running]
+                if ended:
+                    raise StackError(f"{', '.join(ended)} ended before everything was drained; see the logs")
+                await asyncio.sleep(REFRESH_S)
+    except TimeoutError:
+        raise StackError(f"{left} records were not finished within {DRAIN_TIMEOUT_S:.0f} s") from None
+
+
+async def left_over(lag: GroupLag, backend: Backend) -> int:
+    """Return how many records of both topics are not committed; offload is asked once frames are done."""
+    settings = backend.settings
+    frames = await lag.of(settings.edge.group_id, settings.topics.frames)
+    return frames or await lag.of(settings.server.group_id, settings.topics.offload)
+
+
+async def finals_of(server: Worker) -> int:
+    """Return how many final labels a server worker has written, by its own metrics."""
+    return int(sum((await counters(server.metrics_port, SERVER_FINALS)).values()))
+
+
+def producer_drops(producer: Worker) -> dict[str, int]:
+    """Return the producer's drops by cause, from the summary that it printed last."""
+    for line in reversed(producer.child.log_text().splitlines()):
+        if line.startswith('{"published"'):
+            dropped: dict[str, int] = json.loads(line)["dropped"]
+            return dropped
+    raise StackError("the producer ended without its summary; see its log")
+
+
+def finish(plan: DemoPlan, board: Board, summary: Summary, console: Console) -> None:
+    """Write summary and picture and print what the run came to."""
+    path = plan.out / "summary.json"
+    path.write_text(json.dumps(summary.to_json(), indent=2) + "\n")
+    picture = plan.out / "picture.png"
+    draw(picture, board.samples, summary)
+    print_summary(summary, console)
+    console.print(f"summary {path}\npicture {picture}")
+    sys.stderr.flush()
