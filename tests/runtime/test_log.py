@@ -1,0 +1,88 @@
+"""Logs: structured, on stderr, and never with the credentials of a URL."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from runtime.log import configure_logging, get_logger, redact
+from runtime.roles import LogSettings
+
+CAMERA = "rtsp://admin:pa/ss@w0rd@10.0.0.7:554/stream?channel=1&token=t0ps3cret"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://u:p@h/x", "rtsp://***@h/x"),
+        ("redis://:p@h:1/0", "redis://***@h:1/0"),
+        ("http://h/cgi?user=me&pwd=x&fps=5", "http://h/cgi?user=***&pwd=***&fps=5"),
+        ("rtsp://h:554/stream", "rtsp://h:554/stream"),
+        ("mail me@home", "mail me@home"),
+        ("'rtsp://u:p@h' and 'rtsp://v:q@i'", "'rtsp://***@h' and 'rtsp://***@i'"),
+    ],
+)
+def test_credentials_of_urls_are_hidden(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_no_credential_reaches_a_log_by_any_way(style: str) -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings(format=style), stream)
+    log = get_logger("test")
+    log.warning("cannot open", source=CAMERA, tried=[CAMERA], error=OSError(f"no route to {CAMERA}"))
+    log.error(f"gave up on {CAMERA}")
+    logging.getLogger("av").warning("error in %s", CAMERA)
+    try:
+        int(CAMERA)
+    except ValueError:
+        log.exception("failed")
+    written = stream.getvalue()
+    assert written.count("10.0.0.7") >= 5
+    for secret in ("admin", "ss@w0rd", "w0rd", "t0ps3cret"):
+        assert secret not in written
+
+
+def test_json_lines_carry_fields_level_time_module_and_context() -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings(format="json"), stream)
+    with structlog.contextvars.bound_contextvars(role="edge"):
+        get_logger("edge.intake").info("assigned", partitions=3)
+    event = json.loads(stream.getvalue())
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "assigned", "partitions": 3, "level": "info", "logger": "edge.intake", "role": "edge"
+    }  # fmt: skip
+
+
+def test_the_level_holds_for_our_logs_and_libraries() -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings(level="warning"), stream)
+    get_logger("a").info("quiet")
+    logging.getLogger("b").info("quiet")
+    get_logger("a").warning("loud")
+    assert "quiet" not in stream.getvalue()
+    assert "loud" in stream.getvalue()
+
+
+def test_logs_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogSettings())
+    get_logger("a").warning("here")
+    captured = capsys.readouterr()
+    assert "here" in captured.err
+    assert captured.out == ""
