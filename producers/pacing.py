@@ -89,13 +89,15 @@ class RateCap:
         if fps is not None and not (fps > 0 and math.isfinite(fps)):
             raise ValueError(f"fps {fps}: want a number above 0, or None for the camera's own rate")
         self._period_s = None if fps is None else 1.0 / fps
-        self._due_s = -math.inf
+        self._due_s: float | None = None
 
     def admit(self, now_s: float) -> bool:
         """Return whether the frame that arrived at `now_s` is kept."""
         if self._period_s is None:
             return True
+        if self._due_s is None:
+            self._due_s = now_s
         if now_s < self._due_s - self._period_s / 2:
             return False
-        self._due_s = max(self._due_s, now_s - self._period_s) + self._period_s
+        self._due_s = max(self._due_s, now_s - self._period_s / 2) + self._period_s
         return True

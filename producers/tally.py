@@ -58,6 +58,11 @@ class Tally:
         self.error = ""
 
     @property
+    def published(self) -> int:
+        """Frames that Kafka acknowledged."""
+        return self._published
+
+    @property
     def pending(self) -> int:
         """Frames handed to Kafka and not yet acknowledged."""
         return self._pending

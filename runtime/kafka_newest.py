@@ -1,8 +1,9 @@
-"""The newest record of a key, found by reading a partition backwards in growing steps, without a group."""
+"""The newest record that fits, found by reading a partition backwards in growing steps, without a group."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
@@ -14,16 +15,19 @@ from runtime.kafka_connection import Record, connection_arguments, record_of, st
 _FIRST_STEP_RECORDS = 64
 _POLL_MS = 1_000
 
+T = TypeVar("T")
 
-async def newest_record(kafka: KafkaSettings, topic: str, *, partition: int, key: bytes) -> Record | None:
-    """The record of `key` with the highest offset among those that the partition holds now, None without one.
 
-    Reads the last 64 records, then the 128 before them, and so on: little for a key that is in use, the whole
-    partition for one that it does not hold.
+async def newest_match(
+    kafka: KafkaSettings, topic: str, partition: int, match: Callable[[Record], T | None]
+) -> T | None:
+    """What `match` makes of the newest record for which it is not None, among those that are there now.
+
+    Reads the last 64 records, then the 128 before them, and so on: little where a match is recent, the whole
+    partition where there is none.
 
     Raises:
         TransientError: no broker answered in time.
-        StackError: the topic does not exist.
     """
 
     def make() -> Any:
@@ -40,9 +44,9 @@ async def newest_record(kafka: KafkaSettings, topic: str, *, partition: int, key
         step = _FIRST_STEP_RECORDS
         while end > begin:
             start = max(begin, end - step)
-            found = await _newest_between(consumer, where, start, end, key)
+            found = await _last_between(consumer, where, start, end, match)
             if found is not None:
-                return record_of(found)
+                return found
             end, step = start, 2 * step
     except KafkaError as error:
         raise translated(error, f"reading {topic} backwards") from None
@@ -51,14 +55,14 @@ async def newest_record(kafka: KafkaSettings, topic: str, *, partition: int, key
     return None
 
 
-async def _newest_between(
-    consumer: Any, where: KafkaTopicPartition, start: int, end: int, key: bytes
-) -> Any | None:
+async def _last_between(
+    consumer: Any, where: KafkaTopicPartition, start: int, end: int, match: Callable[[Record], T | None]
+) -> T | None:
     consumer.seek(where, start)
-    found = None
+    last = None
     while await consumer.position(where) < end:
         batches = await consumer.getmany(where, timeout_ms=_POLL_MS)
         for record in batches.get(where, ()):
-            if record.offset < end and record.key == key:
-                found = record
-    return found
+            if record.offset < end and (found := match(record_of(record))) is not None:
+                last = found
+    return last

@@ -66,7 +66,10 @@ def read_image(data: bytes, *, max_pixels: int) -> EncodedImage | RawImage:
         OSError, SyntaxError: Pillow's words for a broken file.
     """
     if data.startswith(b"\xff\xd8"):
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        except (ValueError, KeyError):  # KeyError: its answer to a header without colour space
+            raise ValueError("no JPEG header") from None
         return EncodedImage("jpeg", data, width, height)
     try:
         image = Image.open(io.BytesIO(data))

@@ -139,8 +139,9 @@ def _open_arguments(address: Address, timeouts: Timeouts) -> tuple[str, str | No
 
 
 def _stream_options(url: str, timeouts: Timeouts) -> dict[str, str]:
-    # Low delay first: no reordering buffer, no input buffering beyond what the demuxer needs.
-    options: dict[str, Any] = {"fflags": "nobuffer", "flags": "low_delay"}
+    # Looking for the streams may read a second ahead (FFmpeg's default is five). FFmpeg's `nobuffer` would
+    # throw that second away, and with it the first key frame.
+    options: dict[str, Any] = {"flags": "low_delay", "analyzeduration": 1_000_000}
     if url.lower().startswith(("rtsp://", "rtsps://")):
         # Over UDP a lost packet damages the picture up to the next key frame, and routers block it.
         options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}

@@ -1,0 +1,157 @@
+"""The right to number a camera's frames: one live producer, and no number used twice.
+
+Three things guard it. A lock on the state file keeps out a second process of this machine, a lease in Redis
+one of another machine, and the first number lies above every number that file, Redis or Kafka know of. While
+Redis is away nobody new can take the camera, so its holder goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+from uuid import uuid4
+
+from producers.sequence import Sequence, SequenceFile
+from runtime.clock import Clock
+from runtime.errors import LeaseError, TransientError
+from runtime.log import get_logger
+from schemas.redis_keys import CAMERA_LEASE_TTL_S
+
+_log = get_logger(__name__)
+
+RENEW_INTERVAL_S: Final = CAMERA_LEASE_TTL_S / 3
+TAKE_OVER_WAIT_S: Final = CAMERA_LEASE_TTL_S + 2.0
+"""A producer that was killed leaves its lease behind: its successor waits until it must have run out."""
+
+
+class CameraStore(Protocol):
+    """The part of `runtime.redis_store.LabelStore` that ownership needs; all raise `TransientError`."""
+
+    async def hold_camera(self, camera: str, owner: str) -> bool:
+        """Take or renew the camera's lease; False while another owner holds it."""
+
+    async def release_camera(self, camera: str, owner: str) -> None:
+        """Give the lease back if `owner` holds it."""
+
+    async def newest_seq(self, camera: str) -> int | None:
+        """The highest number that Redis knows of the camera."""
+
+
+class CameraOwnership:
+    """Holds one camera between `async with`; gives its sequence numbers. Used by that camera's tasks only."""
+
+    def __init__(
+        self,
+        camera: str,
+        *,
+        state_dir: Path,
+        block: int,
+        store: CameraStore,
+        newest_in_kafka: Callable[[str], Awaitable[int | None]],
+        clock: Clock,
+        renew_interval_s: float = RENEW_INTERVAL_S,
+        take_over_wait_s: float = TAKE_OVER_WAIT_S,
+    ) -> None:
+        self._camera = camera
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._state_dir = state_dir
+        self._block = block
+        self._store = store
+        self._newest_in_kafka = newest_in_kafka
+        self._clock = clock
+        self._renew_interval_s = renew_interval_s
+        self._take_over_wait_s = take_over_wait_s
+        self._file: SequenceFile | None = None
+        self._sequence: Sequence | None = None
+
+    async def __aenter__(self) -> Self:
+        """The camera is ours and its numbers start above all that were used.
+
+        Raises:
+            LeaseError: another live producer publishes it.
+            SettingsError: the state file cannot be read or written.
+            TransientError: Kafka does not answer.
+        """
+        self._file = await asyncio.to_thread(SequenceFile, self._state_dir, self._camera)
+        try:
+            await self._take_lease()
+            self._sequence = Sequence(await self._first_number(self._file), block=self._block)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        try:
+            await self._store.release_camera(self._camera, self._owner)
+        except TransientError as away:
+            _log.info("lease left to run out", camera=self._camera, why=str(away))
+
+    async def next(self) -> int:
+        """Return a number above all before it; its block is on disk.
+
+        Raises:
+            SettingsError: the disk refuses a new block.
+        """
+        assert self._sequence is not None
+        assert self._file is not None
+        bound = self._sequence.wanted_bound
+        if bound is not None:
+            await asyncio.to_thread(self._file.reserve, bound)
+            self._sequence.reserved(bound)
+        return self._sequence.next()
+
+    async def keep(self) -> None:
+        """Renew the lease for ever.
+
+        Raises:
+            LeaseError: another producer has taken the camera (after Redis lost the lease).
+        """
+        while True:
+            await asyncio.sleep(self._renew_interval_s)
+            try:
+                held = await self._store.hold_camera(self._camera, self._owner)
+            except TransientError as away:
+                _log.warning("lease not renewed", camera=self._camera, why=str(away))
+                continue
+            if not held:
+                raise LeaseError(f"camera {self._camera}: another producer has taken it over")
+
+    async def _take_lease(self) -> None:
+        give_up_s = self._clock.monotonic_s() + self._take_over_wait_s
+        told = False
+        while True:
+            try:
+                if await self._store.hold_camera(self._camera, self._owner):
+                    return
+                if self._clock.monotonic_s() >= give_up_s:
+                    raise LeaseError(f"camera {self._camera}: another live producer publishes it")
+                why = "another producer holds it, perhaps a dead one"
+            except TransientError as away:
+                # Without Redis nobody can know whether the camera is free: wait for as long as it takes.
+                give_up_s = self._clock.monotonic_s() + self._take_over_wait_s
+                why = str(away)
+            if not told:
+                _log.warning("waiting for the camera's lease", camera=self._camera, why=why)
+                told = True
+            await asyncio.sleep(min(1.0, self._renew_interval_s))
+
+    async def _first_number(self, file: SequenceFile) -> int:
+        bound = await asyncio.to_thread(file.bound)
+        in_redis = await self._store.newest_seq(self._camera)
+        known = [number + 1 for number in (in_redis,) if number is not None]
+        if bound is None or any(number > bound for number in known):
+            # No state file, or another machine published the camera since it was written: Kafka may know of
+            # later frames that have no label yet.
+            in_kafka = await self._newest_in_kafka(self._camera)
+            known += [in_kafka + 1] if in_kafka is not None else []
+        return max([bound or 0, *known])

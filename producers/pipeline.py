@@ -1,0 +1,181 @@
+"""One camera from its source to Kafka: session after session, each frame encoded, numbered and published."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from producers.address import VideoFile
+from producers.camera import CameraSpec
+from producers.capture import Capture, FilePace, LivePace, Pace, TimedImage
+from producers.drop_queue import DropQueue
+from producers.image import ImageLimits, ImageTooLarge, encode, fits
+from producers.pacing import RateCap, Schedule, Thinning
+from producers.publish import Publisher
+from producers.reconnect import ReconnectSchedule
+from producers.sources.captured import EncodedImage, FrameSource
+from producers.tally import Cause, Tally
+from runtime.clock import Clock
+from runtime.errors import SourceError
+from runtime.log import get_logger
+from runtime.settings import ProducerSettings
+from schemas.frame import Frame
+
+_log = get_logger(__name__)
+
+CLOSE_WAIT_S: Final = 1.0
+"""A capture thread that reads ends at its next picture; one that hangs is left behind after this."""
+STALL_ALLOWANCE_S: Final = 2.0
+"""FFmpeg's own time-outs should strike first; this much later the session is given up from outside."""
+MAX_HANGING: Final = 2
+"""Threads of one camera that may hang at a time; until one ends, no new session is started."""
+
+
+class Numbers(Protocol):
+    """Gives the camera's sequence numbers."""
+
+    async def next(self) -> int:
+        """Return a number above all before it, durably reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraContext:
+    """What a camera's pipeline shares with others (`pool`, `publisher`, `clock`) or has of its own."""
+
+    site: str
+    camera: str
+    settings: ProducerSettings
+    numbers: Numbers
+    publisher: Publisher
+    tally: Tally
+    clock: Clock
+    pool: Executor
+    open_source: Callable[[], FrameSource]
+
+
+class CameraPipeline:
+    """Runs one camera. `_hanging` holds the sessions whose threads could not be ended."""
+
+    def __init__(self, spec: CameraSpec, context: CameraContext) -> None:
+        self._spec = spec
+        self._context = context
+        settings = context.settings
+        self._limits = ImageLimits(settings.max_frame_bytes, settings.max_frame_pixels, settings.jpeg_quality)
+        self._reconnect = ReconnectSchedule(
+            settings.reconnect_min_s, settings.reconnect_max_s, random.Random().random
+        )
+        self._num_sent = 0
+        self._hanging: list[Capture] = []
+        self._first_frame_s: float | None = None
+
+    async def run(self) -> None:
+        """Return when the file ended or the limit is reached; a stream or webcam is tried again for ever.
+
+        Raises:
+            SourceError: a file cannot be read.
+        """
+        while True:
+            try:
+                await self._session()
+            except SourceError as error:
+                if not self._spec.self_paced:
+                    raise
+                await self._wait_after(error)
+            else:
+                return
+
+    async def _session(self) -> None:
+        self._hanging = [capture for capture in self._hanging if capture.running]
+        if len(self._hanging) >= MAX_HANGING:
+            raise SourceError(f"{self._spec}: {len(self._hanging)} earlier sessions still hang")
+        self._first_frame_s = None
+        capture = self._start_capture()
+        try:
+            while (timed := await capture.next()) is not None:
+                if self._first_frame_s is None:
+                    self._mark_connected()
+                await self._publish(timed)
+                if self._num_sent == self._spec.limit:
+                    return
+            if self._spec.self_paced:
+                raise SourceError(f"{self._spec}: the stream ended")
+        finally:
+            self._context.tally.connected(False)
+            if not await capture.close(CLOSE_WAIT_S):
+                self._hanging.append(capture)
+
+    def _start_capture(self) -> Capture:
+        settings = self._context.settings
+        stall_s = None
+        if self._spec.self_paced:
+            stall_s = settings.open_timeout_s + settings.read_timeout_s + STALL_ALLOWANCE_S
+        return Capture(
+            self._context.camera,
+            self._context.open_source,
+            queue=DropQueue(settings.queue_frames, self._spec.drop_policy(settings.drop)),
+            make_pace=self._make_pace,
+            tally=self._context.tally,
+            clock=self._context.clock,
+            stall_s=stall_s,
+            loop_source=self._spec.loop and not self._spec.self_paced,
+        )
+
+    def _make_pace(self, source: FrameSource) -> Pace:
+        wanted = self._context.settings.fps if self._spec.fps is None else self._spec.fps
+        fps = wanted or None
+        if self._spec.self_paced:
+            return LivePace(RateCap(fps))
+        schedule = Schedule(fps, may_drop=self._spec.live)
+        own_fps = source.fps
+        if isinstance(self._spec.address, VideoFile) and fps is not None and own_fps is not None:
+            return FilePace(schedule, Thinning(own_fps, fps))
+        return FilePace(schedule)
+
+    def _mark_connected(self) -> None:
+        self._first_frame_s = self._context.clock.monotonic_s()
+        self._context.tally.connected(True)
+        _log.info("camera gives frames", camera=self._context.camera, source=str(self._spec))
+
+    async def _wait_after(self, error: SourceError) -> None:
+        started_s = self._first_frame_s
+        lived_s = 0.0 if started_s is None else self._context.clock.monotonic_s() - started_s
+        delay_s = self._reconnect.lost(lived_s)
+        self._context.tally.lost()
+        _log.warning("camera lost", camera=self._context.camera, why=str(error), retry_s=round(delay_s, 1))
+        await asyncio.sleep(delay_s)
+
+    async def _publish(self, timed: TimedImage) -> None:
+        context = self._context
+        try:
+            image = await self._encoded(timed)
+        except ImageTooLarge:
+            context.tally.dropped(Cause.TOO_LARGE)
+            return
+        except (ValueError, OSError):
+            context.tally.dropped(Cause.UNREADABLE)
+            return
+        frame = Frame(
+            site=context.site,
+            camera=context.camera,
+            seq=await context.numbers.next(),
+            captured_ns=timed.captured_ns,
+            width=image.width,
+            height=image.height,
+            encoding=image.encoding,
+            image=image.data,
+            live=self._spec.live,
+            truth=timed.captured.truth,
+        )
+        await context.publisher.publish(frame, context.tally)
+        self._num_sent += 1
+
+    async def _encoded(self, timed: TimedImage) -> EncodedImage:
+        image = timed.captured.image
+        if isinstance(image, EncodedImage) and fits(image, self._limits):
+            return image
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._context.pool, encode, image, self._limits)

@@ -1,0 +1,140 @@
+"""The producers' process: settings to adapters, checks at start, cameras, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Final
+
+from producers.camera import CameraSpec, check_names
+from producers.publish import Publisher
+from producers.summary import ProducerSummary
+from producers.worker import ProducerPorts, ProducerWorker
+from runtime.clock import Clock, SystemClock
+from runtime.errors import SettingsError, StackError
+from runtime.health import REDIS_ANSWERS, Health
+from runtime.kafka import Record, Sink
+from runtime.kafka_admin import check_topics
+from runtime.kafka_newest import newest_match
+from runtime.log import get_logger
+from runtime.metrics import Metrics
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from runtime.status_server import serve_status
+from schemas.errors import DecodeError
+from schemas.frame import decode_frame
+from schemas.topics import frames_partition, frames_specs, max_frame_record_bytes
+
+_log = get_logger(__name__)
+
+ENCODE_THREADS: Final = 2
+"""A 640x480 JPEG takes about 1 ms: two threads encode more than one event loop can send."""
+
+
+async def run_producers(
+    settings: Settings,
+    cameras: Sequence[CameraSpec],
+    *,
+    stop: asyncio.Event,
+    clock: Clock | None = None,
+) -> ProducerSummary:
+    """Publish the cameras until all have ended or `stop` is set; return what became of their frames.
+
+    A camera that fails ends alone and its summary says why. At the end, what Kafka's client holds is given
+    `producer.drain_s` to be acknowledged.
+
+    Raises:
+        SettingsError: two cameras of one name, or a limit on the way that does not let a frame through.
+        StackError: the topic is missing.
+        TransientError: Kafka or Redis did not answer at start.
+    """
+    check_names(cameras)
+    clock = clock or SystemClock()
+    metrics = Metrics("producer", per_camera=settings.metrics.per_camera)
+    health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS])
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
+        await check_frames_topic(settings)
+        store = await stack.enter_async_context(LabelStore(settings.redis))
+        sink = await stack.enter_async_context(frames_sink(settings))
+        pool = stack.enter_context(ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="encode"))
+        num_partitions = await sink.num_partitions(settings.topics.frames)
+        ports = ProducerPorts(
+            publisher=Publisher(sink, topic=settings.topics.frames, num_partitions=num_partitions),
+            in_flight_bytes=lambda: sink.in_flight_bytes,
+            store=store,
+            newest_in_kafka=lambda camera: newest_seq_in_kafka(settings, camera, num_partitions),
+            pool=pool,
+            metrics=metrics,
+            health=health,
+            clock=clock,
+        )
+        worker = ProducerWorker(settings.site, settings.producer, cameras, ports)
+        health.meets(REDIS_ANSWERS, True)
+        health.running()
+        _log.info("ready", cameras=[str(camera) for camera in cameras])
+        await worker.run(stop)
+        health.stopping()
+        if not await sink.flush(settings.producer.drain_s):
+            _log.warning("frames left unacknowledged", num_bytes=sink.in_flight_bytes)
+        return ProducerSummary({camera: tally.summary() for camera, tally in worker.tallies.items()})
+
+
+def frames_sink(settings: Settings) -> Sink:
+    """Return the sink for `frames`, which refuses by itself what the topic would refuse."""
+    return Sink(
+        settings.kafka,
+        max_request_bytes=max_frame_record_bytes(settings.producer.max_frame_bytes),
+        max_in_flight_bytes=settings.producer.max_in_flight_bytes,
+        linger_ms=settings.producer.linger_ms,
+    )
+
+
+async def check_frames_topic(settings: Settings) -> None:
+    """Return when the topic exists and lets the largest frame through; other differences are logged.
+
+    The limits of the producer itself and of the edge workers' consumers are checked with the settings.
+
+    Raises:
+        StackError: the topic is missing.
+        SettingsError: its `max.message.bytes` is below what `producer.max_frame_bytes` needs.
+        TransientError: Kafka does not answer.
+    """
+    spec = frames_specs(
+        name=settings.topics.frames,
+        partitions=settings.topics.partitions,
+        max_frame_bytes=settings.producer.max_frame_bytes,
+        disk_bytes=settings.topics.frames_disk_bytes,
+    )[0]
+    for problem in await check_topics(settings.kafka, [spec]):
+        if "does not exist" in problem:
+            raise StackError(f"{problem}; saccade topics create makes it")
+        if "max.message.bytes" in problem:
+            limit = settings.producer.max_frame_bytes
+            raise SettingsError(f"producer.max_frame_bytes {limit} does not fit: {problem} or more")
+        _log.warning("topic differs from the settings", problem=problem)
+
+
+async def newest_seq_in_kafka(settings: Settings, camera: str, num_partitions: int) -> int | None:
+    """Return the number of the camera's newest frame that the topic still holds, None without one.
+
+    Raises:
+        TransientError: Kafka does not answer.
+    """
+    key = camera.encode()
+
+    def seq_of(record: Record) -> int | None:
+        if record.key != key:
+            return None
+        try:
+            return decode_frame(
+                record.value, max_frame_bytes=len(record.value), max_frame_pixels=sys.maxsize
+            ).seq
+        except DecodeError:
+            return None  # garbage under this camera's key; the edge workers count it
+
+    partition = frames_partition(camera, num_partitions)
+    return await newest_match(settings.kafka, settings.topics.frames, partition, seq_of)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.ownership import CameraOwnership
+from producers.sequence import SequenceFile
+from runtime.clock import SystemClock
+from runtime.errors import LeaseError, TransientError
+
+CAMERA = "site/cam"
+
+
+class Kafka:
+    """Knows a newest number; counts how often it was asked."""
+
+    def __init__(self, newest: int | None = None) -> None:
+        self.newest = newest
+        self.asked = 0
+
+    async def __call__(self, camera: str) -> int | None:
+        assert camera == CAMERA
+        self.asked += 1
+        return self.newest
+
+
+def ownership(folder: Path, store: Any, kafka: Kafka, *, wait_s: float = 0.05) -> CameraOwnership:
+    return CameraOwnership(
+        CAMERA,
+        state_dir=folder,
+        block=10,
+        store=store,
+        newest_in_kafka=kafka,
+        clock=SystemClock(),
+        renew_interval_s=0.01,
+        take_over_wait_s=wait_s,
+    )
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_redis", "in_kafka", "first"),
+    [
+        (None, None, None, 0),
+        (None, 41, None, 42),
+        (None, None, 41, 42),
+        (None, 41, 99, 100),
+        (None, 99, 41, 100),
+        (500, 41, None, 500),
+        (500, 499, None, 500),
+    ],
+)
+async def test_the_first_number_lies_above_all_that_are_known(
+    tmp_path: Path, store: Any, in_file: int | None, in_redis: int | None, in_kafka: int | None, first: int
+) -> None:
+    if in_file is not None:
+        file = SequenceFile(tmp_path, CAMERA)
+        file.reserve(in_file)
+        file.close()
+    if in_redis is not None:
+        store.newest[CAMERA] = in_redis
+    async with ownership(tmp_path, store, Kafka(in_kafka)) as camera:
+        assert [await camera.next() for _ in range(12)] == list(range(first, first + 12))
+
+
+async def test_kafka_is_only_read_when_the_state_file_cannot_be_trusted(tmp_path: Path, store: Any) -> None:
+    kafka = Kafka(41)
+    async with ownership(tmp_path, store, kafka) as camera:
+        assert await camera.next() == 42
+    assert kafka.asked == 1
+    async with ownership(tmp_path, store, kafka) as camera:
+        assert await camera.next() == 52
+    assert kafka.asked == 1
+    store.newest[CAMERA], kafka.newest = 200, 300  # another machine published in between
+    async with ownership(tmp_path, store, kafka) as camera:
+        assert await camera.next() == 301
+    assert kafka.asked == 2
+
+
+async def test_every_number_given_was_reserved_on_disk_before(tmp_path: Path, store: Any) -> None:
+    async with ownership(tmp_path, store, Kafka()) as camera:
+        for _ in range(25):
+            number = await camera.next()
+            reserved = camera._file.bound() if camera._file else None
+            assert reserved is not None
+            assert number < reserved
+
+
+async def test_another_machines_live_lease_refuses_the_camera(tmp_path: Path, store: Any) -> None:
+    async with ownership(tmp_path / "a", store, Kafka()):
+        with pytest.raises(LeaseError, match="camera site/cam: another live producer"):
+            await ownership(tmp_path / "b", store, Kafka()).__aenter__()
+    async with ownership(tmp_path / "b", store, Kafka()):
+        pass
+
+
+async def test_the_lease_of_a_dead_producer_is_waited_out(tmp_path: Path, store: Any) -> None:
+    store.owners[CAMERA] = "killed"
+    taking = asyncio.create_task(ownership(tmp_path, store, Kafka(), wait_s=60).__aenter__())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    del store.owners[CAMERA]
+    camera = await taking
+    assert await camera.next() == 0
+    await camera.__aexit__(None, None, None)
+    assert store.owners == {}
+
+
+async def test_without_redis_a_camera_waits_and_a_held_one_goes_on(tmp_path: Path, store: Any) -> None:
+    store.away = True
+    taking = asyncio.create_task(ownership(tmp_path, store, Kafka()).__aenter__())
+    await asyncio.wait([taking], timeout=0.1)
+    assert not taking.done()
+    store.away = False
+    camera = await taking
+    store.away = True
+    keeping = asyncio.create_task(camera.keep())
+    await asyncio.wait([keeping], timeout=0.1)
+    assert not keeping.done()
+    assert await camera.next() == 0
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await camera.__aexit__(None, None, None)
+
+
+async def test_a_lease_lost_to_another_ends_the_camera(tmp_path: Path, store: Any) -> None:
+    async with ownership(tmp_path, store, Kafka()) as camera:
+        store.owners[CAMERA] = "another"
+        with pytest.raises(LeaseError, match="taken it over"):
+            await camera.keep()
+    assert store.owners == {CAMERA: "another"}
+
+
+async def test_a_failed_start_lets_go_of_file_and_lease(tmp_path: Path, store: Any) -> None:
+    async def away(camera: str) -> int | None:
+        raise TransientError("Kafka is away")
+
+    broken = ownership(tmp_path, store, Kafka())
+    broken._newest_in_kafka = away
+    with pytest.raises(TransientError, match="Kafka is away"):
+        await broken.__aenter__()
+    assert store.owners == {}
+    SequenceFile(tmp_path, CAMERA).close()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from producers.publish import Publisher
+from producers.tally import Tally
+from runtime.errors import TransientError
+from schemas.frame import Frame
+from schemas.topics import frames_partition
+
+
+def frame(seq: int) -> Frame:
+    return Frame("site", "site/cam", seq, 1, 8, 8, "jpeg", b"x" * 10, live=False, truth=3)
+
+
+async def turn() -> None:
+    """Let the callbacks of finished futures run."""
+    await asyncio.sleep(0)
+
+
+async def test_a_frame_goes_to_its_cameras_partition_under_its_cameras_key(sink: Any, tally: Tally) -> None:
+    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(7), tally)
+    await turn()
+    assert sink.frames == [frame(7)]
+    assert sink.keys == [("frames", b"site/cam", frames_partition("site/cam", 48))]
+    assert tally.summary().published == 1
+    assert tally.summary().published_bytes > 10
+
+
+async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, tally: Tally) -> None:
+    sink.hold = True
+    publisher = Publisher(sink, topic="frames", num_partitions=48)
+    for seq in range(3):
+        await publisher.publish(frame(seq), tally)
+    assert (tally.pending, tally.summary().published) == (3, 0)
+    assert tally.summary().dropped == {"unacknowledged": 3}
+    for delivery in sink.held:
+        delivery.set_result(None)
+    await turn()
+    assert (tally.pending, tally.summary().published) == (0, 3)
+
+
+async def test_a_refused_frame_is_counted(sink: Any, tally: Tally) -> None:
+    sink.fail = TransientError("closed")
+    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), tally)
+    await turn()
+    assert tally.summary().dropped == {"send_failed": 1}
+    assert tally.pending == 0
+
+
+async def test_cancelled_while_waiting_for_room_nothing_is_sent_or_counted(sink: Any, tally: Tally) -> None:
+    sink.room.clear()
+    sending = asyncio.create_task(Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), tally))
+    await turn()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert sink.frames == []
+    assert tally.pending == 0

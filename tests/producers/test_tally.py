@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from producers.summary import ProducerSummary
+from producers.tally import Cause, Tally
+
+
+def test_captured_is_published_plus_everything_dropped(tally: Tally, counts: Any) -> None:
+    for _ in range(4):
+        tally.sent()
+    tally.acknowledged(100)
+    tally.acknowledged(50)
+    tally.failed()
+    tally.dropped(Cause.TOO_LARGE)
+    tally.thinned()
+    tally.lost()
+    summary = tally.summary()
+    assert (summary.published, summary.published_bytes, summary.reconnects, summary.thinned) == (2, 150, 1, 1)
+    assert summary.dropped == {"send_failed": 1, "too_large": 1, "unacknowledged": 1}
+    assert summary.captured == 5
+    assert counts.events == [
+        "published 100",
+        "published 50",
+        "dropped send_failed",
+        "dropped too_large",
+        "reconnected",
+    ]
+
+
+def test_counts_from_many_threads_add_up(tally: Tally) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(2000):
+            pool.submit(tally.dropped, Cause.QUEUE_FULL)
+    assert tally.summary().dropped == {"queue_full": 2000}
+
+
+def test_the_summary_adds_up_cameras_and_reads_as_json_and_as_text(tally: Tally) -> None:
+    tally.sent()
+    tally.acknowledged(10)
+    tally.dropped(Cause.QUEUE_FULL)
+    broken = Tally(tally._metrics)
+    broken.error = "photos: gone"
+    summary = ProducerSummary({"a": tally.summary(), "s/b": broken.summary()})
+    plain = json.loads(json.dumps(summary.to_json()))
+    assert (plain["published"], plain["dropped"]) == (1, {"queue_full": 1})
+    assert plain["cameras"]["s/b"]["error"] == "photos: gone"
+    assert summary.errors == {"s/b": "photos: gone"}
+    assert str(summary).splitlines() == [
+        "a: 1 published of 2, dropped: 1 queue_full",
+        "s/b: 0 published of 0, dropped: none (photos: gone)",
+    ]
