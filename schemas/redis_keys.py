@@ -64,3 +64,13 @@ def server_index(site: str) -> str:
 def server_report(site: str, server: str) -> str:
     """One server worker's latest report for one site; lives SERVER_REPORT_TTL_S."""
     return f"servers:{site}:{server}"
+
+
+def uplink_index(site: str) -> str:
+    """Sorted set of the edge workers that tell about their uplink, scored by when they last did."""
+    return f"uplink:{site}:states"
+
+
+def uplink_state(site: str, worker: str) -> str:
+    """What one edge worker last told about its uplink; lives UPLINK_STATE_TTL_S."""
+    return f"uplink:{site}:state:{worker}"

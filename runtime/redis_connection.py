@@ -1,0 +1,155 @@
+"""One Redis server: its client, its clock, its scripts, and library errors in the project's own tree.
+
+Only the modules `runtime.redis_*` import redis. Every call ends: each connect and answer has a time limit,
+one reconnect is tried at once, and then `TransientError` tells the caller to try again with back-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
+from types import TracebackType
+from typing import Any, Self
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from runtime.connections import RedisSettings
+from runtime.errors import SaccadeError, SettingsError, TransientError
+from runtime.log import redact
+
+_NS_PER_S = 1_000_000_000
+_NS_PER_US = 1_000
+_WANTED_CONFIG = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+_REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
+_PASSING_RESPONSES = (ReadOnlyError, OutOfMemoryError)
+
+ScriptCall = tuple[Sequence[str], Sequence[str | int]]
+"""Keys and arguments of one call of a script."""
+
+
+class RedisConnection:
+    """A client of one Redis; connects at the first call and again after each loss."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._client: Any = _client(settings)
+        self._where = redact(settings.url)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._where}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def time_ns(self) -> int:
+        """The server's clock, ns UTC: the one that decides deadlines.
+
+        Raises:
+            TransientError: Redis does not answer.
+        """
+        with self._translated("TIME"):
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * _NS_PER_S + int(microseconds) * _NS_PER_US
+
+    async def check_durability(self) -> list[str]:
+        """One line for each server setting under which labels may be lost; empty when all is well.
+
+        Raises:
+            TransientError: Redis does not answer.
+        """
+        with self._translated("CONFIG GET"):
+            try:
+                found = {key: (await self._client.config_get(key)).get(key) for key in _WANTED_CONFIG}
+            except ResponseError as error:  # managed services forbid the command
+                return [f"Redis at {self._where} does not tell its settings: {error}"]
+        problems = []
+        for key, wanted in _WANTED_CONFIG.items():
+            is_safer = key == "appendfsync" and found[key] == "always"
+            if found[key] != wanted and not is_safer:
+                problems.append(f"Redis at {self._where}: {key} is {found[key]!r}, should be {wanted!r}")
+        return problems
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except _REFUSALS as error:
+            raise SaccadeError(f"Redis at {self._where} refuses {doing}: {error}") from None
+        except ResponseError as error:
+            what = f"Redis at {self._where}: {doing}: {error}"
+            raise (TransientError if isinstance(error, _PASSING_RESPONSES) else SaccadeError)(what) from None
+        except (RedisError, OSError, TimeoutError) as error:
+            raise TransientError(f"Redis at {self._where} does not answer {doing}: {error}") from None
+
+    async def _run(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """One answer for each call, in one round trip; the script is loaded where it is missing."""
+        with self._translated("a script"):
+            answers = await self._evaluate(script, calls)
+            missing = [idx for idx, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if missing:
+                await self._client.script_load(script)
+                for idx, again in zip(
+                    missing, await self._evaluate(script, [calls[idx] for idx in missing]), strict=True
+                ):
+                    answers[idx] = again
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        return answers
+
+    async def _evaluate(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        async with self._client.pipeline(transaction=False) as pipe:
+            for keys, arguments in calls:
+                pipe.evalsha(digest, len(keys), *keys, *arguments)
+            return list(await pipe.execute(raise_on_error=False))
+
+
+def _client(settings: RedisSettings) -> Any:
+    options: dict[str, Any] = {}
+    if settings.url.startswith("rediss:"):
+        options = {
+            "ssl_ca_certs": _text(settings.ssl_ca_certs),
+            "ssl_certfile": _text(settings.ssl_certfile),
+            "ssl_keyfile": _text(settings.ssl_keyfile),
+            "ssl_check_hostname": settings.ssl_check_hostname,
+        }
+    if settings.username is not None:
+        options["username"] = settings.username
+    if settings.password is not None:
+        options["password"] = settings.password.get_secret_value()
+    try:
+        return redis.asyncio.Redis.from_url(
+            settings.url,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+            # A pooled connection that its server closed meanwhile costs one try; waiting is for the caller.
+            retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.1), retries=1),
+            **options,
+        )
+    except (ValueError, RedisError) as error:
+        raise SettingsError(f"redis.url {redact(settings.url)}: {error}") from None
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)

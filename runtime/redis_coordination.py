@@ -1,0 +1,113 @@
+"""What processes tell each other through Redis besides labels: leases, reports, shares of an uplink."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from redis.exceptions import WatchError
+
+from runtime.errors import TransientError
+from runtime.log import get_logger
+from runtime.redis_connection import RedisConnection
+from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
+from schemas import redis_keys
+from schemas.errors import DecodeError
+from schemas.server_report import ServerReport, decode_report, encode_report
+
+_MAX_TRIES = 50
+_SPENT_TTL_S = 70 * 24 * 3600  # two of the longest periods, a month
+_log = get_logger(__name__)
+T = TypeVar("T")
+
+
+class Coordination(RedisConnection):
+    """Leases, reports and shares in one Redis; each method raises `TransientError` when it is away."""
+
+    async def hold_camera(self, camera: str, owner: str) -> bool:
+        """`owner` may number the camera's frames for `CAMERA_LEASE_TTL_S`; False while another may."""
+        arguments: list[str | int] = [owner, redis_keys.CAMERA_LEASE_TTL_S * 1000]
+        (held,) = await self._run(HOLD, [([redis_keys.camera_lease(camera)], arguments)])
+        return bool(held)
+
+    async def release_camera(self, camera: str, owner: str) -> None:
+        """The camera is free if `owner` held it."""
+        await self._run(RELEASE, [([redis_keys.camera_lease(camera)], [owner])])
+
+    async def publish_report(self, report: ServerReport) -> None:
+        """The site reads this server's report until `SERVER_REPORT_TTL_S` from now or the next one."""
+        keys = [redis_keys.server_index(report.site), redis_keys.server_report(report.site, report.server)]
+        arguments: list[str | int] = [report.server, encode_report(report), redis_keys.SERVER_REPORT_TTL_S]
+        await self._run(PUBLISH_MEMBER, [(keys, arguments)])
+
+    async def read_reports(self, site: str) -> list[ServerReport]:
+        """The live servers' latest reports for a site, by name of the server."""
+        texts = await self._read_members(
+            redis_keys.server_index(site), lambda server: redis_keys.server_report(site, server)
+        )
+        reports = []
+        for server, text in texts.items():
+            try:
+                reports.append(decode_report(text))
+            except DecodeError as error:
+                _log.warning("a server's report cannot be read", server=server, error=str(error))
+        return reports
+
+    async def publish_uplink(self, site: str, worker: str, text: str) -> None:
+        """Readers see what this edge worker says of its uplink until `UPLINK_STATE_TTL_S` from now."""
+        keys = [redis_keys.uplink_index(site), redis_keys.uplink_state(site, worker)]
+        await self._run(PUBLISH_MEMBER, [(keys, [worker, text, redis_keys.UPLINK_STATE_TTL_S])])
+
+    async def read_uplinks(self, site: str) -> dict[str, str]:
+        """What each live edge worker of a site last said of its uplink."""
+        return await self._read_members(
+            redis_keys.uplink_index(site), lambda worker: redis_keys.uplink_state(site, worker)
+        )
+
+    async def change_uplink_table(
+        self, site: str, change: Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]
+    ) -> T:
+        """The site's table of workers is what `change` made of it, atomically; returns its result.
+
+        Args:
+            change: called with the rows by worker, Redis's time in s UTC and how many s Redis has run;
+                returns the new rows and a result. Called again when another worker changed the table meanwhile.
+
+        Raises:
+            TransientError: Redis does not answer, or others always came first.
+        """
+        key = redis_keys.uplink_workers(site)
+        with self._translated("the uplink's table"):
+            for _ in range(_MAX_TRIES):
+                async with self._client.pipeline(transaction=True) as pipe:
+                    await pipe.watch(key)
+                    seconds, microseconds = await pipe.time()
+                    uptime_s = float((await pipe.info("server"))["uptime_in_seconds"])
+                    rows = await pipe.hgetall(key)
+                    changed, result = change(rows, int(seconds) + int(microseconds) / 1e6, uptime_s)
+                    pipe.multi()
+                    pipe.delete(key)
+                    if changed:
+                        pipe.hset(key, mapping=dict(changed))
+                        pipe.expire(key, redis_keys.UPLINK_STATE_TTL_S)
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        await asyncio.sleep(random.uniform(0.0, 0.005))
+                        continue
+                    return result
+        raise TransientError(f"Redis at {self._where}: {_MAX_TRIES} workers came first at the uplink's table")
+
+    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
+        """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""
+        key = redis_keys.uplink_spent(site)
+        (total,) = await self._run(ADD_SPENT, [([key], [period, num_bytes, _SPENT_TTL_S])])
+        return int(total)
+
+    async def _read_members(self, index: str, key_of: Callable[[str], str]) -> dict[str, str]:
+        with self._translated("reports"):
+            members = sorted(await self._client.zrange(index, 0, -1))
+            texts = await self._client.mget([key_of(member) for member in members]) if members else []
+        return {member: text for member, text in zip(members, texts, strict=True) if text is not None}

@@ -1,0 +1,195 @@
+"""Labels in Redis: which one wins, reading them back, and watching them change.
+
+The stream of a camera is the truth about what changed; Pub/Sub only wakes those who read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from enum import StrEnum
+from typing import Any
+
+import stamina
+
+from runtime.errors import TransientError
+from runtime.log import get_logger
+from runtime.redis_coordination import Coordination
+from runtime.redis_scripts import PUT_LABEL
+from schemas import redis_keys
+from schemas.errors import DecodeError
+from schemas.label import Label, label_fields, label_from_fields
+
+_PAGE_ENTRIES = 500
+_WAKE_TIMEOUT_S = 1.0
+"""A lost wake-up costs a watcher at most this long."""
+_FROM_START = "0-0"
+_RETRY_WAIT_MAX_S = 2.0
+_log = get_logger(__name__)
+
+
+class PutResult(StrEnum):
+    """What the win rule did with a label; only WRITTEN changed anything."""
+
+    WRITTEN = "WRITTEN"
+    UNCHANGED = "UNCHANGED"
+    """Exactly this label was written before: an answer got lost and the write was repeated."""
+    ALREADY_FINAL = "ALREADY_FINAL"
+    """The frame has its last word: a final label, or a provisional one whose deadline has passed."""
+    STALE = "STALE"
+    """A provisional label, or the loss of the frame, came after a provisional label."""
+    LATE = "LATE"
+    """The deadline and its grace had passed by Redis's clock."""
+
+
+class LabelStore(Coordination):
+    """The labels of one Redis. Every method raises `TransientError` when it does not answer."""
+
+    async def put(self, labels: Sequence[Label]) -> list[PutResult]:
+        """Each label was judged by the win rule and, if it won, written with its stream entry.
+
+        One round trip. Nothing overwrites a final label, a provisional one overwrites nothing, a server's
+        label is refused after deadline and grace. Doing it again changes nothing.
+
+        Raises:
+            TransientError: Redis does not answer; some labels may have been written.
+        """
+        if not labels:
+            return []
+        answers = await self._run(PUT_LABEL, [self._put_call(label) for label in labels])
+        return [PutResult(answer) for answer in answers]
+
+    def _put_call(self, label: Label) -> tuple[list[str], list[str | int]]:
+        fields = label_fields(label)
+        keys = [
+            redis_keys.label(label.camera, label.seq),
+            redis_keys.labels(label.camera),
+            redis_keys.camera(label.camera),
+            redis_keys.CAMERAS,
+            redis_keys.WAKE,
+        ]
+        ttl_s = self._settings.label_ttl_s
+        limits = [
+            ttl_s,
+            self._settings.stream_max_len,
+            max(ttl_s, redis_keys.STREAM_TTL_S),
+            redis_keys.CAMERA_TTL_S,
+            self._settings.deadline_grace_ms,
+        ]
+        judged = [fields[name] for name in ("camera", "seq", "state", "source", "labelled_ns", "deadline_ns")]
+        return keys, [*limits, *judged, *(part for pair in fields.items() for part in pair)]
+
+    async def get(self, camera: str, seq: int) -> Label | None:
+        """The label of one frame, None without one."""
+        return (await self.get_many([(camera, seq)]))[0]
+
+    async def get_many(self, frames: Sequence[tuple[str, int]]) -> list[Label | None]:
+        """The label of each frame (camera, seq), None without one; in one round trip."""
+        if not frames:
+            return []
+        with self._translated("HGETALL"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for camera, seq in frames:
+                    pipe.hgetall(redis_keys.label(camera, seq))
+                found = await pipe.execute()
+        return [_decoded(fields) if fields else None for fields in found]
+
+    async def cameras(self) -> list[str]:
+        """Every camera that ever had a label, sorted."""
+        with self._translated("SMEMBERS"):
+            return sorted(await self._client.smembers(redis_keys.CAMERAS))
+
+    async def newest_seq(self, camera: str) -> int | None:
+        """The highest sequence number that has a label, None for an unknown camera."""
+        with self._translated("HGET"):
+            found = await self._client.hget(redis_keys.camera(camera), "seq")
+        return None if found is None else int(found)
+
+    async def latest(self, camera: str) -> Label | None:
+        """The label of the camera's newest frame, None for an unknown camera."""
+        with self._translated("HGETALL"):
+            fields = await self._client.hgetall(redis_keys.camera(camera))
+        return _decoded(fields) if fields else None
+
+    async def history(self, camera: str) -> AsyncIterator[Label]:
+        """Every label change that the camera's stream still holds, oldest first."""
+        after = "-"
+        while True:
+            with self._translated("XRANGE"):
+                entries = await self._client.xrange(redis_keys.labels(camera), min=after, count=_PAGE_ENTRIES)
+            for label in _labels_of(entries):
+                yield label
+            if len(entries) < _PAGE_ENTRIES:
+                return
+            after = f"({entries[-1][0]}"
+
+    async def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+        """Every label written from now on, of one camera or all, each camera's in order; never ends.
+
+        Rides out outages: what was written meanwhile follows.
+
+        Raises:
+            TransientError: Redis does not answer at the start.
+        """
+        positions = await self._ends([camera] if camera else await self.cameras())
+        async for attempt in stamina.retry_context(
+            on=TransientError, attempts=None, timeout=None, wait_initial=0.1, wait_max=_RETRY_WAIT_MAX_S
+        ):
+            with attempt, self._translated("watch"):
+                async with self._client.pubsub(ignore_subscribe_messages=True) as wakes:
+                    await wakes.subscribe(redis_keys.WAKE)
+                    async for label in self._follow(positions, wakes, only=camera):
+                        yield label
+
+    async def _ends(self, cameras: Sequence[str]) -> dict[str, str]:
+        """Where each camera's stream ends now."""
+        with self._translated("XREVRANGE"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for each in cameras:
+                    pipe.xrevrange(redis_keys.labels(each), count=1)
+                newest = await pipe.execute()
+        return {
+            each: found[0][0] if found else _FROM_START for each, found in zip(cameras, newest, strict=True)
+        }
+
+    async def _follow(
+        self, positions: dict[str, str], wakes: Any, *, only: str | None
+    ) -> AsyncIterator[Label]:
+        """New entries of all streams, again and again; `positions` moves on with what was yielded."""
+        while True:
+            for each in [only] if only else await self.cameras():
+                positions.setdefault(each, _FROM_START)
+            cameras = {redis_keys.labels(each): each for each in positions}
+            streams = {key: positions[each] for key, each in cameras.items()}
+            found = await self._client.xread(streams, count=_PAGE_ENTRIES) if streams else []
+            for key, entries in found:
+                for entry in entries:
+                    positions[cameras[key]] = entry[0]
+                    for label in _labels_of([entry]):
+                        yield label
+            if not found:
+                await _next_wake(wakes, only)
+
+
+async def _next_wake(wakes: Any, only: str | None) -> None:
+    """Returns at a wake-up of `only` (None = any camera), or after a while; takes all that wait."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + _WAKE_TIMEOUT_S
+    while (left_s := until_s - loop.time()) > 0:
+        message = await wakes.get_message(timeout=left_s)
+        if message is not None and only in (None, message["data"]):
+            break
+    while await wakes.get_message(timeout=0.0) is not None:
+        pass
+
+
+def _decoded(fields: dict[str, str]) -> Label | None:
+    try:
+        return label_from_fields(fields)
+    except DecodeError as error:
+        _log.warning("a label in Redis cannot be read", error=str(error))
+        return None
+
+
+def _labels_of(entries: Sequence[tuple[str, dict[str, str]]]) -> list[Label]:
+    return [label for _, fields in entries if (label := _decoded(fields)) is not None]
