@@ -40,15 +40,19 @@ W = TypeVar("W", bound=Waiting)
 
 
 class Backlog(Generic[W]):
-    """Bounded by bytes; a frame that goes in comes out once: of `take`, `expire`, `shed` or `discard`.
+    """Bounded by frames and bytes; a frame comes out once: of `take`, `expire`, `shed` or `discard`.
 
     Args:
-        max_bytes: `full` is True from here on; the caller then sheds or stops reading.
+        max_frames: `full` is True from here on; the caller then sheds or stops reading.
+        max_bytes: the same for the memory of all frames.
         max_frame_age_ns: live frames older than this come out of `expire`; None = never.
         newest_first_after_ns: age of a live camera's oldest frame from which its newest is served first.
     """
 
-    def __init__(self, *, max_bytes: int, max_frame_age_ns: int | None, newest_first_after_ns: int) -> None:
+    def __init__(
+        self, *, max_frames: int, max_bytes: int, max_frame_age_ns: int | None, newest_first_after_ns: int
+    ) -> None:
+        self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._max_frame_age_ns = max_frame_age_ns
         self._newest_first_after_ns = newest_first_after_ns
@@ -71,8 +75,8 @@ class Backlog(Generic[W]):
 
     @property
     def full(self) -> bool:
-        """True when the frames that wait hold `max_bytes` or more."""
-        return self._num_bytes >= self._max_bytes
+        """True when no more frames should come in."""
+        return self._num_frames >= self._max_frames or self._num_bytes >= self._max_bytes
 
     def push(self, frame: W) -> None:
         """The frame waits behind the others of its camera."""

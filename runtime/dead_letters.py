@@ -63,7 +63,7 @@ class DeadLetters:
         self._waiting.close()
 
     async def put(self, record: Record, reason: str, error: str, done: Callable[[], None]) -> None:
-        """The record waits to be written, `done` is called once the broker has it; waits while too many do."""
+        """The record waits to be written, `done` is called once the broker has it; waits while many do."""
         letter = DeadLetter(reason, error, record.topic, record.partition, record.offset)
         await self._waiting.put(_Refused(record, letter, done))
 

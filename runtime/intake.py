@@ -103,7 +103,7 @@ class Intake:
         self._ledger.assign(partitions, self._generation)
 
     async def on_revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """What has begun there is finished and committed, or time is up; then the partitions are forgotten."""
+        """What has begun there is finished and committed, or time is up; then they are forgotten."""
         leaving = frozenset((topic, partition) for topic, partition in partitions)
         self._paused -= leaving
         self.abandon(self._forget(leaving))
@@ -129,7 +129,7 @@ class Intake:
         return taken
 
     def finish(self, ticket: Ticket) -> None:
-        """The record's work is done: its label is in Redis and its offload settled, or it is a dead letter."""
+        """The record is done: its label is in Redis and its offload settled, or it is a dead letter."""
         self._ledger.finish(ticket)
         self.num_finished += 1
         self._close(ticket)

@@ -175,6 +175,9 @@ class UplinkMetrics(_Group):
         self.offload_bytes = self._counter(
             "offload_bytes_total", "Bytes of acknowledged offload records", ("camera",)
         )
+        self.repeated_bytes = self._counter(
+            "offload_repeated_bytes_total", "Bytes of offload records sent again after a worker's end"
+        )
         self.wire_bytes = self._counter(
             "uplink_bytes_total", "Bytes on the offload connections, with retransmissions and headers"
         )

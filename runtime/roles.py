@@ -78,9 +78,10 @@ class EdgeSettings(Section):
     decode_threads: int = Field(default=2, ge=1, le=256)
     batch_frames: int = Field(default=8, ge=1, le=1_024)
     """Frames of one forward pass at most; a batch never waits for more."""
-    max_waiting_frames: int = Field(default=256, ge=1)
-    max_waiting_bytes: int = Field(default=64 * _MIB, ge=_MIB)
-    """Encoded frames held between the broker and the model."""
+    max_waiting_frames: int = Field(default=2_048, ge=1)
+    max_waiting_bytes: int = Field(default=256 * _MIB, ge=_MIB)
+    """Encoded frames held between the broker and the model, each counted with its record. Deep enough to
+    see the newest frames behind a backlog; when full, live cameras that are behind lose their oldest."""
     fetch_max_bytes: int = Field(default=16 * _MIB, ge=1_024)
     max_partition_fetch_bytes: int = Field(default=8 * _MIB, ge=1_024)
     max_latency_ms: int = Field(default=2_000, ge=10)
@@ -139,6 +140,8 @@ class ServerSettings(Section):
     """Tokens of one forward pass at most; a whole image has 197, so less could never be served."""
     max_batch_wait_ms: int = Field(default=10, ge=0, le=10_000)
     """How long a record may wait for company while the model is free."""
+    max_batch_ms: int = Field(default=250, ge=1, le=60_000)
+    """A forward pass is cut to what the model computes in this time: a slow machine still meets deadlines."""
     max_waiting_records: int = Field(default=1_024, ge=1)
     max_waiting_bytes: int = Field(default=64 * _MIB, ge=_MIB)
     fetch_max_bytes: int = Field(default=8 * _MIB, ge=1_024)
@@ -146,7 +149,8 @@ class ServerSettings(Section):
     redis_by_site: Annotated[dict[str, str], Json] = Field(default_factory=dict, repr=False)
     """Site → Redis URL of its labels; sites not named here use the section `redis`."""
     label_write_timeout_s: float = Field(default=5.0, gt=0, le=60)
-    """A site's Redis that is silent this long loses its final labels (counted); the edge's stand."""
+    """Where redis_by_site names several: a Redis that is silent this long loses its final labels (counted),
+    and the edge's stand. A worker with one Redis waits for it."""
     commit_interval_ms: int = Field(default=250, ge=10, le=250)
     drain_s: float = Field(default=10.0, gt=0, le=600)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -30,6 +31,10 @@ T = TypeVar("T", bound=TokenSet)
 
 _PATIENCE_S = 30.0
 """A set that has waited this long goes before all that came later, however urgent: nothing starves."""
+_MAX_PASSED = 16
+"""Sets looked at beyond those that fit; more would cost time and hardly fill a batch better."""
+_KEPT = 0.8
+"""Weight of what was seen before each new batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,15 @@ class _Entry(Generic[T]):
 
 
 class Batcher(Generic[T]):
-    """Waiting token sets, earliest deadline first.
+    """Waiting token sets, most urgent first, and what the device has been seen to compute in a second.
 
     Args:
-        max_batch_tokens: tokens of a batch; at least those of the largest possible set.
-        max_batch_sets: sets of a batch.
+        max_batch_tokens: tokens of a batch; at least `max_set_tokens`, those of the largest possible set.
+        max_batch_s: a batch is cut to the tokens that the device computes in this time, so that a slow device
+            still meets deadlines; one set is always let in.
         max_wait_s: how long the oldest set may wait for company while the device is free.
-        max_waiting_tokens: `full` is True from here on.
+        max_waiting_sets: `full` is True from here on.
+        max_waiting_tokens: the same by tokens.
 
     Raises:
         ValueError: `max_set_tokens` exceeds `max_batch_tokens`: such a set would wait for ever.
@@ -70,8 +77,9 @@ class Batcher(Generic[T]):
         self,
         *,
         max_batch_tokens: int,
-        max_batch_sets: int,
+        max_batch_s: float,
         max_wait_s: float,
+        max_waiting_sets: int,
         max_waiting_tokens: int,
         max_set_tokens: int,
     ) -> None:
@@ -80,19 +88,23 @@ class Batcher(Generic[T]):
                 f"max_batch_tokens: {max_batch_tokens}, must be >= {max_set_tokens}, the largest token set"
             )
         self._max_batch_tokens = max_batch_tokens
-        self._max_batch_sets = max_batch_sets
+        self._max_batch_s = max_batch_s
         self._max_wait_s = max_wait_s
+        self._max_waiting_sets = max_waiting_sets
         self._max_waiting_tokens = max_waiting_tokens
         self._heap: list[_Entry[T]] = []
         self._num_tokens = 0
         self._order = 0
         self._oldest_arrival_s = math.inf
+        # Decayed sums over the latest batches; their quotient is the device's rate.
+        self._seen_tokens = 0.0
+        self._seen_s = 0.0
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def __repr__(self) -> str:
-        return f"<Batcher sets={len(self._heap)} tokens={self._num_tokens}>"
+        return f"<Batcher sets={len(self._heap)} tokens={self._num_tokens} rate={self.tokens_per_s:.0f}/s>"
 
     @property
     def num_tokens(self) -> int:
@@ -102,12 +114,22 @@ class Batcher(Generic[T]):
     @property
     def full(self) -> bool:
         """True when no more should be decoded for now."""
-        return self._num_tokens >= self._max_waiting_tokens
+        return self._num_tokens >= self._max_waiting_tokens or len(self._heap) >= self._max_waiting_sets
 
     @property
     def oldest_arrival_s(self) -> float:
         """When the longest-waiting set came, `inf` when none waits."""
         return self._oldest_arrival_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """What the device computes, `inf` before the first `learn`."""
+        return self._seen_tokens / self._seen_s if self._seen_s > 0 else math.inf
+
+    def learn(self, num_tokens: int, seconds: float) -> None:
+        """The device has computed a batch of `num_tokens` in `seconds`."""
+        self._seen_tokens = _KEPT * self._seen_tokens + num_tokens
+        self._seen_s = _KEPT * self._seen_s + seconds
 
     def push(self, item: T, now_s: float) -> None:
         """The set waits from `now_s` on.
@@ -123,36 +145,39 @@ class Batcher(Generic[T]):
         self._num_tokens += item.num_tokens
         self._oldest_arrival_s = min(self._oldest_arrival_s, now_s)
 
-    def due_at(self, service_s: float) -> float:
+    def due_at(self) -> float:
         """The time from which `take` should be called on a free device: `inf` when nothing waits.
 
-        That is at once when a whole batch waits, else when the oldest set has waited `max_wait_s` or the most
-        urgent one must start to be in time, given that a batch takes `service_s`.
+        That is at once when a whole batch waits or nothing more is let in, else when the oldest set has
+        waited `max_wait_s` or the most urgent one must start to be in time.
         """
         if not self._heap:
             return math.inf
-        if self._num_tokens >= self._max_batch_tokens or len(self._heap) >= self._max_batch_sets:
+        if self._num_tokens >= self._room() or self.full:
             return -math.inf
-        return min(self._oldest_arrival_s + self._max_wait_s, self._heap[0].item.deadline_s - 2 * service_s)
+        head = self._heap[0].item
+        latest_s = head.deadline_s - 2 * head.num_tokens / self.tokens_per_s
+        return min(self._oldest_arrival_s + self._max_wait_s, latest_s)
 
-    def take(self, now_s: float, service_s: float = 0.0) -> Batch[T]:
+    def take(self, now_s: float) -> Batch[T]:
         """Remove and return the next batch and what expired before it.
 
-        A set whose deadline comes before `now_s + service_s` is expired. The most urgent set is always in
-        the batch; others follow by urgency, and one that does not fit lets smaller ones pass but is first
+        A set that would be late even if computed alone is expired. The most urgent of the others is always in
+        the batch; the rest follow by urgency, and one that does not fit lets smaller ones pass but is first
         next time unless more urgent ones came.
         """
         sets: list[T] = []
         expired: list[T] = []
         passed: list[_Entry[T]] = []
-        room = self._max_batch_tokens
-        while self._heap and len(sets) < self._max_batch_sets and len(passed) < self._max_batch_sets:
+        rate, room = self.tokens_per_s, self._room()
+        while self._heap and room > 0 and len(passed) < _MAX_PASSED:
             entry = heapq.heappop(self._heap)
-            if entry.item.deadline_s < now_s + service_s:
+            num_tokens = entry.item.num_tokens
+            if entry.item.deadline_s < now_s + num_tokens / rate:
                 expired.append(entry.item)
-            elif entry.item.num_tokens <= room:
+            elif num_tokens <= room or not sets:
                 sets.append(entry.item)
-                room -= entry.item.num_tokens
+                room -= num_tokens
             else:
                 passed.append(entry)
         for entry in passed:
@@ -161,10 +186,15 @@ class Batcher(Generic[T]):
         self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
         return Batch(sets, expired)
 
-    def drain(self) -> list[T]:
-        """Remove and return every waiting set."""
-        items = [entry.item for entry in sorted(self._heap)]
-        self._heap.clear()
-        self._num_tokens = 0
-        self._oldest_arrival_s = math.inf
-        return items
+    def discard(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Remove and return every set for which `unwanted` is true."""
+        gone = [entry.item for entry in self._heap if unwanted(entry.item)]
+        self._heap = [entry for entry in self._heap if not unwanted(entry.item)]
+        heapq.heapify(self._heap)
+        self._num_tokens -= sum(item.num_tokens for item in gone)
+        self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
+        return gone
+
+    def _room(self) -> int:
+        affordable = self.tokens_per_s * self._max_batch_s
+        return max(1, int(min(self._max_batch_tokens, affordable)))

@@ -18,9 +18,13 @@ class Item:
 
 
 def backlog(
-    max_bytes: int = 1000, max_age_s: int | None = 30, newest_first_after_s: int = 2
+    max_bytes: int = 1000,
+    max_age_s: int | None = 30,
+    newest_first_after_s: int = 2,
+    max_frames: int = 1000,
 ) -> Backlog[Item]:
     return Backlog(
+        max_frames=max_frames,
         max_bytes=max_bytes,
         max_frame_age_ns=None if max_age_s is None else max_age_s * S,
         newest_first_after_ns=newest_first_after_s * S,
@@ -74,6 +78,14 @@ def test_a_full_backlog_sheds_the_oldest_of_the_longest_queue_and_only_what_is_b
     assert frames.shed(10 * S) == [Item("long", 0)]
     assert not frames.full
     assert frames.shed(10 * S) == []
+
+
+def test_it_is_full_by_count_as_well_as_by_bytes() -> None:
+    frames = backlog(max_frames=2)
+    frames.push(Item("c", 0))
+    assert not frames.full
+    frames.push(Item("c", 0))
+    assert frames.full
 
 
 def test_discard_removes_what_is_unwanted_and_keeps_the_order_of_the_rest() -> None:

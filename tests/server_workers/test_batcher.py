@@ -15,11 +15,12 @@ class Item:
     deadline_s: float = math.inf
 
 
-def batcher(tokens: int = 100, sets: int = 8, wait_s: float = 0.1) -> Batcher[Item]:
+def batcher(tokens: int = 100, wait_s: float = 0.1, batch_s: float = math.inf) -> Batcher[Item]:
     return Batcher(
         max_batch_tokens=tokens,
-        max_batch_sets=sets,
+        max_batch_s=batch_s,
         max_wait_s=wait_s,
+        max_waiting_sets=50,
         max_waiting_tokens=4 * tokens,
         max_set_tokens=min(tokens, 197),
     )
@@ -28,7 +29,12 @@ def batcher(tokens: int = 100, sets: int = 8, wait_s: float = 0.1) -> Batcher[It
 def test_a_budget_that_the_largest_set_can_never_fit_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"max_batch_tokens: 196, must be >= 197"):
         Batcher(
-            max_batch_tokens=196, max_batch_sets=4, max_wait_s=0, max_waiting_tokens=400, max_set_tokens=197
+            max_batch_tokens=196,
+            max_batch_s=1.0,
+            max_wait_s=0.0,
+            max_waiting_sets=4,
+            max_waiting_tokens=400,
+            max_set_tokens=197,
         )
     with pytest.raises(ValueError, match="token set of 101 tokens"):
         batcher(100).push(Item(1, 101), 0.0)
@@ -36,31 +42,51 @@ def test_a_budget_that_the_largest_set_can_never_fit_is_refused_at_once() -> Non
 
 def test_nothing_waiting_is_never_due() -> None:
     waiting = batcher()
-    assert waiting.due_at(0.0) == math.inf
+    assert waiting.due_at() == math.inf
     assert waiting.take(5.0).sets == []
 
 
 @pytest.mark.parametrize(
-    ("items", "service_s", "due_s"),
+    ("items", "due_s"),
     [
-        ([Item(0)], 0.0, 1.1),
-        ([Item(0, deadline_s=2.0)], 0.5, 1.0),
-        ([Item(0), Item(1, deadline_s=1.05)], 0.0, 1.05),
-        ([Item(i) for i in range(8)], 0.0, -math.inf),
-        ([Item(0, 60), Item(1, 40)], 0.0, -math.inf),
+        ([Item(0)], 1.1),
+        ([Item(0, deadline_s=2.0)], 1.1),
+        ([Item(0), Item(1, deadline_s=1.25)], 1.05),
+        ([Item(0, 60), Item(1, 40)], -math.inf),
     ],
 )
-def test_a_batch_is_due_when_full_or_waited_long_enough_or_urgent(
-    items: list[Item], service_s: float, due_s: float
-) -> None:
+def test_a_batch_is_due_when_full_or_waited_long_enough_or_urgent(items: list[Item], due_s: float) -> None:
     waiting = batcher(wait_s=0.1)
+    waiting.learn(100, 1.0)
     for item in items:
         waiting.push(item, 1.0)
-    assert waiting.due_at(service_s) == pytest.approx(due_s)
+    assert waiting.due_at() == pytest.approx(due_s)
+
+
+def test_a_slow_device_gets_batches_that_it_computes_in_the_allowed_time() -> None:
+    waiting = batcher(tokens=1000, batch_s=0.5)
+    for name in range(20):
+        waiting.push(Item(name), 0.0)
+    waiting.learn(100, 1.0)
+    assert waiting.due_at() == -math.inf
+    assert waiting.take(0.0).num_tokens == 50
+    for _ in range(40):
+        waiting.learn(10, 10.0)
+    assert waiting.tokens_per_s == pytest.approx(1.0, rel=0.01)
+    assert waiting.take(0.0).num_tokens == 10
+
+
+def test_it_is_full_by_count_and_by_tokens_and_then_due() -> None:
+    many = batcher(tokens=1000)
+    for name in range(50):
+        assert not many.full
+        many.push(Item(name, 2), 0.0)
+    assert many.full
+    assert many.due_at() == -math.inf
 
 
 def test_the_most_urgent_go_first_and_the_wait_of_the_rest_goes_on() -> None:
-    waiting = batcher(sets=2)
+    waiting = batcher(tokens=20)
     waiting.push(Item(0, deadline_s=9.0), 0.0)
     waiting.push(Item(1, deadline_s=3.0), 0.5)
     waiting.push(Item(2, deadline_s=6.0), 0.7)
@@ -72,10 +98,11 @@ def test_the_most_urgent_go_first_and_the_wait_of_the_rest_goes_on() -> None:
 
 def test_sets_that_cannot_be_in_time_any_more_are_handed_back_instead_of_computed() -> None:
     waiting = batcher()
+    waiting.learn(10, 0.3)
     waiting.push(Item(0, deadline_s=1.0), 0.0)
     waiting.push(Item(1, deadline_s=1.4), 0.0)
     waiting.push(Item(2, deadline_s=2.0), 0.0)
-    batch = waiting.take(1.2, service_s=0.3)
+    batch = waiting.take(1.2)
     assert [item.name for item in batch.expired] == [0, 1]
     assert [item.name for item in batch.sets] == [2]
 
@@ -89,7 +116,7 @@ def test_a_set_that_does_not_fit_lets_smaller_ones_pass_and_leads_the_next_batch
 
 
 def test_a_set_without_deadline_is_not_starved_by_urgent_ones() -> None:
-    waiting = batcher(sets=1)
+    waiting = batcher(tokens=10)
     waiting.push(Item(-1), 0.0)
     served = []
     for second in range(60):
@@ -101,33 +128,32 @@ def test_a_set_without_deadline_is_not_starved_by_urgent_ones() -> None:
     assert len(served) <= 32
 
 
-def test_drain_empties_everything() -> None:
+def test_discard_removes_what_is_unwanted_and_keeps_the_counts() -> None:
     waiting = batcher()
     waiting.push(Item(0, deadline_s=2.0), 0.0)
-    waiting.push(Item(1, deadline_s=1.0), 0.0)
-    assert [item.name for item in waiting.drain()] == [1, 0]
-    assert (len(waiting), waiting.num_tokens) == (0, 0)
+    waiting.push(Item(1, deadline_s=1.0), 1.0)
+    assert [item.name for item in waiting.discard(lambda item: item.name == 0)] == [0]
+    assert (len(waiting), waiting.num_tokens, waiting.oldest_arrival_s) == (1, 10, 1.0)
 
 
 @given(
     st.lists(st.tuples(st.integers(2, 197), st.floats(0, 10)), max_size=50),
     st.integers(197, 600),
-    st.integers(1, 8),
     st.floats(0, 12),
 )
-def test_no_batch_breaks_a_limit_and_every_set_comes_out_once(
-    sets: list[tuple[int, float]], budget: int, max_sets: int, now_s: float
+def test_no_batch_breaks_its_budget_and_every_set_comes_out_once(
+    sets: list[tuple[int, float]], budget: int, now_s: float
 ) -> None:
-    waiting = batcher(budget, max_sets)
+    waiting = batcher(budget)
+    waiting.learn(1000, 1.0)
     for name, (tokens, deadline_s) in enumerate(sets):
         waiting.push(Item(name, tokens, deadline_s), 0.0)
     out: list[int] = []
     while len(waiting):
-        batch = waiting.take(now_s, 0.1)
+        batch = waiting.take(now_s)
         assert batch.sets or batch.expired
         assert batch.num_tokens <= budget
-        assert len(batch.sets) <= max_sets
-        assert all(item.deadline_s >= now_s + 0.1 for item in batch.sets)
+        assert all(item.deadline_s >= now_s + item.num_tokens / 1000 for item in batch.sets)
         out += [item.name for item in batch.sets + batch.expired]
     assert sorted(out) == list(range(len(sets)))
     assert waiting.num_tokens == 0

@@ -1,0 +1,43 @@
+"""The edge's model, behind numpy arrays: built, warmed up and called on the device thread only."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ModelError
+from runtime.settings import EdgeSettings
+from schemas.geometry import CROP_SIDE
+from vit import errors as vit_errors
+from vit.edge_forward import EdgeForward, EdgeOutput
+from vit.weights import load_model
+
+
+class EdgeEngine:
+    """Label scores and class attention of batches of crops.
+
+    Raises:
+        ModelError: the model cannot be loaded, or answers with scores that are no numbers.
+    """
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        try:
+            model = load_model(settings.model, role="edge")
+        except vit_errors.ModelError as error:
+            raise ModelError(str(error)) from None
+        self._forward = EdgeForward(model, dtype=settings.dtype, threads=settings.threads)
+        self.name: str = model.name
+        self.classes: tuple[str, ...] = model.classes
+        self.classes_hash: str = model.classes_hash
+        self._warm_up(settings.batch_frames)
+
+    def _warm_up(self, max_batch: int) -> None:
+        # Each batch size builds its own kernels on first use; no camera should wait for that.
+        for size in range(1, max_batch + 1):
+            scores = self._forward(np.zeros((size, CROP_SIDE, CROP_SIDE, 3), np.uint8)).logits
+            if not np.isfinite(scores).all():
+                raise ModelError(f"model {self.name}: the scores of a black image are no numbers")
+
+    def classify(self, crops: NDArray[np.uint8]) -> EdgeOutput:
+        """Scores (B, C) float32 and attention over patches (B, 196) float32 of (B, 224, 224, 3) crops."""
+        return self._forward(crops)

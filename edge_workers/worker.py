@@ -1,0 +1,281 @@
+"""An edge worker: frames from Kafka in, labels in Redis and offload records out.
+
+    read -> backlog -> prepare -> infer -> publish -> offer -> uplink
+             (cameras   (decode   (device  (gate,     (select,  (budget,
+              in turn)   threads)  thread)  labels)    encode)   Kafka)
+
+A frame's offset is finished when its label is in Redis and its offload, if any, is acknowledged or given up.
+Every channel is bounded: where Redis or the model is slow, reading stops. Where the uplink is slow nothing
+else waits; records end at their deadline and frames keep the edge's label.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_workers.decode import Answered, Prepared, Preparer
+from edge_workers.encode import Unsure
+from edge_workers.incoming import Refused
+from edge_workers.intake import FrameReader
+from edge_workers.offer import Offerer
+from edge_workers.publish import EdgeAnswers, EdgePublisher
+from edge_workers.tally import EdgeTally
+from edge_workers.uplink import Uplink
+from runtime.channel import Channel
+from runtime.clock import Clock, SystemClock
+from runtime.dead_letters import DeadLetters
+from runtime.device_thread import DeviceThread
+from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
+from runtime.heartbeat import ClockKeeper, Heartbeat
+from runtime.kafka import Sink, Source
+from runtime.kafka_connection import START_TIMEOUT_S
+from runtime.label_writer import LabelWriter
+from runtime.log import get_logger
+from runtime.metrics import Metrics
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from runtime.site_clock import SiteClock
+from runtime.status_server import serve_status
+from schemas.label import State
+from schemas.limits import DEAD_LETTER_ROOM_BYTES
+from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
+
+if TYPE_CHECKING:
+    from edge_workers.engine import EdgeEngine
+
+_CHANNEL_BATCHES = 4
+_MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
+"""Offload bytes handed to Kafka and not acknowledged, without a budget."""
+_FINAL_COMMIT_S = 2.0
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the worker talks to, connected; `num_offload_partitions` are those of the topic `offload`."""
+
+    engine: EdgeEngine
+    device: DeviceThread
+    store: LabelStore
+    uplink: Uplink
+    letters_sink: Sink
+    num_offload_partitions: int
+
+
+class EdgeWorker:
+    """The stages of one worker and the channels between them."""
+
+    def __init__(
+        self, settings: Settings, adapters: Adapters, clock: Clock, metrics: Metrics, health: Health
+    ) -> None:
+        edge = settings.edge
+        self._settings = settings
+        self._engine = adapters.engine
+        self._device = adapters.device
+        self._uplink = adapters.uplink
+        self._health = health
+        self._clock = clock
+        self._metrics = metrics.consumer
+        self._tally = EdgeTally(metrics, settings.topics.frames)
+        self._threads = ThreadPoolExecutor(edge.decode_threads, thread_name_prefix="codec")
+        self._prepared: Channel[Prepared] = Channel(1)
+        self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
+        unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
+        site_clock = SiteClock()
+        self._clock_keeper = ClockKeeper(
+            adapters.store,
+            site_clock,
+            clock,
+            settings.site,
+            metrics=metrics.consumer,
+            answers=lambda up: health.meets(REDIS_ANSWERS, up),
+        )
+        self._letters = DeadLetters(adapters.letters_sink)
+        self._reader = FrameReader(settings, clock, self._letters, self._tally)
+        self.intake = self._reader.intake
+        self._preparer = Preparer(
+            self._reader,
+            self._threads,
+            edge.decode_threads,
+            batch_frames=edge.batch_frames,
+            max_frame_pixels=settings.producer.max_frame_pixels,
+            prepared=self._prepared,
+            refused=self._answered,
+            tally=self._tally,
+        )
+        self._publisher = EdgePublisher(
+            EdgeAnswers(adapters.engine.classes, edge.max_latency_ms),
+            LabelWriter(adapters.store, metrics.consumer, settings.site),
+            adapters.uplink,
+            self.intake,
+            self._letters,
+            clock=clock,
+            site_clock=site_clock,
+            tally=self._tally,
+            incoming=self._answered,
+            unsure=unsure,
+        )
+        self._offerer = Offerer(
+            adapters.uplink,
+            self.intake,
+            self._threads,
+            edge.decode_threads,
+            site_clock=site_clock,
+            tally=self._tally,
+            classes_hash=adapters.engine.classes_hash,
+            max_offload_bytes=edge.max_offload_bytes,
+            num_partitions=adapters.num_offload_partitions,
+            unsure=unsure,
+        )
+
+    async def ready(self) -> None:
+        """The site's Redis has told its time, without which there are no deadlines.
+
+        Raises:
+            TransientError: it does not answer.
+        """
+        await self._clock_keeper.known(START_TIMEOUT_S)
+
+    async def run(self, source: Source, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
+
+        Cancelled, it commits what is finished and leaves the rest to be read again.
+        """
+        self.intake.attach(source)
+        heartbeat = Heartbeat(
+            self.intake, source, self._settings.topics.frames, health=self._health, metrics=self._metrics
+        )
+        settled, offers_over = asyncio.Event(), asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._uplink.run(offers_over), name="uplink")
+                group.create_task(self._letters.run(), name="letters")
+                group.create_task(
+                    self.intake.commit_until(settled, self._settings.edge.commit_interval_ms / 1000)
+                )
+                group.create_task(heartbeat.run(settled), name="heartbeat")
+                group.create_task(self._clock_keeper.run(settled), name="clock")
+                stages = [
+                    group.create_task(stage, name=name)
+                    for name, stage in (
+                        ("prepare", self._preparer.run()),
+                        ("infer", self._infer()),
+                        ("publish", self._publisher.run()),
+                        ("offer", self._offerer.run()),
+                    )
+                ]
+                reading = group.create_task(self._reader.run(), name="read")
+                reading.add_done_callback(lambda _: stop.set())
+                self._health.running()
+                await stop.wait()
+                self._health.stopping()
+                reading.cancel()
+                await asyncio.wait(stages)
+                await self._settle_offers(offers_over)
+                self._letters.close()
+                await self.intake.drained()
+                settled.set()
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FINAL_COMMIT_S):
+                    await self.intake.commit()
+
+    async def _settle_offers(self, offers_over: asyncio.Event) -> None:
+        """The uplink has had the time of one deadline to send what it holds; the rest is given up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.edge.max_latency_ms / 1000):
+                await self.intake.drained()
+        offers_over.set()
+
+    async def _infer(self) -> None:
+        try:
+            async for batch in self._prepared:
+                began_s = time.perf_counter()
+                output = await self._device.submit(self._engine.classify, batch.crops)
+                self._preparer.batch_done()
+                now_s = self._clock.monotonic_s()
+                self._tally.computed(batch.frames, time.perf_counter() - began_s, now_s)
+                answered = Answered(batch, output.logits, output.attention)
+                finite = np.isfinite(output.logits).all(axis=1)
+                if not finite.all():
+                    answered, refused = split(answered, finite)
+                    await self._answered.put(refused)
+                if answered.batch.frames:
+                    await self._answered.put(answered)
+        finally:
+            self._answered.close()
+
+
+def split(answered: Answered, good: NDArray[np.bool_]) -> tuple[Answered, list[Refused]]:
+    """The rows that are good, and the frames of the others as undecodable."""
+    batch = answered.batch
+    refused = [
+        Refused(frame, State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")
+        for frame, is_good in zip(batch.frames, good, strict=True)
+        if not is_good
+    ]
+    frames = [frame for frame, is_good in zip(batch.frames, good, strict=True) if is_good]
+    kept = Prepared(frames, batch.crops[good], [])
+    return Answered(kept, answered.logits[good], answered.attention[good]), refused
+
+
+async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
+    """One edge worker until `stop` is set; more of them in the same group share the work.
+
+    Raises:
+        SaccadeError: a setting, the model, Kafka or Redis does not allow to start.
+    """
+    clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
+    health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
+        adapters = await _connect(settings, clock, stack)
+        health.meets(MODEL_WARM, True)
+        worker = EdgeWorker(settings, adapters, clock, metrics, health)
+        await worker.ready()
+        source = Source(
+            settings.kafka,
+            [settings.topics.frames],
+            group_id=settings.edge.group_id,
+            group_instance_id=settings.edge.group_instance_id,
+            fetch_max_bytes=settings.edge.fetch_max_bytes,
+            max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
+            on_assigned=worker.intake.on_assigned,
+            on_revoked=worker.intake.on_revoked,
+        )
+        await stack.enter_async_context(source)
+        await worker.run(source, stop)
+
+
+async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: AsyncExitStack) -> Adapters:
+    # torch is imported here and not with this module: it takes seconds and other commands do without.
+    from edge_workers.engine import EdgeEngine
+
+    store = await stack.enter_async_context(LabelStore(settings.redis))
+    frame_bytes = max_frame_record_bytes(settings.producer.max_frame_bytes) + DEAD_LETTER_ROOM_BYTES
+    letters_sink = Sink(settings.kafka, max_request_bytes=frame_bytes, max_in_flight_bytes=2 * frame_bytes)
+    offload_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes)
+    offload_sink = Sink(
+        settings.offload_cluster,
+        max_request_bytes=offload_bytes,
+        max_in_flight_bytes=_MAX_IN_FLIGHT_BYTES,
+        linger_ms=settings.edge.offload_linger_ms,
+        request_timeout_ms=settings.edge.offload_request_timeout_ms,
+    )
+    await stack.enter_async_context(letters_sink)
+    await stack.enter_async_context(offload_sink)
+    num_partitions = await offload_sink.num_partitions(settings.topics.offload)
+    device = await stack.enter_async_context(DeviceThread("edge-model"))
+    engine = await device.submit(EdgeEngine, settings.edge)
+    _log.info("edge model is warm", model=engine.name, classes=len(engine.classes))
+    uplink = Uplink(offload_sink, clock, settings.edge.point, topic=settings.topics.offload)
+    return Adapters(engine, device, store, uplink, letters_sink, num_partitions)
