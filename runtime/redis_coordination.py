@@ -73,7 +73,7 @@ class Coordination(RedisConnection):
 
         Args:
             change: called with the rows by worker, Redis's time in s UTC and how many s Redis has run;
-                returns the new rows and a result. Called again when another worker changed the table meanwhile.
+                returns the new rows and a result. Called again when another worker came between.
 
         Raises:
             TransientError: Redis does not answer, or others always came first.
