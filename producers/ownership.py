@@ -1,8 +1,9 @@
 """The right to number a camera's frames: one live producer, and no number used twice.
 
 Three things guard it. A lock on the state file keeps out a second process of this machine, a lease in Redis
-one of another machine, and the first number lies above every number that file, Redis or Kafka know of. While
-Redis is away nobody new can take the camera, so its holder goes on.
+one of another machine, and the first number lies above every number that file, Redis or Kafka know of (a
+whole block above, where another producer may have reserved numbers that neither has seen yet). While Redis is
+away nobody new can take the camera, so its holder goes on.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class CameraStore(Protocol):
     async def newest_seq(self, camera: str) -> int | None:
         """The highest number that Redis knows of the camera."""
 
+    async def time_ns(self) -> int:
+        """The server's clock; asked for a sign of life."""
+
 
 class CameraOwnership:
     """Holds one camera between `async with`; gives its sequence numbers. Used by that camera's tasks only."""
@@ -55,7 +59,7 @@ class CameraOwnership:
         newest_in_kafka: Callable[[str], Awaitable[int | None]],
         clock: Clock,
         renew_interval_s: float = RENEW_INTERVAL_S,
-        take_over_wait_s: float = TAKE_OVER_WAIT_S,
+        take_over_wait_s: float,
     ) -> None:
         self._camera = camera
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -68,22 +72,24 @@ class CameraOwnership:
         self._take_over_wait_s = take_over_wait_s
         self._file: SequenceFile | None = None
         self._sequence: Sequence | None = None
+        self._held_s = 0.0
 
     async def __aenter__(self) -> Self:
         """The camera is ours and its numbers start above all that were used.
 
+        Waits for as long as Redis or Kafka do not answer.
+
         Raises:
             LeaseError: another live producer publishes it.
             SettingsError: the state file cannot be read or written.
-            TransientError: Kafka does not answer.
         """
         self._file = await asyncio.to_thread(SequenceFile, self._state_dir, self._camera)
         try:
-            await self._take_lease()
-            self._sequence = Sequence(await self._first_number(self._file), block=self._block)
+            first = await self._take_lease(self._file)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
+        self._sequence = Sequence(first, block=self._block)
         return self
 
     async def __aexit__(
@@ -100,10 +106,13 @@ class CameraOwnership:
         """Return a number above all before it; its block is on disk.
 
         Raises:
+            LeaseError: this process stood still for so long that another producer has taken the camera.
             SettingsError: the disk refuses a new block.
         """
         assert self._sequence is not None
         assert self._file is not None
+        if self._clock.monotonic_s() - self._held_s > CAMERA_LEASE_TTL_S:
+            await self._renew()
         bound = self._sequence.wanted_bound
         if bound is not None:
             await asyncio.to_thread(self._file.reserve, bound)
@@ -118,40 +127,49 @@ class CameraOwnership:
         """
         while True:
             await asyncio.sleep(self._renew_interval_s)
-            try:
-                held = await self._store.hold_camera(self._camera, self._owner)
-            except TransientError as away:
-                _log.warning("lease not renewed", camera=self._camera, why=str(away))
-                continue
+            await self._renew()
+
+    async def _renew(self) -> None:
+        asked_s = self._clock.monotonic_s()
+        try:
+            held = await self._store.hold_camera(self._camera, self._owner)
+        except TransientError as away:
+            _log.warning("lease not renewed", camera=self._camera, why=str(away))
+        else:
             if not held:
                 raise LeaseError(f"camera {self._camera}: another producer has taken it over")
+        # While Redis is away nobody can take over, and asking for every number would only hold frames up.
+        self._held_s = asked_s
 
-    async def _take_lease(self) -> None:
-        give_up_s = self._clock.monotonic_s() + self._take_over_wait_s
+    async def _take_lease(self, file: SequenceFile) -> int:
+        """Hold the lease and return the first number."""
+        refused_since_s: float | None = None
         told = False
         while True:
+            asked_s = self._clock.monotonic_s()
             try:
                 if await self._store.hold_camera(self._camera, self._owner):
-                    return
-                if self._clock.monotonic_s() >= give_up_s:
-                    raise LeaseError(f"camera {self._camera}: another live producer publishes it")
+                    self._held_s = asked_s
+                    return await self._first_number(file)
                 why = "another producer holds it, perhaps a dead one"
+                refused_since_s = asked_s if refused_since_s is None else refused_since_s
+                if asked_s - refused_since_s >= self._take_over_wait_s:
+                    raise LeaseError(f"camera {self._camera}: another live producer publishes it")
             except TransientError as away:
-                # Without Redis nobody can know whether the camera is free: wait for as long as it takes.
-                give_up_s = self._clock.monotonic_s() + self._take_over_wait_s
-                why = str(away)
+                # Without Redis nobody can know whether the camera is free.
+                why, refused_since_s = str(away), None
             if not told:
-                _log.warning("waiting for the camera's lease", camera=self._camera, why=why)
+                _log.warning("waiting for the camera", camera=self._camera, why=why)
                 told = True
             await asyncio.sleep(min(1.0, self._renew_interval_s))
 
     async def _first_number(self, file: SequenceFile) -> int:
         bound = await asyncio.to_thread(file.bound)
         in_redis = await self._store.newest_seq(self._camera)
-        known = [number + 1 for number in (in_redis,) if number is not None]
-        if bound is None or any(number > bound for number in known):
-            # No state file, or another machine published the camera since it was written: Kafka may know of
-            # later frames that have no label yet.
-            in_kafka = await self._newest_in_kafka(self._camera)
-            known += [in_kafka + 1] if in_kafka is not None else []
-        return max([bound or 0, *known])
+        if bound is not None and (in_redis is None or in_redis < bound):
+            return bound
+        # No state file, or another machine published the camera since it was written: Kafka may know of later
+        # frames that have no label yet, and that machine had reserved up to a block more.
+        in_kafka = await self._newest_in_kafka(self._camera)
+        known = [number for number in (in_redis, in_kafka) if number is not None]
+        return max([bound or 0, *(number + 1 + self._block for number in known)])

@@ -73,7 +73,6 @@ async def run_producers(
             clock=clock,
         )
         worker = ProducerWorker(settings.site, settings.producer, cameras, ports)
-        health.meets(REDIS_ANSWERS, True)
         health.running()
         _log.info("ready", cameras=[str(camera) for camera in cameras])
         await worker.run(stop)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from producers.camera import CameraSpec
-from producers.ownership import CameraOwnership, CameraStore
+from producers.ownership import TAKE_OVER_WAIT_S, CameraOwnership, CameraStore
 from producers.pipeline import CameraContext, CameraPipeline
 from producers.publish import Publisher
 from producers.sources.captured import FrameSource
@@ -18,8 +18,8 @@ from producers.sources.opening import open_source
 from producers.sources.video import Timeouts
 from producers.tally import Tally
 from runtime.clock import Clock
-from runtime.errors import LeaseError, SettingsError, SourceError, leaves
-from runtime.health import Health
+from runtime.errors import LeaseError, SettingsError, SourceError, TransientError, leaves
+from runtime.health import REDIS_ANSWERS, Health
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.settings import ProducerSettings
@@ -103,6 +103,7 @@ class ProducerWorker:
             store=ports.store,
             newest_in_kafka=ports.newest_in_kafka,
             clock=ports.clock,
+            take_over_wait_s=TAKE_OVER_WAIT_S,
         )
         async with ownership, asyncio.TaskGroup() as group:
             keeper = group.create_task(ownership.keep())
@@ -119,6 +120,13 @@ class ProducerWorker:
             )
             await CameraPipeline(spec, context).run()
             keeper.cancel()
+
+    async def _redis_answers(self) -> bool:
+        try:
+            await self._ports.store.time_ns()
+        except TransientError:
+            return False
+        return True
 
     def _open(self, spec: CameraSpec) -> FrameSource:
         fps = self._settings.fps if spec.fps is None else spec.fps
@@ -139,6 +147,7 @@ class ProducerWorker:
             pending = sum(tally.pending for tally in self.tallies.values())
             self._ports.health.progress(pending, published - published_before)
             self._ports.metrics.producer.in_flight_bytes.set(self._ports.in_flight_bytes())
+            self._ports.health.meets(REDIS_ANSWERS, await self._redis_answers())
             published_before = published
             await asyncio.sleep(REPORT_INTERVAL_S)
 

@@ -216,7 +216,7 @@ class MemorySource:
         self._error = error
         self.go = threading.Event()
         self.blocked = threading.Event()
-        self.closed = False
+        self.closed = threading.Event()
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         for index, picture in enumerate(self._pictures):
@@ -231,7 +231,7 @@ class MemorySource:
             raise self._error
 
     def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
 
 @pytest.fixture
@@ -291,6 +291,8 @@ class MemorySink:
         self.hold = False
         self.fail: Exception | None = None
         self.held: list[asyncio.Future[object]] = []
+        self.asked = asyncio.Event()
+        self.arrived = asyncio.Event()
         self.room = asyncio.Event()
         self.room.set()
 
@@ -302,9 +304,11 @@ class MemorySink:
         key: bytes | None = None,
         partition: int | None = None,
     ) -> asyncio.Future[object]:
+        self.asked.set()
         await self.room.wait()
         self.frames.append(decode_frame(value, max_frame_bytes=10**7, max_frame_pixels=10**8))
         self.keys.append((topic, key, partition))
+        self.arrived.set()
         delivery = asyncio.get_running_loop().create_future()
         if self.fail is not None:
             delivery.set_exception(self.fail)
@@ -344,6 +348,10 @@ class MemoryStore:
     async def newest_seq(self, camera: str) -> int | None:
         self._answer()
         return self.newest.get(camera)
+
+    async def time_ns(self) -> int:
+        self._answer()
+        return 0
 
     def _answer(self) -> None:
         if self.away:

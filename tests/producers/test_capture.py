@@ -55,7 +55,7 @@ async def test_never_dropping_hands_over_every_picture_in_order(
     capture = start(lambda: source, tally)
     assert await truths(capture) == list(range(100))
     assert await capture.close(5)
-    assert source.closed
+    assert source.closed.is_set()
     assert tally.summary().dropped == {}
 
 
@@ -155,7 +155,7 @@ async def test_a_source_that_hangs_is_given_up_and_left_behind(
     assert capture.running
     source.go.set()
     assert await capture.close(5)
-    assert source.closed
+    assert source.closed.is_set()
 
 
 async def test_pictures_that_the_rate_leaves_out_are_a_sign_of_life(

@@ -8,8 +8,9 @@ import pytest
 
 from producers.ownership import CameraOwnership
 from producers.sequence import SequenceFile
-from runtime.clock import SystemClock
-from runtime.errors import LeaseError, TransientError
+from runtime.clock import Clock, ManualClock, SystemClock
+from runtime.errors import LeaseError, SettingsError, TransientError
+from schemas.redis_keys import CAMERA_LEASE_TTL_S
 
 CAMERA = "site/cam"
 
@@ -27,14 +28,16 @@ class Kafka:
         return self.newest
 
 
-def ownership(folder: Path, store: Any, kafka: Kafka, *, wait_s: float = 0.05) -> CameraOwnership:
+def ownership(
+    folder: Path, store: Any, kafka: Kafka, *, wait_s: float = 0.05, clock: Clock | None = None
+) -> CameraOwnership:
     return CameraOwnership(
         CAMERA,
         state_dir=folder,
         block=10,
         store=store,
         newest_in_kafka=kafka,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         renew_interval_s=0.01,
         take_over_wait_s=wait_s,
     )
@@ -44,12 +47,14 @@ def ownership(folder: Path, store: Any, kafka: Kafka, *, wait_s: float = 0.05) -
     ("in_file", "in_redis", "in_kafka", "first"),
     [
         (None, None, None, 0),
-        (None, 41, None, 42),
-        (None, None, 41, 42),
-        (None, 41, 99, 100),
-        (None, 99, 41, 100),
+        (None, 41, None, 52),
+        (None, None, 41, 52),
+        (None, 41, 99, 110),
+        (None, 99, 41, 110),
         (500, 41, None, 500),
         (500, 499, None, 500),
+        (500, 500, 507, 518),
+        (500, 500, None, 511),
     ],
 )
 async def test_the_first_number_lies_above_all_that_are_known(
@@ -68,14 +73,14 @@ async def test_the_first_number_lies_above_all_that_are_known(
 async def test_kafka_is_only_read_when_the_state_file_cannot_be_trusted(tmp_path: Path, store: Any) -> None:
     kafka = Kafka(41)
     async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 42
+        assert await camera.next() == 52
     assert kafka.asked == 1
     async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 52
+        assert await camera.next() == 62
     assert kafka.asked == 1
     store.newest[CAMERA], kafka.newest = 200, 300  # another machine published in between
     async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 301
+        assert await camera.next() == 311
     assert kafka.asked == 2
 
 
@@ -133,13 +138,35 @@ async def test_a_lease_lost_to_another_ends_the_camera(tmp_path: Path, store: An
     assert store.owners == {CAMERA: "another"}
 
 
-async def test_a_failed_start_lets_go_of_file_and_lease(tmp_path: Path, store: Any) -> None:
-    async def away(camera: str) -> int | None:
-        raise TransientError("Kafka is away")
+async def test_kafka_being_away_at_the_start_is_waited_out(tmp_path: Path, store: Any) -> None:
+    class Away(Kafka):
+        async def __call__(self, camera: str) -> int | None:
+            if self.asked < 3:
+                self.asked += 1
+                raise TransientError("Kafka is away")
+            return 7
 
-    broken = ownership(tmp_path, store, Kafka())
-    broken._newest_in_kafka = away
-    with pytest.raises(TransientError, match="Kafka is away"):
-        await broken.__aenter__()
+    async with ownership(tmp_path, store, Away()) as camera:
+        assert await camera.next() == 18
+
+
+async def test_a_damaged_state_file_lets_go_of_file_and_lease(tmp_path: Path, store: Any) -> None:
+    (tmp_path / "site%2Fcam.json").write_text("damaged")
+    with pytest.raises(SettingsError, match="delete it"):
+        await ownership(tmp_path, store, Kafka()).__aenter__()
     assert store.owners == {}
     SequenceFile(tmp_path, CAMERA).close()
+
+
+async def test_a_process_that_stood_still_asks_before_it_uses_another_number(
+    tmp_path: Path, store: Any
+) -> None:
+    clock = ManualClock()
+    async with ownership(tmp_path, store, Kafka(), clock=clock) as camera:
+        await camera.next()
+        clock.advance(CAMERA_LEASE_TTL_S + 1)
+        assert await camera.next() == 1
+        clock.advance(CAMERA_LEASE_TTL_S + 1)
+        store.owners[CAMERA] = "another"
+        with pytest.raises(LeaseError, match="taken it over"):
+            await camera.next()

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.address import Scenes, StreamUrl
+from producers.camera import CameraSpec
+from producers.publish import Publisher
+from producers.sources.captured import FrameSource
+from producers.worker import ProducerPorts, ProducerWorker
+from runtime.clock import SystemClock
+from runtime.errors import SourceError
+from runtime.health import REDIS_ANSWERS, Health
+from runtime.metrics import Metrics
+from runtime.settings import ProducerSettings
+
+FILE = Scenes(0, 64, 64, live=False)
+LIVE = StreamUrl("rtsp://cam/live", "rtsp://cam/live")
+Opener = Callable[[CameraSpec], FrameSource]
+
+
+class Bench:
+    """A worker on stand-ins; `run` starts it with cameras and the opener of their sources."""
+
+    def __init__(self, folder: Path, sink: Any, store: Any) -> None:
+        self.sink = sink
+        self.stop = asyncio.Event()
+        self.pool = ThreadPoolExecutor(1)
+        self.health = Health(SystemClock(), 30, [REDIS_ANSWERS])
+        self.metrics = Metrics("producer")
+        self.settings = ProducerSettings(
+            state_dir=folder, reconnect_min_s=0.01, reconnect_max_s=0.02, fps=0, sequence_block=10
+        )
+        self.store = store
+        self.worker: ProducerWorker
+
+    def run(self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "") -> asyncio.Task[None]:
+        ports = ProducerPorts(
+            publisher=Publisher(self.sink, topic="frames", num_partitions=48),
+            in_flight_bytes=lambda: 0,
+            store=self.store,
+            newest_in_kafka=self._nothing,
+            pool=self.pool,
+            metrics=self.metrics,
+            health=self.health,
+            clock=SystemClock(),
+        )
+        self.worker = ProducerWorker(site, self.settings, cameras, ports, opener=opener)
+        return asyncio.create_task(self.worker.run(self.stop))
+
+    async def _nothing(self, camera: str) -> int | None:
+        return None
+
+    async def published(self, camera: str, count: int) -> None:
+        """Return once that many frames of the camera are published."""
+        async with asyncio.timeout(10):
+            while len(self.sink.seqs(camera)) < count:
+                self.sink.arrived.clear()
+                await self.sink.arrived.wait()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, sink: Any, store: Any) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path, sink, store)
+    yield bench
+    bench.pool.shutdown()
+
+
+async def test_a_file_is_published_whole_numbered_in_order_with_its_truth(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    await bench.run([CameraSpec("cam", FILE)], lambda _: memory_source(pictures(25)), site="yard")
+    frames = bench.sink.frames
+    assert [frame.seq for frame in frames] == list(range(25))
+    assert [frame.truth for frame in frames] == list(range(25))
+    assert {(frame.site, frame.camera, frame.encoding, frame.live) for frame in frames} == {
+        ("yard", "yard/cam", "jpeg", False)
+    }
+    stamps = [frame.captured_ns for frame in frames]
+    assert stamps == sorted(stamps)
+    summary = bench.worker.tallies["yard/cam"].summary()
+    assert (summary.captured, summary.published, summary.dropped, summary.error) == (25, 25, {}, "")
+
+
+async def test_the_limit_counts_published_frames(bench: Bench, memory_source: Any, pictures: Any) -> None:
+    camera = CameraSpec("cam", FILE, loop=True, limit=7)
+    await bench.run([camera], lambda _: memory_source(pictures(3)))
+    assert [frame.truth for frame in bench.sink.frames] == [0, 1, 2, 0, 1, 2, 0]
+    summary = bench.worker.tallies["cam"].summary()
+    assert (summary.published, summary.dropped) == (7, {})
+
+
+async def test_numbers_go_on_where_the_last_run_may_have_ended(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    for _ in range(2):
+        await bench.run([CameraSpec("cam", FILE)], lambda _: memory_source(pictures(3)))
+    assert bench.sink.seqs("cam") == [0, 1, 2, 10, 11, 12]
+
+
+async def test_a_lost_camera_comes_back_again_and_again_until_it_gives_frames(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    attempts = 0
+
+    def opener(_: CameraSpec) -> FrameSource:
+        nonlocal attempts
+        attempts += 1
+        if attempts in (1, 2, 4):
+            raise SourceError("rtsp://cam/live: Connection refused")
+        source: FrameSource = memory_source(pictures(4))
+        return source
+
+    await bench.run([CameraSpec("cam", LIVE, limit=8)], opener)
+    assert attempts == 5
+    assert bench.sink.seqs("cam") == list(range(8))
+    assert bench.worker.tallies["cam"].summary().reconnects == 4
+
+
+async def test_a_dead_or_broken_or_hanging_camera_never_touches_the_others(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    hanging = memory_source(pictures(2), wait=1)
+
+    def opener(spec: CameraSpec) -> FrameSource:
+        match spec.name:
+            case "dead":
+                raise SourceError("dead")
+            case "buggy":
+                raise ZeroDivisionError
+            case "hanging":
+                source: FrameSource = hanging
+            case _:
+                source = memory_source(pictures(50))
+        return source
+
+    cameras = [CameraSpec("dead", LIVE), CameraSpec("buggy", LIVE), CameraSpec("hanging", FILE)]
+    running = bench.run([*cameras, CameraSpec("a", FILE), CameraSpec("b", FILE, loop=True)], opener)
+    await bench.published("a", 50)
+    await bench.published("b", 200)
+    assert not running.done()
+    assert bench.sink.seqs("hanging") == [0]
+    bench.stop.set()
+    await running
+    hanging.go.set()
+    assert bench.worker.tallies["dead"].summary().reconnects >= 1
+    assert bench.worker.tallies["buggy"].summary().reconnects >= 1
+
+
+async def test_a_file_that_cannot_be_read_ends_its_camera_with_the_reason(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    def opener(spec: CameraSpec) -> FrameSource:
+        if spec.name == "bad":
+            raise SourceError("clip.mp4: Invalid data")
+        source: FrameSource = memory_source(pictures(3))
+        return source
+
+    await bench.run([CameraSpec("bad", FILE), CameraSpec("good", FILE)], opener)
+    assert bench.worker.tallies["bad"].summary().error == "clip.mp4: Invalid data"
+    assert bench.sink.seqs("good") == [0, 1, 2]
+
+
+async def test_a_camera_of_another_producer_is_refused_and_the_others_run(
+    bench: Bench, memory_source: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.worker.TAKE_OVER_WAIT_S", 0.0)
+    bench.store.owners["taken"] = "another machine"
+    cameras = [CameraSpec("taken", FILE), CameraSpec("free", FILE)]
+    await bench.run(cameras, lambda _: memory_source(pictures(3)))
+    assert "another live producer" in bench.worker.tallies["taken"].summary().error
+    assert bench.sink.seqs("taken") == []
+    assert bench.sink.seqs("free") == [0, 1, 2]
+
+
+async def test_stopping_ends_waiting_cameras_and_frees_their_leases(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    bench.sink.room.clear()
+    running = bench.run([CameraSpec("cam", FILE, loop=True)], lambda _: memory_source(pictures(3)))
+    await bench.sink.asked.wait()
+    assert set(bench.store.owners) == {"cam"}
+    bench.stop.set()
+    await running
+    assert bench.store.owners == {}
+    assert bench.sink.frames == []
+
+
+async def test_while_kafka_takes_nothing_a_live_camera_drops_its_oldest_and_memory_stays_bounded(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    bench.sink.room.clear()
+    source = memory_source(pictures(100), wait=1)
+    running = bench.run([CameraSpec("cam", LIVE, limit=9)], lambda _: source)
+    await bench.sink.asked.wait()
+    source.go.set()
+    await asyncio.to_thread(source.closed.wait)
+    bench.sink.room.set()
+    await running
+    summary = bench.worker.tallies["cam"].summary()
+    assert [frame.truth for frame in bench.sink.frames] == [0, *range(92, 100)]
+    assert summary.dropped == {"queue_full": 91}
+    assert summary.captured == 100
+
+
+async def test_pictures_that_cannot_be_made_to_fit_are_counted(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    bench.settings = bench.settings.model_copy(update={"max_frame_bytes": 100})
+    await bench.run([CameraSpec("cam", FILE)], lambda _: memory_source(pictures(3)))
+    assert bench.worker.tallies["cam"].summary().dropped == {"too_large": 3}
+
+
+async def test_the_watchdog_hears_of_frames_that_wait_and_of_redis(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    bench.health.running()
+    source = memory_source(pictures(1), wait=0)
+    running = bench.run([CameraSpec("cam", FILE)], lambda _: source)
+    await asyncio.to_thread(source.blocked.wait)
+    assert bench.health.ready().ok
+    source.go.set()
+    await running
+    text = bench.metrics.exposition().decode()
+    assert 'saccade_published_frames_total{camera="cam"} 1.0' in text
+    assert 'saccade_camera_connected{camera="cam"} 0.0' in text
