@@ -70,12 +70,12 @@ class Sink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not await self.flush(CLOSE_TIMEOUT_S):
-            _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
-            # Without this the producer would wait for its broker for ever.
-            self._producer._message_accumulator.fail_all(ProducerClosed())
+        is_delivered = await self.flush(CLOSE_TIMEOUT_S)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if not is_delivered:
+                    _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
+                    await self._abandon()
                 await self._producer.stop()
         except (TimeoutError, KafkaError) as failure:
             _log.warning("closed the producer by force", error=str(failure))
@@ -152,6 +152,19 @@ class Sink:
         except TimeoutError:
             return False
         return True
+
+    async def _abandon(self) -> None:
+        """Nothing is sent any more and every delivery has failed.
+
+        `stop` alone would wait for the broker for ever.
+        """
+        sender = self._producer._sender.sender_task
+        sender.cancel()
+        await (
+            self._producer.client.close()
+        )  # a request that waits for its answer fails now, not at its timeout
+        await asyncio.wait([sender])
+        self._producer._message_accumulator.fail_all(ProducerClosed())
 
     def _make(self) -> Any:
         return AIOKafkaProducer(

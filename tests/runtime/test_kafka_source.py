@@ -1,0 +1,225 @@
+"""A group member against a real broker: earliest, commits, rebalances, errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from runtime.errors import StackError, TransientError
+from runtime.intake import Intake
+from runtime.kafka import Record, Sink, Source
+from runtime.kafka_admin import create_topics
+from runtime.kafka_connection import started
+from runtime.offsets import TopicPartition
+from runtime.settings import KafkaSettings
+from saccade.embedded import EmbeddedStack
+from schemas.topics import TopicSpec
+
+pytestmark = pytest.mark.stack
+
+NUM_PARTITIONS = 6
+
+
+@pytest.fixture
+def kafka(stack: EmbeddedStack) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=stack.bootstrap_servers, heartbeat_interval_ms=200, request_timeout_ms=5_000
+    )
+
+
+@pytest.fixture
+async def topic(kafka: KafkaSettings, unique: Callable[[str], str]) -> str:
+    name = unique("topic")
+    await create_topics(kafka, [TopicSpec(name, NUM_PARTITIONS, {})])
+    return name
+
+
+@pytest.fixture
+async def sink(kafka: KafkaSettings) -> AsyncIterator[Sink]:
+    async with Sink(kafka, max_request_bytes=1 << 20, max_in_flight_bytes=1 << 20) as sink:
+        yield sink
+
+
+async def fill(sink: Sink, topic: str, values: range) -> None:
+    for value in values:
+        await sink.send(topic, str(value).encode(), key=b"key", partition=value % NUM_PARTITIONS)
+    assert await sink.flush(10.0)
+
+
+async def read(source: Source, count: int) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(20.0):
+        while len(records) < count:
+            records += await source.getmany(100, 0.5)
+    return records
+
+
+def values_of(records: list[Record]) -> list[int]:
+    return sorted(int(record.value) for record in records)
+
+
+def next_offsets(records: list[Record]) -> dict[TopicPartition, int]:
+    return {(record.topic, record.partition): record.offset + 1 for record in records}
+
+
+async def test_a_new_group_reads_what_was_there_before_and_goes_on_where_it_committed(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(60))
+    async with Source(kafka, [topic], group_id=group) as source:
+        assert source.joined
+        assert len(source.assignment()) == NUM_PARTITIONS
+        records = await read(source, 60)
+        assert values_of(records) == list(range(60))
+        assert await source.lag() == 0
+        await source.commit(next_offsets([record for record in records if int(record.value) < 30]))
+    async with Source(kafka, [topic], group_id=group) as source:
+        assert await source.lag() == 30
+        assert values_of(await read(source, 30)) == list(range(30, 60))
+
+
+async def test_a_record_keeps_its_key_headers_and_time(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    await (await sink.send(topic, b"v", key=b"k", partition=2, headers=[("h", b"\x00\xff")]))
+    async with Source(kafka, [topic], group_id=unique("group")) as source:
+        (record,) = await read(source, 1)
+    assert (record.topic, record.partition, record.offset) == (topic, 2, 0)
+    assert (record.key, record.value, record.headers) == (b"k", b"v", (("h", b"\x00\xff"),))
+    assert record.timestamp_ms > 1_700_000_000_000
+
+
+async def test_a_commit_leaves_out_partitions_that_are_not_held(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(6))
+    async with Source(kafka, [topic], group_id=group) as source:
+        await read(source, 6)
+        await source.commit({(topic, 1): 1, (topic, 99): 5, ("elsewhere", 0): 1})
+        await source.commit({("elsewhere", 0): 1})
+    async with Source(kafka, [topic], group_id=group) as source:
+        assert values_of(await read(source, 5)) == [0, 2, 3, 4, 5]
+
+
+async def test_members_that_come_and_go_hand_over_without_loss_or_a_second_turn(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    done: list[int] = []
+    most_members = 0
+
+    async def work(stop: asyncio.Event) -> None:
+        intake = Intake(drain_s=5.0, forget=lambda _: ())
+        async with Source(
+            kafka, [topic], group_id=group, on_assigned=intake.on_assigned, on_revoked=intake.on_revoked
+        ) as source:
+            intake.attach(source)
+            while not stop.is_set():
+                for taken in await intake.poll(20, 0.2):
+                    done.append(int(taken.record.value))
+                    intake.finish(taken.ticket)
+                await intake.commit()
+
+    async def until(count: int) -> None:
+        while len(set(done)) < count:  # noqa: ASYNC110 - other tasks append
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(60.0), asyncio.TaskGroup() as tasks:
+        stops = [asyncio.Event() for _ in range(3)]
+        for round_number, stop in enumerate(stops):
+            tasks.create_task(work(stop))
+            most_members = max(most_members, round_number + 1)
+            await fill(sink, topic, range(round_number * 300, round_number * 300 + 300))
+            await until(round_number * 300 + 300)
+        for round_number, stop in enumerate(stops, start=3):
+            await fill(sink, topic, range(round_number * 300, round_number * 300 + 300))
+            if round_number < 5:
+                stop.set()
+            await until(round_number * 300 + 300)
+        stops[-1].set()
+    assert sorted(done) == list(range(1800))
+    assert most_members == 3
+
+
+async def test_records_of_an_assignment_that_is_over_are_not_handed_out(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(600))
+    revoking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: set[TopicPartition]) -> None:
+        revoking.set()
+        await go_on.wait()
+
+    async with Source(kafka, [topic], group_id=group, on_revoked=hold) as first:
+        assert await first.getmany(10, 5.0)
+        async with asyncio.TaskGroup() as tasks:
+            second = Source(kafka, [topic], group_id=group)
+            joining = tasks.create_task(second.__aenter__())
+            await revoking.wait()
+            assert await first.getmany(100, 0.05) == []
+            assert not first.joined
+            go_on.set()
+            await joining
+        records = await read(first, 300) + await read(second, 300)
+        assert values_of(records) == list(range(600))
+        assert first.generation() == 2
+        await second.__aexit__(None, None, None)
+
+
+async def test_what_a_callback_raises_reaches_the_reader(
+    kafka: KafkaSettings, topic: str, unique: Callable[[str], str]
+) -> None:
+    async def fail(_: set[TopicPartition]) -> None:
+        raise RuntimeError("cannot hand over")
+
+    async with Source(kafka, [topic], group_id=unique("group"), on_assigned=fail) as source:
+        with pytest.raises(RuntimeError, match="cannot hand over"):
+            await source.getmany(10, 1.0)
+
+
+async def test_a_cancelled_read_has_taken_nothing(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    async with Source(kafka, [topic], group_id=unique("group")) as source:
+        for count in range(20):
+            reading = asyncio.ensure_future(source.getmany(10, 5.0))
+            await asyncio.sleep(0)
+            await fill(sink, topic, range(count, count + 1))
+            if reading.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await reading
+                (record,) = await read(source, 1)
+                assert int(record.value) == count
+            else:
+                assert values_of(reading.result()) == [count]
+
+
+async def test_paused_partitions_give_nothing_until_resumed(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    async with Source(kafka, [topic], group_id=unique("group")) as source:
+        source.pause({(topic, 0), (topic, 77)})
+        await fill(sink, topic, range(6))
+        assert values_of(await read(source, 5)) == [1, 2, 3, 4, 5]
+        assert await source.getmany(10, 0.1) == []
+        source.resume({(topic, 0), (topic, 77)})
+        assert values_of(await read(source, 1)) == [0]
+
+
+async def test_a_missing_topic_is_one_clear_line(kafka: KafkaSettings, unique: Callable[[str], str]) -> None:
+    quick = kafka.model_copy(update={"request_timeout_ms": 1_000})
+    with pytest.raises(StackError, match="lacks a topic: saccade topics create makes it"):
+        await Source(quick, [unique("missing")], group_id="g").__aenter__()
+
+
+async def test_a_broker_that_is_not_there_is_one_clear_line() -> None:
+    kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000)
+    source = Source(kafka, ["frames"], group_id="g")
+    with pytest.raises(TransientError, match=r"Kafka at 127\.0\.0\.1:1 does not answer"):
+        await started(source._make, kafka, timeout_s=0.3)
