@@ -1,0 +1,160 @@
+"""Attention within each token set of a packed batch.
+
+Called by vit/transformer.py. A packed batch holds the tokens of all sets one after the other,
+(sum n, ...), each set's class token first, so that linear layers and norms need no padding; only attention
+knows where a set ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Protocol
+
+import torch
+from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
+
+# Scores of one step that stay in a core's second-level cache as float32.
+_MAX_SCORES = 1 << 18
+
+
+class SetAttention(Protocol):
+    """Attention over the sets of one batch; `scaled` says whether queries come multiplied by 1/sqrt(d)."""
+
+    scaled: bool
+
+    def attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Return (sum n, D) from (sum n, 3 D): each token's attention over its own set."""
+
+    def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
+        """Return (B, D) from (B, D) and (sum n, 2 D): each set's class token's attention over its set."""
+
+
+class CpuSetAttention:
+    """Attention as two small batched products around a float32 softmax.
+
+    Neighbouring sets of equal length go through together. On a processor without AMX this is 2.4 times as
+    fast as torch's fused kernel, which multiplies bf16 in float32 there.
+
+    `class_weights` holds, after `attend_class`, the class tokens' attention: one (sets, heads, n) float32
+    tensor for each run of equally long sets, in order.
+    """
+
+    scaled = True
+
+    def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
+        self._num_heads = num_heads
+        self._runs = _runs(lengths, num_heads)
+        self.class_weights: list[torch.Tensor] = []
+
+    def attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend`."""
+        width = qkv.shape[1] // 3
+        out = qkv.new_empty(qkv.shape[0], width)
+        heads, head_dim = self._num_heads, width // self._num_heads
+        for start, count, length in self._runs:
+            rows = slice(start, start + count * length)
+            query, key, value = self._split(qkv[rows], 3, count, length)
+            weights = torch.softmax(torch.bmm(query, key.mT), -1, dtype=torch.float32).to(qkv.dtype)
+            mixed = torch.bmm(weights, value).view(count, heads, length, head_dim)
+            out[rows].view(count, length, heads, head_dim).copy_(mixed.transpose(1, 2))
+        return out
+
+    def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend_class`."""
+        self.class_weights = []
+        mixed, done = [], 0
+        for start, count, length in self._runs:
+            key, value = self._split(keys_values[start : start + count * length], 2, count, length)
+            asked = query[done : done + count].reshape(count * self._num_heads, 1, -1)
+            weights = torch.softmax(torch.bmm(asked.float(), key.float().mT), -1)
+            self.class_weights.append(weights.view(count, self._num_heads, length))
+            mixed.append(torch.bmm(weights.to(value.dtype), value).view(count, -1))
+            done += count
+        return torch.cat(mixed)
+
+    def _split(self, rows: torch.Tensor, parts: int, count: int, length: int) -> tuple[torch.Tensor, ...]:
+        """Return `parts` tensors of (count * heads, n, d) from (count * n, parts * heads * d)."""
+        split = rows.view(count, length, parts, self._num_heads, -1).permute(2, 0, 3, 1, 4)
+        return split.reshape(parts, count * self._num_heads, length, -1).unbind()
+
+
+class CudaSetAttention:
+    """Attention by torch's variable-length kernel.
+
+    Args:
+        offsets: (B + 1,) int32 on the device; where each set starts, and the end. Sets may be empty.
+        class_offsets: (B + 1,) int32 on the device: 0, 1, ... B.
+        max_tokens: at least the longest set's length.
+    """
+
+    scaled = False
+
+    def __init__(
+        self, offsets: torch.Tensor, class_offsets: torch.Tensor, max_tokens: int, num_heads: int
+    ) -> None:
+        self._offsets, self._class_offsets = offsets, class_offsets
+        self._max_tokens, self._num_heads = max_tokens, num_heads
+
+    def attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend`."""
+        query, key, value = qkv.view(qkv.shape[0], 3, self._num_heads, -1).unbind(1)
+        mixed = varlen_attn(
+            query, key, value, self._offsets, self._offsets, self._max_tokens, self._max_tokens
+        )
+        assert isinstance(mixed, torch.Tensor)
+        return mixed.reshape(qkv.shape[0], -1)
+
+    def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend_class`."""
+        key, value = keys_values.view(keys_values.shape[0], 2, self._num_heads, -1).unbind(1)
+        asked = query.view(query.shape[0], self._num_heads, -1)
+        mixed = varlen_attn(asked, key, value, self._class_offsets, self._offsets, 1, self._max_tokens)
+        assert isinstance(mixed, torch.Tensor)
+        return mixed.reshape(query.shape[0], -1)
+
+
+class EqualSetAttention:
+    """Attention over equally long sets by torch's fused kernel, for any device.
+
+    `class_weights` holds, after `attend_class`, the (B, heads, n) float32 attention of the class tokens.
+    """
+
+    scaled = False
+
+    def __init__(self, count: int, num_heads: int) -> None:
+        self._count, self._num_heads = count, num_heads
+        self.class_weights = torch.empty(0)
+
+    def attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend`."""
+        query, key, value = self._split(qkv, 3)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return mixed.transpose(1, 2).reshape(qkv.shape[0], -1)
+
+    def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
+        """See `SetAttention.attend_class`."""
+        key, value = self._split(keys_values, 2)
+        asked = query.view(self._count, self._num_heads, 1, -1)
+        scores = asked.float() @ key.float().mT / key.shape[-1] ** 0.5
+        weights = torch.softmax(scores, -1)
+        self.class_weights = weights[:, :, 0]
+        return (weights.to(value.dtype) @ value).reshape(query.shape[0], -1)
+
+    def _split(self, rows: torch.Tensor, parts: int) -> tuple[torch.Tensor, ...]:
+        """Return `parts` tensors of (B, heads, n, d) from (B * n, parts * heads * d)."""
+        split = rows.view(self._count, rows.shape[0] // self._count, parts, self._num_heads, -1)
+        return split.permute(2, 0, 3, 1, 4).unbind()
+
+
+def _runs(lengths: Sequence[int], num_heads: int) -> list[tuple[int, int, int]]:
+    """Return (first row, sets, tokens a set) of neighbouring equally long sets, cut to what a cache holds."""
+    runs, start = [], 0
+    for length, group in groupby(lengths):
+        left, most = len(list(group)), max(1, _MAX_SCORES // (num_heads * length * length))
+        while left:
+            count = min(left, most)
+            runs.append((start, count, length))
+            start, left = start + count * length, left - count
+    return runs

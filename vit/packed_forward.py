@@ -1,0 +1,187 @@
+"""The server's pass over kept patches: many sets of different sizes as one batch without padding.
+
+Called by the server worker's engine on its device thread, and by evaluation. numpy in, numpy out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
+from vit.attention import CpuSetAttention, CudaSetAttention
+from vit.hardware import best_dtype
+from vit.model import Model
+from vit.preprocess import from_patches
+from vit.transformer import Transformer
+
+_PATCH_VALUES = PATCH_SIDE * PATCH_SIDE * 3
+
+Patches = Sequence[NDArray[np.uint8]]
+PositionSets = Sequence[NDArray[np.int64]]
+
+
+class PendingLogits:
+    """Logits that the device may still be computing."""
+
+    def __init__(self, logits: torch.Tensor, order: NDArray[np.int64], done: torch.cuda.Event | None) -> None:
+        self._logits, self._order, self._done = logits, order, done
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait and return (B, C) float32 logits in the order of the submitted sets."""
+        if self._done is not None:
+            self._done.synchronize()
+        logits = np.empty(self._logits.shape, dtype=np.float32)
+        logits[self._order] = self._logits.numpy()
+        return logits
+
+
+class PackedForward:
+    """The model as a function of patch sets.
+
+    Args:
+        model: any that `load_model` returns.
+        device: where to run.
+        dtype: number format of the products; the fastest exact one of the device where absent.
+        threads: torch's threads in this whole process; unchanged where absent.
+        compiled: fuse the element-wise steps with torch.compile (CUDA only; the first batches take a minute).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        *,
+        threads: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.dtype = dtype or best_dtype(self.device)
+        self._on_cpu = self.device.type == "cpu"
+        self._transformer = Transformer(model, self.device, self.dtype, scaled=self._on_cpu)
+        self._run_cuda: Callable[[_Batch], torch.Tensor] = self._cuda_logits
+        if compiled and not self._on_cpu:
+            self._run_cuda = torch.compile(self._cuda_logits, dynamic=True)
+
+    def __call__(self, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
+        """Return (B, C) float32 logits; see `submit`."""
+        return self.submit(patches, positions).result()
+
+    def submit(self, patches: Patches, positions: PositionSets) -> PendingLogits:
+        """Start one batch and return at once on CUDA, after the computation on a CPU.
+
+        Each set's logits are those of timm's forward with every other patch token removed after the positions
+        were added.
+
+        Args:
+            patches: B >= 1 sets of (k_i, 16, 16, 3) uint8, 1 <= k_i <= 196.
+            positions: B sets of (k_i,) int64, ascending in 0..195.
+
+        Raises:
+            ValueError: a set whose shapes or positions are not that.
+        """
+        _check(patches, positions)
+        # Equal lengths side by side let attention take them in one step.
+        order = np.argsort([len(kept) for kept in positions], kind="stable")
+        with torch.inference_mode():
+            batch = _pack([patches[i] for i in order], [positions[i] for i in order])
+            if self._on_cpu:
+                return PendingLogits(self._cpu_logits(batch), order, None)
+            return self._submit_cuda(batch, order)
+
+    def _cpu_logits(self, batch: _Batch) -> torch.Tensor:
+        transformer = self._transformer
+        class_rows = batch.offsets[:-1]
+        tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
+        attention = CpuSetAttention(batch.offsets.diff().tolist(), transformer.num_heads)
+        return transformer.classify(tokens, class_rows, attention)
+
+    def _submit_cuda(self, batch: _Batch, order: NDArray[np.int64]) -> PendingLogits:
+        with torch.cuda.device(self.device):
+            logits = self._run_cuda(batch.on(self.device))
+            host = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
+            host.copy_(logits, non_blocking=True)
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record()
+        return PendingLogits(host, order, done)
+
+    def _cuda_logits(self, batch: _Batch) -> torch.Tensor:
+        transformer = self._transformer
+        offsets, class_rows = batch.offsets.int(), batch.offsets[:-1]
+        tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
+        class_offsets = torch.arange(len(offsets), dtype=torch.int32, device=self.device)
+        attention = CudaSetAttention(offsets, class_offsets, FULL_TOKENS, transformer.num_heads)
+        return transformer.classify(tokens, class_rows, attention)
+
+
+def reference_forward(model: Model, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
+    """Return (B, C) float32 logits by timm's own modules, one set after the other, in float32 on the CPU.
+
+    Slow and plain; what the packed forward is held against.
+    """
+    vit, logits = model.vit, []
+    with torch.inference_mode():
+        for pixels, kept in zip(patches, positions, strict=True):
+            image = np.zeros((NUM_PATCHES, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+            image[kept] = pixels
+            tokens = vit._pos_embed(vit.patch_embed(normalised(from_patches(image)[None], model)))
+            rows = torch.from_numpy(np.concatenate([[0], kept + 1]))
+            tokens = vit.blocks(vit.norm_pre(tokens[:, rows]))
+            logits.append(vit.forward_head(vit.norm(tokens))[0].float().numpy())
+    return np.stack(logits)
+
+
+def normalised(crops: NDArray[np.uint8], model: Model) -> torch.Tensor:
+    """Return timm's float32 input (B, 3, 224, 224) of (B, 224, 224, 3) uint8 crops."""
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255.0
+    mean, std = (torch.tensor(values)[:, None, None] for values in (model.mean, model.std))
+    return (pixels - mean) / std
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """B sets with P patches as one.
+
+    `pixels` (P, 768) uint8; `positions` and `patch_rows` (P,) int64; `offsets` (B + 1,) int64, each set's
+    first row, which is its class token's, and the end.
+    """
+
+    pixels: torch.Tensor
+    positions: torch.Tensor
+    patch_rows: torch.Tensor
+    offsets: torch.Tensor
+
+    def on(self, device: torch.device) -> _Batch:
+        """Return the batch on a CUDA device, copied there from pinned memory without waiting."""
+        lengths = [len(self.positions), len(self.patch_rows), len(self.offsets)]
+        indices = torch.cat([self.positions, self.patch_rows, self.offsets]).pin_memory()
+        positions, patch_rows, offsets = torch.split(indices.to(device, non_blocking=True), lengths)
+        return _Batch(self.pixels.pin_memory().to(device, non_blocking=True), positions, patch_rows, offsets)
+
+
+def _pack(patches: Patches, positions: PositionSets) -> _Batch:
+    counts = np.array([len(kept) for kept in positions], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(counts + 1)])
+    # Patch j of all stands behind the class tokens of its own and all earlier sets.
+    patch_rows = np.arange(counts.sum()) + np.repeat(np.arange(1, len(counts) + 1), counts)
+    pixels = np.concatenate(patches).reshape(-1, _PATCH_VALUES)
+    parts = (pixels, np.concatenate(positions), patch_rows, offsets)
+    return _Batch(*(torch.from_numpy(part) for part in parts))
+
+
+def _check(patches: Patches, positions: PositionSets) -> None:
+    if len(patches) != len(positions) or not patches:
+        raise ValueError(f"{len(patches)} patch sets with {len(positions)} position sets; at least 1 of each")
+    for index, (pixels, kept) in enumerate(zip(patches, positions, strict=True)):
+        if pixels.dtype != np.uint8 or pixels.shape != (len(kept), PATCH_SIDE, PATCH_SIDE, 3):
+            raise ValueError(f"set {index}: {pixels.dtype} {pixels.shape} patches, {len(kept)} positions")
+        ascending = len(kept) > 0 and kept[0] >= 0 and kept[-1] < NUM_PATCHES and (np.diff(kept) > 0).all()
+        if not ascending:
+            raise ValueError(f"set {index}: positions must ascend within 0..{NUM_PATCHES - 1}, at least one")
