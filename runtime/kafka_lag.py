@@ -26,18 +26,17 @@ class GroupLag:
         self._admin = admin
 
     async def of(self, group_id: str, topic: str) -> int:
-        """Records of `topic` that the group has not committed yet; all that are kept, before its first commit.
+        """Records of `topic` that the group has not committed; before its first commit all that are kept.
 
         Raises:
             StackError: the topic does not exist.
             TransientError: the broker does not answer.
         """
         try:
-            await self._consumer.topics()  # fetches the metadata of all topics
-            numbers = self._consumer.partitions_for_topic(topic)
-            if not numbers:
+            if topic not in await self._admin.list_topics():
                 raise StackError(f"Kafka has no topic {topic!r}: saccade topics create makes it")
-            partitions = [KafkaTopicPartition(topic, number) for number in sorted(numbers)]
+            (description,) = await self._admin.describe_topics([topic])
+            partitions = [KafkaTopicPartition(topic, part["partition"]) for part in description["partitions"]]
             committed = await self._admin.list_consumer_group_offsets(group_id, partitions=partitions)
             begins = await self._consumer.beginning_offsets(partitions)
             ends = await self._consumer.end_offsets(partitions)
