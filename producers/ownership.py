@@ -9,15 +9,12 @@ away nobody new can take the camera, so its holder goes on.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
-from uuid import uuid4
 
-from producers.sequence import Sequence, SequenceFile
+from producers.sequence import Sequence, SequenceFile, producer_id
 from runtime.clock import Clock
 from runtime.errors import LeaseError, TransientError
 from runtime.log import get_logger
@@ -27,7 +24,8 @@ _log = get_logger(__name__)
 
 RENEW_INTERVAL_S: Final = CAMERA_LEASE_TTL_S / 3
 TAKE_OVER_WAIT_S: Final = CAMERA_LEASE_TTL_S + 2.0
-"""A producer that was killed leaves its lease behind: its successor waits until it must have run out."""
+"""A killed producer leaves its lease behind: a successor with another state folder waits until it must have run
+out. With the same folder it has the same name and goes on at once; the file's lock keeps the two apart."""
 
 
 class CameraStore(Protocol):
@@ -62,7 +60,7 @@ class CameraOwnership:
         take_over_wait_s: float,
     ) -> None:
         self._camera = camera
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._owner = ""
         self._state_dir = state_dir
         self._block = block
         self._store = store
@@ -84,6 +82,7 @@ class CameraOwnership:
             SettingsError: the state file cannot be read or written.
         """
         self._file = await asyncio.to_thread(SequenceFile, self._state_dir, self._camera)
+        self._owner = await asyncio.to_thread(producer_id, self._state_dir)
         try:
             first = await self._take_lease(self._file)
         except BaseException:
@@ -95,12 +94,14 @@ class CameraOwnership:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
         try:
             await self._store.release_camera(self._camera, self._owner)
         except TransientError as away:
             _log.info("lease left to run out", camera=self._camera, why=str(away))
+        finally:
+            # Last: a successor with this state folder has our name in Redis and may not come before.
+            if self._file is not None:
+                self._file.close()
 
     async def next(self) -> int:
         """Return a number above all before it; its block is on disk.

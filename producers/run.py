@@ -79,6 +79,7 @@ async def run_producers(
         health.stopping()
         if not await sink.flush(settings.producer.drain_s):
             _log.warning("frames left unacknowledged", num_bytes=sink.in_flight_bytes)
+        await asyncio.sleep(0)  # lets the last acknowledgements be counted
         return ProducerSummary({camera: tally.summary() for camera, tally in worker.tallies.items()})
 
 

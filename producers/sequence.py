@@ -8,14 +8,36 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
+from uuid import uuid4
 
 from runtime.errors import LeaseError, SettingsError
 from schemas.limits import MAX_SEQ
 
 _FORMAT: Final = 1
+
+
+def producer_id(folder: Path) -> str:
+    """Return the name that all producers with this state folder share, making it when there is none. Blocks.
+
+    Raises:
+        SettingsError: the folder cannot be read or written.
+    """
+    path = folder / "producer-id"
+    mine = folder / f"producer-id.{uuid4().hex}"
+    try:
+        if not path.exists():
+            mine.write_text(f"{socket.gethostname()}:{uuid4().hex}", encoding="utf-8")
+            with suppress(FileExistsError):
+                os.link(mine, path)
+            mine.unlink()
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"producer.state_dir {str(folder)!r}: {error.strerror}") from error
 
 
 class SequenceFile:

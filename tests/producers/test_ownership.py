@@ -170,3 +170,14 @@ async def test_a_process_that_stood_still_asks_before_it_uses_another_number(
         store.owners[CAMERA] = "another"
         with pytest.raises(LeaseError, match="taken it over"):
             await camera.next()
+
+
+async def test_a_restart_with_the_same_state_folder_does_not_wait_for_its_own_dead_lease(
+    tmp_path: Path, store: Any
+) -> None:
+    killed = ownership(tmp_path, store, Kafka())
+    await killed.__aenter__()
+    assert killed._file is not None
+    killed._file.close()  # what the system does for a killed process; its lease stays
+    async with ownership(tmp_path, store, Kafka(), wait_s=0) as camera:
+        assert await camera.next() >= 0

@@ -3,19 +3,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.sequence import Sequence, SequenceFile
+from producers.sequence import Sequence, SequenceFile, producer_id
 from runtime.errors import LeaseError, SettingsError
 
 RESERVE_THEN_DIE = """
 import os, signal, sys
 from pathlib import Path
-from producers.sequence import Sequence, SequenceFile
+from producers.sequence import Sequence, SequenceFile, producer_id
 file = SequenceFile(Path(sys.argv[1]), "site/cam")
 sequence = Sequence(file.bound() or 0, block=1000)
 used = []
@@ -130,3 +131,13 @@ def test_numbers_are_dense_and_below_what_was_reserved(first: int, num_frames: i
         given_numbers.append(sequence.next())
     assert given_numbers == list(range(first, first + num_frames))
     assert first + num_frames <= bound <= first + num_frames + block
+
+
+def test_all_producers_of_a_state_folder_have_one_name_and_others_another(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(lambda _: producer_id(tmp_path / "a"), range(50)))
+    assert len(names) == 1
+    assert producer_id(tmp_path / "b") not in names
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["producer-id"]
