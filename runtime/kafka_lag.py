@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import stamina
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from runtime.connections import KafkaSettings
 from runtime.errors import StackError
@@ -37,7 +38,7 @@ class GroupLag:
                 raise StackError(f"Kafka has no topic {topic!r}: saccade topics create makes it")
             (description,) = await self._admin.describe_topics([topic])
             partitions = [KafkaTopicPartition(topic, part["partition"]) for part in description["partitions"]]
-            committed = await self._admin.list_consumer_group_offsets(group_id, partitions=partitions)
+            committed = await self._committed(group_id, partitions)
             begins = await self._consumer.beginning_offsets(partitions)
             ends = await self._consumer.end_offsets(partitions)
         except (TimeoutError, KafkaError) as error:
@@ -46,6 +47,15 @@ class GroupLag:
             max(0, ends[each] - max(committed[each].offset if each in committed else 0, begins[each]))
             for each in partitions
         )
+
+    async def _committed(self, group_id: str, partitions: list[KafkaTopicPartition]) -> Any:
+        # A cluster that never had a group makes its topic of offsets at the first question.
+        async for attempt in stamina.retry_context(
+            on=GroupCoordinatorNotAvailableError, attempts=None, timeout=_START_TIMEOUT_S, wait_max=0.5
+        ):
+            with attempt:
+                return await self._admin.list_consumer_group_offsets(group_id, partitions=partitions)
+        raise AssertionError("a retry either returns or raises")
 
 
 @asynccontextmanager
