@@ -1,0 +1,76 @@
+"""How long each model learns and on what: windows of patches first, whole crops after, subsets at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vit.architecture import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``steps`` batches of ``batch`` windows of ``window``² patches; with ``subsets`` the patches are thinned."""
+
+    window: int
+    batch: int
+    steps: int
+    subsets: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """One model's training. ``decay_share`` of all steps has a falling rate; ``guide_attention`` is for the edge."""
+
+    role: str
+    architecture: Architecture
+    stages: tuple[Stage, ...]
+    seed: int
+    decay_share: float
+    guide_attention: bool
+
+    @property
+    def steps(self) -> int:
+        """All steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> Stage:
+        """Return the stage that ``step`` (from 0) belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise ValueError(f"step {step} is past the plan's {self.steps}")
+
+
+def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> TrainingPlan:
+    """Return the plan of the edge's model, about 1 M parameters; ``scale`` multiplies all lengths."""
+    return TrainingPlan(
+        role="edge",
+        architecture=Architecture(embed_dim=96, depth=8, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
+        stages=scaled((Stage(5, 128, 1800), Stage(7, 96, 1800), Stage(14, 48, 1800)), scale),
+        seed=seed,
+        decay_share=0.2,
+        guide_attention=True,
+    )
+
+
+def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> TrainingPlan:
+    """Return the plan of the server's model, about 4.2 M parameters; its last third learns on subsets."""
+    return TrainingPlan(
+        role="server",
+        architecture=Architecture(embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
+        stages=scaled(
+            (Stage(5, 128, 2400), Stage(7, 96, 2400), Stage(14, 48, 1200), Stage(14, 48, 1200, subsets=True)),
+            scale,
+        ),
+        seed=seed,
+        decay_share=0.3,
+        guide_attention=False,
+    )
+
+
+def scaled(stages: tuple[Stage, ...], scale: float) -> tuple[Stage, ...]:
+    """Return the stages with their lengths multiplied, at least one step each."""
+    return tuple(
+        Stage(stage.window, stage.batch, max(1, round(stage.steps * scale)), stage.subsets) for stage in stages
+    )
