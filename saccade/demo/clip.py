@@ -10,7 +10,7 @@ import av
 
 from scenes.stream import SceneStream
 
-CLIP_SEED = 9_000_099
+CLIP_SEED = 2_900_000_099
 CLIP_FPS = 10
 CLIP_S = 12
 

@@ -9,7 +9,7 @@ from runtime.errors import SettingsError
 from schemas.rates import parse_budget
 
 RENDERED_CAMERAS = 4
-FIRST_SEED = 9_000_001
+FIRST_SEED = 2_900_000_000
 # Shares of the run at which the default budget steps, and its rates: room, a thin link, half the room.
 DEFAULT_STEPS = ((0.0, "1600kbit"), (1 / 3, "200kbit"), (2 / 3, "800kbit"))
 
