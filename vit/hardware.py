@@ -32,6 +32,19 @@ def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     return torch.bfloat16 if fast and packed_kernels else torch.float32
 
 
+def dtype_named(name: str, device: torch.device | str = "cpu") -> torch.dtype:
+    """Return the number format called `auto` (`best_dtype`), `float32` or `bfloat16`.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name == "auto":
+        return best_dtype(device)
+    if name not in {"float32", "bfloat16"}:
+        raise ValueError(f"dtype {name!r} is not one of auto, float32, bfloat16")
+    return torch.float32 if name == "float32" else torch.bfloat16
+
+
 def best_device() -> torch.device:
     """Return the first CUDA device where there is one, else the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

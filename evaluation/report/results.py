@@ -1,0 +1,60 @@
+"""results.json and the CSV tables."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.points import Point
+from evaluation.study import Study
+
+
+def results_document(study: Study, points: Sequence[Point]) -> dict[str, object]:
+    """Return results.json as JSON values."""
+    server_top1 = float(study.server_correct.mean())
+    return {
+        "data": study.data,
+        "images": study.num_images,
+        "edge": {"model": study.edge.name, "top1": float(study.edge_correct.mean())},
+        "server": {"model": study.server.name, "top1": server_top1},
+        "points": [_finite(point.to_json()) for point in points],
+    }
+
+
+def write_json(path: Path, document: object) -> None:
+    """`path` holds the document as JSON, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """`path` holds the table as CSV; None and NaN are empty cells."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(head)
+        writer.writerows([["" if _is_nothing(cell) else cell for cell in row] for row in rows])
+
+
+def write_points_csv(path: Path, points: Sequence[Point]) -> None:
+    """`path` holds one line a point, with the columns of results.json."""
+    documents = [point.to_json() for point in points]
+    if documents:
+        write_csv(path, list(documents[0]), [[_cell(cell) for cell in each.values()] for each in documents])
+
+
+def _cell(value: object) -> object:
+    return "…".join(f"{each:.6g}" for each in value) if isinstance(value, list) else value
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _finite(document: dict[str, object]) -> dict[str, object]:
+    """Return the document with an infinite threshold ("offload nothing") as null, which JSON can hold."""
+    infinite = {
+        key for key, value in document.items() if isinstance(value, float) and not math.isfinite(value)
+    }
+    return {key: None if key in infinite else value for key, value in document.items()}
