@@ -47,7 +47,7 @@ def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> Trainin
     return TrainingPlan(
         role="edge",
         architecture=Architecture(embed_dim=96, depth=8, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
-        stages=scaled((Stage(5, 128, 1800), Stage(7, 96, 1800), Stage(14, 48, 1800)), scale),
+        stages=scaled((Stage(5, 128, 700), Stage(7, 96, 700), Stage(14, 48, 800)), scale),
         seed=seed,
         decay_share=0.2,
         guide_attention=True,
@@ -60,7 +60,7 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
         role="server",
         architecture=Architecture(embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
         stages=scaled(
-            (Stage(5, 128, 2400), Stage(7, 96, 2400), Stage(14, 48, 1200), Stage(14, 48, 1200, subsets=True)),
+            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 500), Stage(14, 48, 900, subsets=True)),
             scale,
         ),
         seed=seed,
