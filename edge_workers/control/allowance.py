@@ -12,6 +12,7 @@ from typing import Final
 from edge_workers.control.bucket import DEPTH_SHARE, ByteBucket, burst_bytes
 from edge_workers.control.estimator import RateEstimator
 from edge_workers.control.leases import Grant, ShareHolder
+from edge_workers.control.meter import UplinkMeter
 from schemas.rates import Auto, Schedule
 
 MAX_HAND_OVER_S: Final = 1.0
@@ -55,7 +56,7 @@ class Allowance:
         """What sets the rate: `budget`, `link` or nothing (`none`)."""
         if self._is_unlimited:
             return "none"
-        return "link" if self.estimator.limits else "budget"
+        return "link" if self.estimator.is_limiting else "budget"
 
     @property
     def burst_bytes(self) -> float:
@@ -99,26 +100,20 @@ class Allowance:
             self.share.granted(grant, asked_s)
         self._apply(now_s)
 
-    def estimate(
-        self,
-        now_s: float,
-        *,
-        delivery_bytes_per_s: float,
-        queueing_s: float,
-        delay_trend: float,
-        silence_s: float,
-        is_used: bool,
-    ) -> None:
-        """The estimate agrees with one more sample (see `RateEstimator.update`), and the rate with it."""
+    def estimate(self, meter: UplinkMeter, *, is_used: bool, now_s: float) -> None:
+        """The estimate agrees with the meter's newest sample, and the rate with it."""
         self.advance(now_s)
         if self._is_unlimited:
             return
+        record_bytes = meter.record_bytes
         self.estimator.update(
             now_s,
-            delivery_bytes_per_s=delivery_bytes_per_s,
-            queueing_s=queueing_s,
-            delay_trend=delay_trend,
-            silence_s=silence_s,
+            busy_bytes_per_s=meter.busy_rate(now_s),
+            standing_bytes=meter.standing_bytes(self.estimator.window_s(record_bytes), now_s),
+            base_delay_s=meter.base_delay_s(now_s),
+            record_bytes=record_bytes,
+            silence_s=meter.silence_s(now_s),
+            sent_bytes_per_s=meter.wire_rate(1.0, now_s),
             is_used=is_used,
         )
         self._apply(now_s)

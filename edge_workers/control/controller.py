@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from edge_workers.control.curve import Choice, Curve
-from edge_workers.control.mix import Mix
+from edge_workers.control.curve import Choice, Curve, Weighed
 from schemas.operating_point import OperatingPoint
 
 STARTUP_S: Final = 2.0
 STARTUP_FRAMES: Final = 8
 DEGRADE_S: Final = 2.0
-SURPLUS: Final = 1.12
-"""Records offered beyond what can be sent: the queue keeps the most uncertain and never runs dry."""
+SURPLUS: Final = 1.15
+SURPLUS_RECORDS: Final = 0.5
+"""More is offered than can be sent, the more the fewer records the bucket holds: the queue keeps the most uncertain
+ones and seldom runs dry."""
 MIN_PUSH: Final = 0.5
 MAX_PUSH: Final = 2.0
 _GAIN_PER_S: Final = 0.5
@@ -43,17 +44,21 @@ class Sample:
     """What the controller is told: rates in bytes/s, counts per second.
 
     `affordable_bytes_per_s` is what may be sent now and `cause` the limit that set it (`budget`, `link`);
-    `max_records_per_s` is what the servers finish; `offered_bytes_per_s` what was offered lately, held
-    back or not; `blocked` why nothing can be sent at all (`uplink_down`, `no_server`, `no_lease`), or empty.
+    `max_records_per_s` is what the servers
+    finish; `offered_bytes_per_s` what was offered lately, held back or not; `record_bytes` is a record's
+    mean and `depth_bytes` the bucket's; `blocked` why nothing can be sent at all (`uplink_down`,
+    `no_server`, `no_lease`, `no_budget`), or empty.
     """
 
-    mix: Mix
+    weighed: Weighed
     num_frames: int
     affordable_bytes_per_s: float
     cause: str
     max_records_per_s: float
     offered_bytes_per_s: float
     overhead_bytes: float
+    record_bytes: float
+    depth_bytes: float
     max_record_bytes: float
     blocked: str
     is_overrun: bool
@@ -79,7 +84,7 @@ class Controller:
         self._push = SURPLUS
         self._bytes_scale = 1.0
         self._wanted_bytes_per_s = 0.0
-        self._choice = Choice(start, curve.family_of(start), 1.0, 0.0, 0.0, 0.0)
+        self._choice = Choice(start, curve.family_of(start), 1.0, 0.0, 0.0, 0.0, start.tau)
         self._has_chosen = False
 
     def __repr__(self) -> str:
@@ -120,9 +125,9 @@ class Controller:
         """What the cameras would send if nothing limited them."""
         return self._wanted_bytes_per_s
 
-    def record_encoded(self, num_bytes: int) -> None:
-        """A record of `num_bytes` was encoded at the present point: the expectation of sizes follows."""
-        expected = self._curve.families[self._choice.family].bytes_per_offload
+    def record_encoded(self, num_bytes: int, family: int) -> None:
+        """A record of `num_bytes` was encoded by a family: the expectation of sizes follows."""
+        expected = self._curve.families[family].bytes_per_offload
         if expected > 0:
             ratio = min(max(num_bytes / expected, 0.05), 20.0)
             self._bytes_scale += _SCALE_WEIGHT * (ratio - self._bytes_scale)
@@ -136,7 +141,7 @@ class Controller:
         if fell:
             self._fell_s = now_s
         self._integrate(sample, elapsed_s)
-        if len(sample.mix.min_entropy):
+        if len(sample.weighed.mix.min_entropy):
             self._choose(sample)
         self._enter(*self._judge(sample, rose, now_s), now_s)
         return self._choice
@@ -144,21 +149,22 @@ class Controller:
     def _integrate(self, sample: Sample, elapsed_s: float) -> None:
         """The push follows the offered rate; it stands still where it could change nothing (anti-windup)."""
         affordable = sample.affordable_bytes_per_s
+        surplus = _surplus(sample)
         is_free = not sample.blocked and 0 < affordable < math.inf and self._has_chosen
         if not is_free or self._state is State.STARTUP:
-            self._push = SURPLUS
+            self._push = surplus
             return
         if not 0.0 < self._choice.share < 1.0:
             return
         by_servers = sample.max_records_per_s * self._choice.bytes_per_offload
-        error = SURPLUS - sample.offered_bytes_per_s / min(affordable, max(by_servers, 1.0))
+        error = surplus - sample.offered_bytes_per_s / min(affordable, max(by_servers, 1.0))
         step = _GAIN_PER_S * elapsed_s * min(max(error, -1.0), 1.0)
         self._push = min(max(self._push + step, MIN_PUSH), MAX_PUSH)
 
     def _choose(self, sample: Sample) -> None:
-        affordable = 0.0 if sample.blocked else sample.affordable_bytes_per_s
+        affordable = sample.affordable_bytes_per_s * self._push
         free = self._curve.choose(
-            sample.mix,
+            sample.weighed,
             affordable_bytes_per_s=math.inf,
             overhead_bytes=sample.overhead_bytes,
             bytes_scale=self._bytes_scale,
@@ -166,8 +172,8 @@ class Controller:
         )
         self._wanted_bytes_per_s = free.bytes_per_s
         self._choice = self._curve.choose(
-            sample.mix,
-            affordable_bytes_per_s=affordable * self._push,
+            sample.weighed,
+            affordable_bytes_per_s=0.0 if sample.blocked else affordable,
             overhead_bytes=sample.overhead_bytes,
             bytes_scale=self._bytes_scale,
             max_records_per_s=sample.max_records_per_s * self._push,
@@ -197,3 +203,8 @@ class Controller:
         if state is not self._state:
             self._since_s = now_s
         self._state, self._cause = state, cause
+
+
+def _surplus(sample: Sample) -> float:
+    records = max(sample.depth_bytes / max(sample.record_bytes, 1.0), 1.0)
+    return SURPLUS + SURPLUS_RECORDS / records

@@ -20,6 +20,8 @@ from edge_workers.control.mix import Floats, Mix
 from schemas.frontier import Frontier, FrontierPoint
 from schemas.operating_point import OperatingPoint
 
+HUNGRY: Final = 3.0
+"""How much more is asked for while the bucket runs full."""
 KEEP_MARGIN: Final = 0.002
 """Another family must promise this much more accuracy before the encoder changes."""
 
@@ -37,7 +39,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A decision: the point, the share of frames that it offloads now, and what that costs and is worth."""
+    """A decision: the point, the share of frames that it offloads now, and what that costs and is worth.
+
+    `hungry_tau` offloads `HUNGRY` times as much: for moments at which less comes than was foreseen.
+    """
 
     point: OperatingPoint
     family: int
@@ -45,6 +50,23 @@ class Choice:
     bytes_per_offload: float
     bytes_per_s: float
     accuracy: float
+    hungry_tau: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A mix of n frames seen through the curve.
+
+    `edge_accuracy`: of the edge alone. `gain_from`: (n+1,) float64, the accuracy gained by a server that
+    answers all frames from each place on. `best_from`, `best_start`: (n+1,), the largest gain of a start at
+    or after each place, and that start; asking for less is better where the edge beats the server.
+    """
+
+    mix: Mix
+    edge_accuracy: float
+    gain_from: Floats
+    best_from: Floats
+    best_start: np.ndarray[tuple[int], np.dtype[np.intp]]
 
 
 class FrontierRefusedError(ValueError):
@@ -79,10 +101,13 @@ class Curve:
         self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
         self._kept = np.array([family.kept for family in self.families])
 
-    def edge_accuracy(self, mix: Mix) -> float:
-        """The accuracy of the edge alone on this mix, in [0, 1]."""
-        weights = -np.diff(mix.share_from, append=0.0)
-        return float(weights @ self._edge_accuracy[self._bin(mix.min_entropy)])
+    def edge_accuracy_at(self, min_entropy: Floats) -> Floats:
+        """(n,) bits -> (n,): how likely the edge is right at each entropy."""
+        return self._edge_accuracy[self._bin(min_entropy)]
+
+    def full_gain_at(self, min_entropy: Floats) -> Floats:
+        """(n,) bits -> (n,): how much likelier the server is right with the whole frame."""
+        return self._gain[self._bin(min_entropy)]
 
     def gain_at(self, min_entropy: float, family: int) -> float:
         """How much likelier than the edge's a server answer is right for a frame of this entropy."""
@@ -97,9 +122,19 @@ class Curve:
                 return idx
         return 0
 
+    def weigh(self, mix: Mix) -> Weighed:
+        """What any share of this mix, the most uncertain first, would gain."""
+        idx = self._bin(mix.min_entropy)
+        weights = mix.share_from.copy()
+        weights[:-1] -= mix.share_from[1:]
+        gain_from = np.zeros(len(idx) + 1)
+        gain_from[:-1] = (weights * self._gain[idx])[::-1].cumsum()[::-1]
+        best_from, best_start = _best_suffix(gain_from)
+        return Weighed(mix, float(weights @ self._edge_accuracy[idx]), gain_from, best_from, best_start)
+
     def choose(
         self,
-        mix: Mix,
+        weighed: Weighed,
         *,
         affordable_bytes_per_s: float,
         overhead_bytes: float,
@@ -108,10 +143,10 @@ class Curve:
         max_record_bytes: float = math.inf,
         current: int | None = None,
     ) -> Choice:
-        """The family and τ with the highest accuracy on `mix` that the rates allow.
+        """The family and τ with the highest accuracy that the rates allow.
 
         Args:
-            mix: the present frames; at least one.
+            weighed: the present frames; at least one.
             affordable_bytes_per_s: wire bytes per second that may be asked for.
             overhead_bytes: wire bytes of a record beyond its value.
             bytes_scale: by how much records are larger now than when calibrated.
@@ -119,20 +154,20 @@ class Curve:
             max_record_bytes: families whose 95th percentile is above it are left out while others remain.
             current: the family in use; kept unless another is better by `KEEP_MARGIN`.
         """
-        weights = -np.diff(mix.share_from, append=0.0)
-        idx = self._bin(mix.min_entropy)
-        gain_from = np.append(np.cumsum((weights * self._gain[idx])[::-1])[::-1], 0.0)
-        best_from, best_idx = _best_suffix(gain_from)
+        mix = weighed.mix
         cost = self._bytes * bytes_scale + overhead_bytes
         frames_per_s = max(mix.frames_per_s, 1e-9)
         allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
         first = np.searchsorted(-mix.share_from, -allowed, side="left")
-        value = self._kept * best_from[first]
-        value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
-        family = int(np.argmax(value))
+        value = self._kept * weighed.best_from[first]
+        if max_record_bytes < math.inf:
+            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        family = int(value.argmax())
         if current is not None and value[current] >= value[family] - KEEP_MARGIN:
             family = current
-        start = int(best_idx[first[family]])
+        start = int(weighed.best_start[first[family]])
+        more = np.searchsorted(-mix.share_from, -HUNGRY * allowed[family], side="left")
+        hungry = int(weighed.best_start[more])
         share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
         return Choice(
             point=replace(self.families[family].point, tau=_tau(mix, start)),
@@ -140,7 +175,8 @@ class Curve:
             share=share,
             bytes_per_offload=float(cost[family]),
             bytes_per_s=share * frames_per_s * float(cost[family]),
-            accuracy=float(weights @ self._edge_accuracy[idx] + self._kept[family] * gain_from[start]),
+            hungry_tau=_tau(mix, hungry),
+            accuracy=weighed.edge_accuracy + float(self._kept[family] * weighed.gain_from[start]),
         )
 
     def _fits(

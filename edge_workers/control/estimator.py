@@ -1,125 +1,145 @@
 """The usable rate of the uplink, estimated from what comes back: for `auto`, and below a told budget.
 
-Called by the governor each 100 ms. Pure. The rate grows while the path adds no delay and falls to what was
-delivered once it does. Growth speeds up with the time since the last congestion, so that a far larger
-capacity is found within seconds and a steady one is overshot by a little only. Delay-based as TCP Vegas and
-BBR are.
+Called by the governor each 100 ms. Pure. The sign of too much is a queue that stays (as in CoDel): bytes in
+flight that never fall to what one round trip and a record or two explain. Then the rate falls to what was
+delivered meanwhile, which is what the path carries, and a little below until the queue is gone. Otherwise
+it grows, the faster the longer nothing stood in the way: a far larger capacity is found within seconds, a
+steady one is overshot by little.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Final
 
 START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
 SILENT_S: Final = 1.0
-_CONGESTED_S: Final = 0.2
-_DRAINED_S: Final = 0.08
+DRAIN_SHARE: Final = 0.8
+MIN_WINDOW_S: Final = 0.5
+MAX_WINDOW_S: Final = 2.0
+_RECORDS_ALLOWED: Final = 2.0
+_ROUND_TRIPS_ALLOWED: Final = 2.0
+_RECORDS_IN_WINDOW: Final = 3.0
 _STARTUP_GROWTH_PER_S: Final = 1.0
 _SLOWEST_GROWTH_PER_S: Final = 0.02
-_FASTEST_GROWTH_PER_S: Final = 0.6
+_FASTEST_GROWTH_PER_S: Final = 0.7
+_DOUBLING_S: Final = 0.8
 _RAMP_PER_S: Final = 0.1
-_PATIENCE_S: Final = 3.0
-_BACK_OFF: Final = 0.9
-_DELIVERY_WINDOW_S: Final = 1.0
+_TRIED_SHARE: Final = 1.5
+_WAKE_SHARE: Final = 0.7
+_MEMORY_S: Final = 3.0
 
 
 class RateEstimator:
-    """One path's usable rate in bytes/s, between 1 kB/s and a ceiling (the told budget, or none).
+    """One path's usable rate in bytes/s, between 1 kB/s and a ceiling (the told budget; infinite for `auto`).
 
-    State: the present rate, when it was last cut, and whether the path was ever congested.
+    State: what the path is believed to carry, until when less is sent so that its queue drains, when growth
+    began, and the beliefs of the last 3 s, from which it starts again after silence.
     """
 
-    def __init__(self, now_s: float, ceiling_bytes_per_s: float = float("inf")) -> None:
+    def __init__(self, now_s: float, ceiling_bytes_per_s: float = math.inf) -> None:
         self._ceiling = ceiling_bytes_per_s
-        self._rate = min(START_BYTES_PER_S, ceiling_bytes_per_s)
-        if ceiling_bytes_per_s < float("inf"):
-            self._rate = ceiling_bytes_per_s
+        self._rate = START_BYTES_PER_S if math.isinf(ceiling_bytes_per_s) else ceiling_bytes_per_s
         self._at_s = now_s
-        self._cut_s = now_s
+        self._calm_since_s = now_s
+        self._drains_until_s = -math.inf
         self._was_congested = False
-        self._before_silence = self._rate
-        self._silent = False
+        self._is_silent = False
         self._growth_per_s = 0.0
+        self._beliefs: deque[tuple[float, float]] = deque()
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """What may be sent: what the path is believed to carry, less while a queue drains."""
+        is_draining = self._at_s < self._drains_until_s
+        return min(self._rate, self._ceiling) * (DRAIN_SHARE if is_draining else 1.0)
+
+    @property
+    def is_limiting(self) -> bool:
+        """True while the estimate, not the ceiling, is what limits."""
+        return self._rate < 0.98 * self._ceiling or self._at_s < self._drains_until_s
 
     @property
     def is_ramping(self) -> bool:
         """True while more is tried than was carried before."""
         return self._growth_per_s > _RAMP_PER_S
 
-    @property
-    def rate_bytes_per_s(self) -> float:
-        """What the path is believed to carry."""
-        return min(self._rate, self._ceiling)
-
-    @property
-    def limits(self) -> bool:
-        """True while the estimate, not the ceiling, is what limits."""
-        return self._rate < 0.98 * self._ceiling
-
     def set_ceiling(self, bytes_per_s: float) -> None:
         """The told budget changed; a path that was not the limit is believed to carry the new one too."""
-        if not self.limits:
+        if self._rate >= self._ceiling:
             self._rate = bytes_per_s
         self._ceiling = bytes_per_s
         self._rate = min(self._rate, bytes_per_s)
+
+    def window_s(self, record_bytes: float) -> float:
+        """Over how long bytes must stay in flight to be a queue: long enough for a few records to pass."""
+        return min(max(_RECORDS_IN_WINDOW * record_bytes / max(self._rate, 1.0), MIN_WINDOW_S), MAX_WINDOW_S)
 
     def update(
         self,
         now_s: float,
         *,
-        delivery_bytes_per_s: float,
-        queueing_s: float,
-        delay_trend: float,
+        busy_bytes_per_s: float,
+        standing_bytes: float,
+        base_delay_s: float,
+        record_bytes: float,
         silence_s: float,
+        sent_bytes_per_s: float,
         is_used: bool,
     ) -> None:
         """The estimate agrees with one more sample.
 
         Args:
             now_s: the time of the sample.
-            delivery_bytes_per_s: acknowledged over the last second.
-            queueing_s: delay of the newest acknowledgement beyond the smallest lately.
-            delay_trend: by how much the delay grows, in seconds per second.
+            busy_bytes_per_s: acknowledged lately while something was always in flight.
+            standing_bytes: the least that was in flight over the last `window_s`.
+            base_delay_s: the smallest delay of an acknowledgement lately.
+            record_bytes: size of a record.
             silence_s: how long nothing was acknowledged while something was in flight.
+            sent_bytes_per_s: what left lately; the estimate never grows beyond half as much again.
             is_used: the rate was the limit lately; a rate that nobody used says nothing and is kept.
         """
         elapsed_s, self._at_s = now_s - self._at_s, now_s
         self._growth_per_s = 0.0
+        allowed = _ROUND_TRIPS_ALLOWED * base_delay_s * self._rate + _RECORDS_ALLOWED * record_bytes
         if silence_s >= SILENT_S:
-            self._fall_silent()
-        elif self._silent:
+            self._is_silent = True
+            return
+        if self._is_silent:
             self._wake(now_s)
-        elif queueing_s > _CONGESTED_S and delay_trend > -0.2:
-            self._cut(now_s, delivery_bytes_per_s)
-        elif is_used and queueing_s < _DRAINED_S:
-            self._grow(now_s, elapsed_s)
-
-    def _fall_silent(self) -> None:
-        if not self._silent:
-            self._before_silence = self._rate
-        self._silent = True
+        elif standing_bytes > allowed:
+            self._cut(now_s, busy_bytes_per_s, standing_bytes - allowed)
+        elif is_used and now_s >= self._drains_until_s:
+            self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
+        self._beliefs.append((now_s, self._rate))
+        while self._beliefs[0][0] < now_s - _MEMORY_S:
+            self._beliefs.popleft()
 
     def _wake(self, now_s: float) -> None:
-        """After an outage start at half of what was carried before; the ramp finds the rest."""
-        self._silent = False
-        self._rate = max(0.5 * self._before_silence, MIN_BYTES_PER_S)
-        self._cut_s = now_s - _PATIENCE_S
-
-    def _cut(self, now_s: float, delivery_bytes_per_s: float) -> None:
-        """To what was delivered, less a tenth so that the queue drains; once per second at most."""
-        if self._was_congested and now_s - self._cut_s < _DELIVERY_WINDOW_S:
-            return
+        """After an outage start with most of what was carried before; the ramp finds the rest."""
+        self._is_silent = False
+        before = max((rate for _, rate in self._beliefs), default=self._rate)
+        self._rate = min(max(_WAKE_SHARE * before, MIN_BYTES_PER_S), self._ceiling)
+        self._drains_until_s = now_s
+        self._calm_since_s = now_s - 2.0
         self._was_congested = True
-        self._cut_s = now_s
-        self._rate = max(min(self._rate, _BACK_OFF * delivery_bytes_per_s), MIN_BYTES_PER_S)
 
-    def _grow(self, now_s: float, elapsed_s: float) -> None:
-        if not self._was_congested:
-            growth = _STARTUP_GROWTH_PER_S
-        else:
-            calm_s = max(now_s - self._cut_s - _DELIVERY_WINDOW_S, 0.0)
-            growth = min(_SLOWEST_GROWTH_PER_S * 2.0 ** (calm_s / 1.0), _FASTEST_GROWTH_PER_S)
-        if self._rate < self._ceiling:
-            self._growth_per_s = growth
-        self._rate = min(self._rate * (1.0 + growth * elapsed_s), self._ceiling)
+    def _cut(self, now_s: float, busy_bytes_per_s: float, excess_bytes: float) -> None:
+        self._was_congested = True
+        self._calm_since_s = now_s
+        self._rate = max(min(self._rate, busy_bytes_per_s), MIN_BYTES_PER_S)
+        drain_s = excess_bytes / max((1.0 - DRAIN_SHARE) * self._rate, 1.0)
+        self._drains_until_s = now_s + min(drain_s, MAX_WINDOW_S)
+
+    def _grow(self, now_s: float, elapsed_s: float, tried_bytes_per_s: float) -> None:
+        limit = min(self._ceiling, tried_bytes_per_s)
+        if self._rate >= limit:
+            return
+        growth = _STARTUP_GROWTH_PER_S
+        if self._was_congested:
+            calm_s = max(now_s - max(self._calm_since_s, self._drains_until_s), 0.0)
+            growth = min(_SLOWEST_GROWTH_PER_S * 2.0 ** (calm_s / _DOUBLING_S), _FASTEST_GROWTH_PER_S)
+        self._growth_per_s = growth
+        self._rate = min(self._rate * (1.0 + growth * elapsed_s), limit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 from edge_workers.control.allowance import Allowance
@@ -35,8 +35,11 @@ SAMPLE_S: Final = 0.1
 DECIDE_S: Final = 0.25
 PROBE_EVERY_S: Final = 1.0
 _RATE_WINDOW_S: Final = 2.0
+_HUNGRY_SHARE: Final = 0.6
 _WANTING_S: Final = 0.3
 _USED_SHARE: Final = 0.85
+_SLOW_LINK_S: Final = 0.5
+_SLOW_MEMORY_S: Final = 4.0
 _RECORDS_BURST_S: Final = 0.25
 
 
@@ -82,7 +85,8 @@ class Drop(Generic[T]):
 class Governor(Generic[T]):
     """One worker's allowance, queue, meter, server watch and controller, kept in agreement.
 
-    The state lives in those parts; here are only the times of periodic work, the probe flag and counters.
+    The state lives in those parts; here are the point in use, its lower threshold for when the bucket runs
+    full and nothing waits (`_is_hungry`), the times of periodic work, the probe flag and counters.
     """
 
     def __init__(
@@ -95,6 +99,9 @@ class Governor(Generic[T]):
         self.meter = UplinkMeter(start_s)
         self.servers = ServerWatch(start_s)
         self.allowance = Allowance(config.budget, is_shared=config.is_shared, start_s=start_s)
+        self._hungry_point = point
+        self._is_hungry = False
+        self._family = self.curve.family_of(point)
         self._mix = FrameMix(frontier.h_min_quantiles, start_s)
         self._queue: PendingQueue[T] = PendingQueue(
             max_items=config.max_items,
@@ -106,6 +113,8 @@ class Governor(Generic[T]):
         self._sampled_s = start_s
         self._decided_s = -math.inf
         self._wanting_s = -math.inf
+        self._slow_s = -math.inf
+        self._head: Waiting[T] | None = None
         self._probe_only = False
         self._failed_s = -math.inf
         self._offers: deque[tuple[float, float]] = deque()
@@ -121,7 +130,12 @@ class Governor(Generic[T]):
     @property
     def point(self) -> OperatingPoint:
         """The operating point that gate, selection and encoder use now."""
-        return self._point
+        return self._hungry_point if self._is_hungry else self._point
+
+    @property
+    def family(self) -> int:
+        """The index of the point's family in the curve."""
+        return self._family
 
     @property
     def max_record_bytes(self) -> float:
@@ -143,11 +157,11 @@ class Governor(Generic[T]):
         """The record waits for its turn; returns what had to leave for it, itself perhaps."""
         self.allowance.advance(now_s)
         estimate = self.meter.estimate_bytes(num_bytes)
-        self._offers.append((now_s, estimate))
-        self._offered_bytes += estimate
-        self.controller.record_encoded(num_bytes)
+        self.controller.record_encoded(num_bytes, self._family)
         if estimate > self.allowance.bucket.depth_bytes > 0:
             return [self._drop(ticket, "over_burst")]
+        self._offers.append((now_s, estimate))
+        self._offered_bytes += estimate
         left = self._queue.push(ticket, num_bytes, camera, min_entropy, deadline_s, now_s)
         return [self._drop(item.ticket, "queue_full") for item in left]
 
@@ -159,14 +173,10 @@ class Governor(Generic[T]):
         if wire_bytes is not None:
             bucket.correct(total, meter.in_flight_bytes, now_s)
         is_busy = meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
-        self.allowance.estimate(
-            now_s,
-            delivery_bytes_per_s=meter.delivery_rate(1.0, now_s),
-            queueing_s=meter.queueing_s(now_s),
-            delay_trend=meter.delay_trend(now_s),
-            silence_s=meter.silence_s(now_s),
-            is_used=is_busy or now_s - self._wanting_s < _WANTING_S,
-        )
+        is_wanted = is_busy or now_s - self._wanting_s < _WANTING_S
+        self.allowance.estimate(meter, is_used=is_wanted, now_s=now_s)
+        if meter.delay_s(now_s) > _SLOW_LINK_S:
+            self._slow_s = now_s
         self._sampled_s = now_s
 
     def charge(self, num_bytes: float, now_s: float) -> None:
@@ -180,6 +190,7 @@ class Governor(Generic[T]):
         self.servers.update(
             reports,
             own_share=max(fraction, 0.01),
+            is_link_slow=now_s - self._slow_s < _SLOW_MEMORY_S,
             own_records_per_s=len(self._recent(self._gains, now_s)) / _RATE_WINDOW_S,
             now_s=now_s,
         )
@@ -202,24 +213,30 @@ class Governor(Generic[T]):
         self.allowance.advance(now_s)
         if now_s - self._decided_s >= DECIDE_S:
             self._decide(now_s)
-        late = self._queue.expire(now_s)
-        why = self._blocked(now_s)
+        blocked = self._blocked(now_s)
         drops = [
-            self._drop(item.ticket, why if why and item.late_cause == "no_tokens" else item.late_cause)
-            for item in late
+            self._drop(
+                item.ticket, blocked if blocked and item.late_cause == "no_tokens" else item.late_cause
+            )
+            for item in self._queue.expire(now_s)
         ]
         sends: list[Send[T]] = []
-        while (item := self._queue.peek(self.allowance.rate_bytes_per_s, now_s)) is not None:
+        self._head = None
+        while not blocked and (item := self._queue.peek(self.allowance.rate_bytes_per_s, now_s)) is not None:
             estimate = self.meter.estimate_bytes(item.num_bytes)
-            if estimate > self.allowance.bucket.depth_bytes > 0:
+            if estimate > self.allowance.bucket.depth_bytes:
                 self._queue.take(item, 0.0)
                 drops.append(self._drop(item.ticket, "over_burst"))
             elif self._may_send(estimate, now_s):
                 self._queue.take(item, estimate)
                 sends.append(self._send(item, now_s))
             else:
-                self._wanting_s = now_s
+                self._head = item
                 break
+        if len(self._queue):
+            self._wanting_s = now_s
+        bucket = self.allowance.bucket
+        self._is_hungry = not len(self._queue) and bucket.tokens(now_s) > _HUNGRY_SHARE * bucket.depth_bytes
         return sends, drops
 
     def delivered(self, sent: Send[T], camera: str, min_entropy: float, now_s: float) -> None:
@@ -241,15 +258,15 @@ class Governor(Generic[T]):
         return [self._drop(item.ticket, "stopped") for item in self._queue.clear()]
 
     def wake_s(self, now_s: float) -> float:
-        """When to call `step` again if nothing happens before."""
-        wake = min(self._sampled_s + SAMPLE_S, self._queue.next_end_s())
-        item = self._queue.peek(self.allowance.rate_bytes_per_s, now_s)
-        if item is not None:
-            estimate = self.meter.estimate_bytes(item.num_bytes)
-            if self._has_room(estimate, now_s):
-                wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._records.wait_s(1.0, now_s))
-                wake = min(wake, now_s + wait_s)
-        return wake
+        """When to call `step` again if nothing happens before; ask right after a step."""
+        wake_s = min(self._sampled_s + SAMPLE_S, self._queue.next_end_s())
+        if self._head is None:
+            return wake_s
+        estimate = self.meter.estimate_bytes(self._head.num_bytes)
+        if not self._has_room(estimate, now_s):
+            return wake_s
+        wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._records.wait_s(1.0, now_s))
+        return min(wake_s, now_s + wait_s)
 
     def explain(self, now_s: float) -> Explanation:
         """Everything that a person needs to see why the uplink does what it does."""
@@ -289,17 +306,19 @@ class Governor(Generic[T]):
         self._decided_s = now_s
         while self._offers and self._offers[0][0] < now_s - _RATE_WINDOW_S:
             self._offered_bytes -= self._offers.popleft()[1]
-        mix = self._mix.snapshot(now_s)
-        self._edge_accuracy = self.curve.edge_accuracy(mix)
+        weighed = self.curve.weigh(self._mix.snapshot(now_s))
+        self._edge_accuracy = weighed.edge_accuracy
         max_records = self.servers.max_records_per_s
         sample = Sample(
-            mix=mix,
+            weighed=weighed,
             num_frames=len(self._mix),
             affordable_bytes_per_s=self.allowance.rate_bytes_per_s,
             cause=self.allowance.cause,
             max_records_per_s=min(max_records, 1.0 / PROBE_EVERY_S) if self._probe_only else max_records,
             offered_bytes_per_s=self._offered_bytes / _RATE_WINDOW_S,
             overhead_bytes=self.meter.overhead_bytes,
+            record_bytes=self.meter.record_bytes,
+            depth_bytes=self.allowance.bucket.depth_bytes,
             max_record_bytes=self.max_record_bytes,
             blocked=self._blocked(now_s),
             is_overrun=self.servers.are_overrun(),
@@ -307,12 +326,13 @@ class Governor(Generic[T]):
         )
         choice = self.controller.update(sample, now_s)
         if not self._config.fixed_point:
-            self._point = choice.point
+            self._point, self._family = choice.point, choice.family
+            self._hungry_point = replace(choice.point, tau=choice.hungry_tau)
 
     def _blocked(self, now_s: float) -> str:
         """Why nothing at all can be sent, or empty."""
-        if self.allowance.fraction(now_s) <= 0:
-            return "no_lease"
+        if self.allowance.rate_bytes_per_s <= 0:
+            return "no_lease" if self.allowance.fraction(now_s) <= 0 else "no_budget"
         if self.meter.silence_s(now_s) >= SILENT_S:
             return "uplink_down"
         if self._config.watch_servers and self.servers.are_gone(now_s):
@@ -325,9 +345,7 @@ class Governor(Generic[T]):
         return self.allowance.bucket.try_debit(estimate, now_s) and self._records.try_debit(1.0, now_s)
 
     def _has_room(self, estimate: float, now_s: float) -> bool:
-        """The producer may hold this record too; one is always allowed, unless nothing can be sent at all."""
-        if self._blocked(now_s):
-            return False
+        """The producer may hold this record too; one is always allowed."""
         if self.meter.num_in_flight == 0:
             return not self._probe_only or now_s - self._failed_s >= PROBE_EVERY_S
         bound = self.allowance.hand_over_bytes(self._config.request_timeout_s)

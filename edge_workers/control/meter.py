@@ -11,10 +11,15 @@ from typing import Final
 
 INITIAL_OVERHEAD_BYTES: Final = 400.0
 """Measured beyond the value, unbatched: 370 B at records of 1 kB, 250 B at 4 kB (headers, request, TCP)."""
+INITIAL_RECORD_BYTES: Final = 5_000.0
 MAX_OVERHEAD_BYTES: Final = 4096.0
 WINDOW_S: Final = 10.0
+STANDING_S: Final = 2.0
+BUSY_S: Final = 1.0
+BUSY_RECORDS: Final = 5
 BASE_DELAY_S: Final = 30.0
 TREND_S: Final = 2.0
+_SIZE_WEIGHT: Final = 0.1
 _OVERHEAD_RECORDS: Final = 32
 _OVERHEAD_WEIGHT: Final = 0.3
 
@@ -31,8 +36,9 @@ class HandOver:
 class UplinkMeter:
     """Running totals over monotonic time.
 
-    State: what is in flight (`_flying`, oldest first), a sample of the totals each time `measure` is called,
-    and the delays of recent acknowledgements.
+    State: what is in flight (`_flying`, oldest first), a sample of the totals each time `measure` is called
+    with the least that was in flight since the one before, and the delays and sizes of recent
+    acknowledgements.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -41,14 +47,18 @@ class UplinkMeter:
         self._acknowledged_bytes = 0.0
         self._last_sign_s = now_s
         self._overhead_bytes = INITIAL_OVERHEAD_BYTES
+        self._record_bytes = INITIAL_RECORD_BYTES
         self._wire_bytes: float = 0.0
         self._flying_values = 0
         self._landed_values = 0
         self._landed_records = 0
         self._learnt_at = (0.0, 0, 0)
-        self._samples: deque[tuple[float, float, float]] = deque([(now_s, 0.0, 0.0)])
+        self._samples: deque[tuple[float, float]] = deque([(now_s, 0.0)])
         self._delays: deque[tuple[float, float]] = deque()
         self._base: deque[tuple[float, float]] = deque()
+        self._least_in_flight = 0.0
+        self._standing: deque[tuple[float, float]] = deque()
+        self._busy: deque[tuple[float, float]] = deque([(now_s, 0.0)])
 
     @property
     def in_flight_bytes(self) -> float:
@@ -70,6 +80,11 @@ class UplinkMeter:
         """Wire bytes of a record beyond its value, as measured lately."""
         return self._overhead_bytes
 
+    @property
+    def record_bytes(self) -> float:
+        """The mean wire size of a record lately."""
+        return self._record_bytes
+
     def estimate_bytes(self, num_bytes: float) -> float:
         """The wire bytes that a record with a value of `num_bytes` is expected to cost."""
         return num_bytes + self._overhead_bytes
@@ -79,6 +94,9 @@ class UplinkMeter:
         sent = HandOver(num_bytes, self.estimate_bytes(num_bytes), now_s)
         if not self._flying:
             self._last_sign_s = now_s
+            self._busy.clear()
+            self._busy.append((now_s, 0.0))
+        self._record_bytes += _SIZE_WEIGHT * (sent.estimate_bytes - self._record_bytes)
         self._flying[sent] = None
         self._in_flight_bytes += sent.estimate_bytes
         self._flying_values += num_bytes
@@ -90,6 +108,9 @@ class UplinkMeter:
         self._last_sign_s = now_s
         self._acknowledged_bytes += sent.estimate_bytes
         self._landed_records += 1
+        self._busy.append((now_s, sent.estimate_bytes))
+        while len(self._busy) > BUSY_RECORDS and self._busy[1][0] < now_s - BUSY_S:
+            self._busy.popleft()
         delay_s = now_s - sent.at_s
         self._delays.append((now_s, delay_s))
         _trim(self._delays, now_s - TREND_S)
@@ -115,18 +136,39 @@ class UplinkMeter:
         else:
             self._wire_bytes = wire_bytes
             self._learn_overhead()
-        self._samples.append((now_s, self._wire_bytes, self._acknowledged_bytes))
+        self._standing.append((now_s, self._least_in_flight))
+        self._least_in_flight = self._in_flight_bytes
+        _trim(self._standing, now_s - STANDING_S)
+        self._samples.append((now_s, self._wire_bytes))
         while len(self._samples) > 2 and self._samples[1][0] <= now_s - WINDOW_S:
             self._samples.popleft()
         return self._wire_bytes
 
     def wire_rate(self, window_s: float, now_s: float) -> float:
         """Bytes/s that left over the last `window_s` seconds (at most 10)."""
-        return self._rate(1, window_s, now_s)
+        start = self._samples[0]
+        for sample in reversed(self._samples):
+            start = sample
+            if sample[0] <= now_s - window_s:
+                break
+        elapsed_s = self._samples[-1][0] - start[0]
+        return (self._samples[-1][1] - start[1]) / elapsed_s if elapsed_s > 0 else 0.0
 
-    def delivery_rate(self, window_s: float, now_s: float) -> float:
-        """Bytes/s acknowledged over the last `window_s` seconds (at most 10), overhead included."""
-        return self._rate(2, window_s, now_s)
+    def busy_rate(self, now_s: float) -> float:
+        """Bytes/s acknowledged lately while something was always in flight: the path carries that."""
+        first_s = self._busy[0][0]
+        elapsed_s = max(now_s - first_s, 1e-3)
+        return (sum(num_bytes for _, num_bytes in self._busy) - self._busy[0][1]) / elapsed_s
+
+    def standing_bytes(self, window_s: float, now_s: float) -> float:
+        """The least in flight at any time of the last `window_s` seconds (at most 2): a queue that stays."""
+        recent = [least for at_s, least in self._standing if at_s > now_s - window_s]
+        return min(recent, default=0.0)
+
+    def base_delay_s(self, now_s: float) -> float:
+        """The smallest delay of an acknowledgement in the last 30 s; 0 without one."""
+        _trim(self._base, now_s - BASE_DELAY_S)
+        return self._base[0][1] if self._base else 0.0
 
     def silence_s(self, now_s: float) -> float:
         """Seconds without any acknowledgement while something was in flight; 0 if nothing is."""
@@ -137,11 +179,6 @@ class UplinkMeter:
         oldest = next(iter(self._flying), None)
         waiting = now_s - oldest.at_s if oldest is not None else 0.0
         return max(waiting, self._delays[-1][1] if self._delays else 0.0)
-
-    def queueing_s(self, now_s: float) -> float:
-        """The delay beyond the smallest one of the last 30 s: what queues on the path add."""
-        _trim(self._base, now_s - BASE_DELAY_S)
-        return max(self.delay_s(now_s) - self._base[0][1], 0.0) if self._base else 0.0
 
     def delay_trend(self, now_s: float) -> float:
         """By how many seconds the delay grows per second, over the last 2 s; 0 with fewer than 3 samples."""
@@ -162,6 +199,7 @@ class UplinkMeter:
         self._in_flight_bytes -= sent.estimate_bytes
         if not self._flying:
             self._in_flight_bytes = 0.0
+        self._least_in_flight = min(self._least_in_flight, self._in_flight_bytes)
 
     def _learn_overhead(self) -> None:
         """Every 32 records: what left beyond the values that landed or are on their way."""
@@ -174,16 +212,6 @@ class UplinkMeter:
         self._learnt_at = (self._wire_bytes, all_values, self._landed_records)
         bounded = min(max(observed, 0.0), MAX_OVERHEAD_BYTES)
         self._overhead_bytes += _OVERHEAD_WEIGHT * (bounded - self._overhead_bytes)
-
-    def _rate(self, column: int, window_s: float, now_s: float) -> float:
-        newest = self._samples[-1]
-        start = self._samples[0]
-        for sample in reversed(self._samples):
-            start = sample
-            if sample[0] <= now_s - window_s:
-                break
-        elapsed = newest[0] - start[0]
-        return (newest[column] - start[column]) / elapsed if elapsed > 0 else 0.0
 
 
 def _trim(samples: deque[tuple[float, float]], from_s: float) -> None:

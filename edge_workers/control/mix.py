@@ -6,7 +6,6 @@ distribution of the calibration fills in.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -45,50 +44,63 @@ class Mix:
 class FrameMix:
     """Collects frames; `snapshot` weighs them with exp(−age / memory), a memory of 16 frames at least.
 
-    State: the last frames' times and entropies, at most 4096 and a minute of them.
+    State: the last frames' times and entropies in `[_first, _last)` of two arrays, 4096 of them at most.
     """
 
     def __init__(self, prior_quantiles: Sequence[float], now_s: float) -> None:
         inner = np.asarray(prior_quantiles, dtype=np.float64)
         self._prior = inner[np.linspace(0, len(inner) - 1, 34).astype(int)[1:-1]] if len(inner) else inner
-        self._frames: deque[tuple[float, float]] = deque(maxlen=MAX_FRAMES)
+        self._prior_weights = np.full(len(self._prior), _PRIOR_FRAMES / max(len(self._prior), 1))
+        self._times_s = np.empty(2 * MAX_FRAMES)
+        self._entropies = np.empty(2 * MAX_FRAMES)
+        self._first = 0
+        self._last = 0
         self._start_s = now_s
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return self._last - self._first
 
     def observe(self, min_entropy: float, now_s: float) -> None:
         """One more frame was classified at `now_s`."""
-        self._frames.append((now_s, min_entropy))
+        if self._last == len(self._times_s):
+            kept = slice(self._last - MAX_FRAMES, self._last)
+            self._times_s[:MAX_FRAMES] = self._times_s[kept]
+            self._entropies[:MAX_FRAMES] = self._entropies[kept]
+            self._first, self._last = 0, MAX_FRAMES
+        self._times_s[self._last] = now_s
+        self._entropies[self._last] = min_entropy
+        self._last += 1
 
     def frames_per_s(self, now_s: float) -> float:
         """Frames per second lately: over 3 s, or longer until 32 frames are counted."""
-        count, since_s = 0, now_s
-        for at_s, _ in reversed(self._frames):
-            if at_s <= now_s - RATE_WINDOW_S and count >= MIN_FRAMES:
-                return count / (now_s - since_s)
-            count, since_s = count + 1, at_s
-        span_s = min(now_s - self._start_s, max(now_s - since_s, RATE_WINDOW_S))
-        return count / max(span_s, 0.25)
+        times_s = self._times_s[self._first : self._last]
+        from_idx = int(np.searchsorted(times_s, now_s - RATE_WINDOW_S, side="right"))
+        from_idx = max(min(from_idx, len(times_s) - MIN_FRAMES), 0)
+        count = len(times_s) - from_idx
+        if count == 0:
+            return 0.0
+        since_s = max(now_s - float(times_s[from_idx]), RATE_WINDOW_S)
+        return count / max(min(since_s, now_s - self._start_s), 0.25)
 
     def snapshot(self, now_s: float) -> Mix:
         """The mix as it is now; needs a frame or a prior, else it is empty."""
-        frames = self._frames
-        while frames and frames[0][0] < now_s - MAX_AGE_S:
-            frames.popleft()
+        self._forget(now_s - MAX_AGE_S)
         rate = self.frames_per_s(now_s)
         memory_s = max(MEMORY_S, 16.0 / rate) if rate > 0 else MAX_AGE_S
-        recent = np.array(frames, dtype=np.float64).reshape(-1, 2)
-        recent = recent[np.searchsorted(recent[:, 0], now_s - 6.0 * memory_s) :]
-        weights = np.exp((recent[:, 0] - now_s) / memory_s)
-        entropies = recent[:, 1]
-        if len(recent) < MIN_FRAMES and len(self._prior):
+        from_idx = self._first + self._count_before(now_s - 6.0 * memory_s)
+        entropies = self._entropies[from_idx : self._last]
+        weights = np.exp((self._times_s[from_idx : self._last] - now_s) / memory_s)
+        if len(entropies) < MIN_FRAMES and len(self._prior):
             entropies = np.concatenate([entropies, self._prior])
-            filled = np.full(len(self._prior), _PRIOR_FRAMES / len(self._prior))
-            weights = np.concatenate([weights, filled])
-        order = np.argsort(entropies, kind="stable")
-        ordered = weights[order]
-        share_from = np.cumsum(ordered[::-1])[::-1]
+            weights = np.concatenate([weights, self._prior_weights])
+        order = np.argsort(entropies)
+        share_from = weights[order][::-1].cumsum()[::-1]
         if len(share_from):
             share_from = share_from / share_from[0]
         return Mix(rate, entropies[order], share_from)
+
+    def _count_before(self, at_s: float) -> int:
+        return int(np.searchsorted(self._times_s[self._first : self._last], at_s))
+
+    def _forget(self, before_s: float) -> None:
+        self._first += self._count_before(before_s)

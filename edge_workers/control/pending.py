@@ -123,6 +123,7 @@ class PendingQueue(Generic[T]):
 
     def peek(self, budget_bytes_per_s: float, now_s: float) -> Waiting[T] | None:
         """The record to send next under this budget; it stays in the queue. None if none waits."""
+        self._weigh(now_s)
         best: Waiting[T] | None = None
         best_rank = (True, 0.0, 0)
         for state in self._cameras.values():
@@ -165,7 +166,6 @@ class PendingQueue(Generic[T]):
 
     def _credit(self, state: _Camera[T], budget_bytes_per_s: float, now_s: float) -> None:
         """A camera gains its guaranteed rate, for at most a second in hand."""
-        self._weigh(now_s)
         rate = self._min_share * budget_bytes_per_s * state.weight / max(self._total_weight, state.weight)
         gained = state.credit_bytes + rate * (now_s - state.credited_s)
         state.credit_bytes = min(gained, rate)

@@ -17,6 +17,8 @@ EXPIRED_LIMIT: Final = 0.2
 MIN_RECORDS_PER_S: Final = 1.0
 _HEADROOM: Final = 1.05
 _DRAIN: Final = 0.7
+_BINDING_SHARE: Final = 0.7
+_FORGET_S: Final = 60.0
 _LATE_AGE_S: Final = 0.5
 _EXPIRED_TROUBLE: Final = 0.02
 
@@ -28,9 +30,10 @@ class ServerWatch:
     """
 
     def __init__(self, now_s: float) -> None:
-        self._start_s = now_s
+        self._heard_s = now_s
         self._reports: dict[str, tuple[float, ServerReport]] = {}
         self._limit = math.inf
+        self._bound_s = now_s
         self._expired_share = 0.0
         self._goodput = 0.0
 
@@ -46,15 +49,20 @@ class ServerWatch:
 
     def are_gone(self, now_s: float) -> bool:
         """True without any heartbeat for 5 s."""
-        newest = max((heard for heard, _ in self._reports.values()), default=self._start_s)
-        return now_s - newest > HEARTBEAT_S
+        return now_s - self._heard_s > HEARTBEAT_S
 
     def are_overrun(self) -> bool:
         """True while more than a fifth of the records expire at the servers."""
         return self._expired_share > EXPIRED_LIMIT
 
     def update(
-        self, reports: Iterable[ServerReport], *, own_share: float, own_records_per_s: float, now_s: float
+        self,
+        reports: Iterable[ServerReport],
+        *,
+        own_share: float,
+        own_records_per_s: float,
+        is_link_slow: bool,
+        now_s: float,
     ) -> None:
         """The limit agrees with the newest reports; reports seen before change nothing.
 
@@ -62,6 +70,7 @@ class ServerWatch:
             reports: the newest report of each server.
             own_share: this worker's part of the site's offloads, in (0, 1].
             own_records_per_s: what this worker sent lately.
+            is_link_slow: records were late before they reached the servers, so expiry is not their doing.
             now_s: when they were read.
         """
         fresh = [report for report in reports if self._is_new(report)]
@@ -69,25 +78,32 @@ class ServerWatch:
             self._reports[report.server] = (now_s, report)
         if not fresh:
             return
+        self._heard_s = now_s
         for server in [s for s, (heard, _) in self._reports.items() if now_s - heard > HEARTBEAT_S]:
             del self._reports[server]
         newest = [report for _, report in self._reports.values()]
         finals = sum(r.finals_in_time / max(r.interval_s, 1e-3) for r in newest)
         expired = sum(r.expired / max(r.interval_s, 1e-3) for r in newest)
-        self._expired_share = expired / (finals + expired) if finals + expired > 0 else 0.0
+        done = finals + expired
+        self._expired_share = expired / done if done > 0 and not is_link_slow else 0.0
         self._goodput = finals
-        self._set_limit(max(r.queue_age_s for r in newest), own_share, own_records_per_s)
+        self._set_limit(max(r.queue_age_s for r in newest), own_share, own_records_per_s, now_s)
 
     def _is_new(self, report: ServerReport) -> bool:
         known = self._reports.get(report.server)
         return known is None or known[1].sent_ns != report.sent_ns
 
-    def _set_limit(self, queue_age_s: float, own_share: float, own_records_per_s: float) -> None:
+    def _set_limit(
+        self, queue_age_s: float, own_share: float, own_records_per_s: float, now_s: float
+    ) -> None:
         goodput = self._goodput * own_share
         if queue_age_s > _LATE_AGE_S or self._expired_share > _EXPIRED_TROUBLE:
             # Below the goodput, or the backlog that made the records late would never drain.
             self._limit = max(min(_DRAIN * goodput, self._limit), MIN_RECORDS_PER_S)
+            self._bound_s = now_s
         elif self._limit < math.inf:
-            self._limit = max(self._limit, goodput, MIN_RECORDS_PER_S) * _HEADROOM
-            if self._limit > 2.0 * own_records_per_s + MIN_RECORDS_PER_S:
+            if own_records_per_s > _BINDING_SHARE * self._limit:
+                self._bound_s = now_s
+                self._limit = max(self._limit, goodput) * _HEADROOM
+            elif now_s - self._bound_s > _FORGET_S:
                 self._limit = math.inf
