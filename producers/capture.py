@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from producers.drop_queue import DropQueue, Offer
 from producers.pacing import RateCap, Schedule, Thinning
 from producers.sources.captured import Captured, FrameSource, Unreadable
-from producers.tally import Cause, Tally
+from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
 from runtime.errors import SourceError
 from runtime.log import get_logger, redact
@@ -185,8 +185,8 @@ class Capture:
     def _deliver(self, picture: Captured | Unreadable, pace: Pace) -> bool:
         """Hand the picture over when it is due, or count it; return False once the session is closed."""
         if isinstance(picture, Unreadable):
-            self._tally.dropped(Cause.UNREADABLE)
-            _log.debug("unreadable picture", camera=self._name, why=redact(picture.why))
+            if is_landmark(count := self._tally.dropped(Cause.UNREADABLE)):
+                _log.warning("unreadable pictures", camera=self._name, count=count, why=redact(picture.why))
             return True
         if not self._in_time(pace):
             return not self._closing.is_set()

@@ -24,8 +24,8 @@ _log = get_logger(__name__)
 
 RENEW_INTERVAL_S: Final = CAMERA_LEASE_TTL_S / 3
 TAKE_OVER_WAIT_S: Final = CAMERA_LEASE_TTL_S + 2.0
-"""A killed producer leaves its lease behind: a successor with another state folder waits until it must have run
-out. With the same folder it has the same name and goes on at once; the file's lock keeps the two apart."""
+"""A killed producer leaves its lease behind: a successor with another state folder waits until it must have
+run out. With the same folder it has the same name and goes on at once; the file's lock keeps them apart."""
 
 
 class CameraStore(Protocol):

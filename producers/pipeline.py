@@ -18,7 +18,7 @@ from producers.pacing import RateCap, Schedule, Thinning
 from producers.publish import Publisher
 from producers.reconnect import ReconnectSchedule
 from producers.sources.captured import EncodedImage, FrameSource
-from producers.tally import Cause, Tally
+from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
 from runtime.errors import SourceError
 from runtime.log import get_logger
@@ -78,6 +78,7 @@ class CameraPipeline:
         Raises:
             SourceError: a file cannot be read.
         """
+        self._context.tally.connected(False)
         while True:
             try:
                 await self._session()
@@ -152,11 +153,11 @@ class CameraPipeline:
         context = self._context
         try:
             image = await self._encoded(timed)
-        except ImageTooLarge:
-            context.tally.dropped(Cause.TOO_LARGE)
+        except ImageTooLarge as error:
+            self._drop(Cause.TOO_LARGE, error)
             return
-        except (ValueError, OSError):
-            context.tally.dropped(Cause.UNREADABLE)
+        except (ValueError, OSError) as error:
+            self._drop(Cause.UNREADABLE, error)
             return
         frame = Frame(
             site=context.site,
@@ -172,6 +173,11 @@ class CameraPipeline:
         )
         await context.publisher.publish(frame, context.tally)
         self._num_sent += 1
+
+    def _drop(self, cause: Cause, error: Exception) -> None:
+        if is_landmark(count := self._context.tally.dropped(cause)):
+            camera = self._context.camera
+            _log.warning("frames dropped", camera=camera, cause=cause.value, count=count, why=str(error))
 
     async def _encoded(self, timed: TimedImage) -> EncodedImage:
         image = timed.captured.image

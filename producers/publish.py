@@ -6,7 +6,8 @@ import asyncio
 from functools import partial
 from typing import Protocol
 
-from producers.tally import Tally
+from producers.tally import Cause, Tally, is_landmark
+from runtime.errors import TransientError
 from runtime.log import get_logger
 from schemas.frame import Frame, encode_frame
 from schemas.topics import frames_partition
@@ -44,10 +45,10 @@ class Publisher:
 
 
 def _count(tally: Tally, camera: str, num_bytes: int, delivery: asyncio.Future[object]) -> None:
-    if delivery.cancelled():
-        tally.failed()
-    elif (error := delivery.exception()) is not None:
-        tally.failed()
-        _log.warning("frame refused by Kafka", camera=camera, why=str(error))
-    else:
+    error = TransientError("cancelled") if delivery.cancelled() else delivery.exception()
+    if error is None:
         tally.acknowledged(num_bytes)
+        return
+    cause = Cause.UNACKNOWLEDGED if isinstance(error, TransientError) else Cause.REFUSED
+    if is_landmark(count := tally.failed(cause)):
+        _log.warning("frames lost on the way", camera=camera, cause=cause.value, count=count, why=str(error))

@@ -21,8 +21,8 @@ class Cause(StrEnum):
     """The file or packet is damaged."""
     TOO_LARGE = "too_large"
     """It could not be brought below max_frame_bytes."""
-    SEND_FAILED = "send_failed"
-    """Kafka refused it."""
+    REFUSED = "refused"
+    """Kafka does not take it, whatever one does."""
     UNACKNOWLEDGED = "unacknowledged"
     """Handed to Kafka, but not acknowledged before the drain's end; it may or may not be in the topic."""
 
@@ -67,11 +67,13 @@ class Tally:
         """Frames handed to Kafka and not yet acknowledged."""
         return self._pending
 
-    def dropped(self, cause: Cause) -> None:
-        """Count a frame that is lost before Kafka."""
+    def dropped(self, cause: Cause) -> int:
+        """Count a lost frame; return how many this camera has lost to the same cause."""
         with self._lock:
             self._dropped[cause.value] += 1
+            count = self._dropped[cause.value]
         self._metrics.dropped(cause.value)
+        return count
 
     def thinned(self) -> None:
         """Count a frame that the camera's rate leaves out."""
@@ -91,11 +93,11 @@ class Tally:
             self._published_bytes += num_bytes
         self._metrics.published(num_bytes)
 
-    def failed(self) -> None:
-        """Count a frame that was sent as refused."""
+    def failed(self, cause: Cause) -> int:
+        """Count a frame that was sent as lost; return as `dropped` does."""
         with self._lock:
             self._pending -= 1
-        self.dropped(Cause.SEND_FAILED)
+        return self.dropped(cause)
 
     def connected(self, up: bool) -> None:
         """State whether the source gives frames now."""
@@ -108,11 +110,9 @@ class Tally:
         self._metrics.reconnected()
 
     def summary(self) -> CameraSummary:
-        """Return the counts; what is still pending counts as unacknowledged."""
+        """Return the counts; what is still pending is in none of them."""
         with self._lock:
             dropped = dict(self._dropped)
-            if self._pending:
-                dropped[Cause.UNACKNOWLEDGED.value] = self._pending
             return CameraSummary(
                 captured=self._published + sum(dropped.values()),
                 published=self._published,
@@ -122,3 +122,8 @@ class Tally:
                 reconnects=self._reconnects,
                 error=self.error,
             )
+
+
+def is_landmark(count: int) -> bool:
+    """Return whether the first, tenth, hundredth … of something is worth a line in the log."""
+    return str(count).strip("0") == "1"

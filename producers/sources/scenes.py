@@ -8,7 +8,7 @@ from typing import Final
 from producers.sources.captured import Captured, RawImage
 from scenes import SceneStream
 
-DEFAULT_FPS: Final = 10.0
+DEFAULT_FPS: Final = 5.0
 
 
 class RenderedScenes:

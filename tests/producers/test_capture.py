@@ -125,8 +125,8 @@ async def test_a_looping_source_without_pictures_is_an_error_and_no_endless_loop
 async def test_a_schedule_spreads_the_pictures_over_time(
     memory_source: Any, pictures: Any, tally: Tally
 ) -> None:
-    capture = start(lambda: memory_source(pictures(5)), tally, pace=FilePace(Schedule(50, may_drop=False)))
     started_s = time.monotonic()
+    capture = start(lambda: memory_source(pictures(5)), tally, pace=FilePace(Schedule(50, may_drop=False)))
     stamps = []
     while (timed := await capture.next()) is not None:
         stamps.append(timed.captured_ns)

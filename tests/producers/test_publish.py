@@ -8,6 +8,7 @@ import pytest
 from producers.publish import Publisher
 from producers.tally import Tally
 from runtime.errors import TransientError
+from runtime.kafka import RecordRefused
 from schemas.frame import Frame
 from schemas.topics import frames_partition
 
@@ -36,18 +37,23 @@ async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, tally
     for seq in range(3):
         await publisher.publish(frame(seq), tally)
     assert (tally.pending, tally.summary().published) == (3, 0)
-    assert tally.summary().dropped == {"unacknowledged": 3}
     for delivery in sink.held:
         delivery.set_result(None)
     await turn()
     assert (tally.pending, tally.summary().published) == (0, 3)
 
 
-async def test_a_refused_frame_is_counted(sink: Any, tally: Tally) -> None:
-    sink.fail = TransientError("closed")
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [(TransientError("closed"), "unacknowledged"), (RecordRefused("too large"), "refused")],
+)
+async def test_a_lost_frame_is_counted_by_cause(
+    sink: Any, tally: Tally, error: Exception, cause: str
+) -> None:
+    sink.fail = error
     await Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), tally)
     await turn()
-    assert tally.summary().dropped == {"send_failed": 1}
+    assert tally.summary().dropped == {cause: 1}
     assert tally.pending == 0
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from producers.summary import ProducerSummary
-from producers.tally import Cause, Tally
+from producers.tally import Cause, Tally, is_landmark
 
 
 def test_captured_is_published_plus_everything_dropped(tally: Tally, counts: Any) -> None:
@@ -13,18 +13,20 @@ def test_captured_is_published_plus_everything_dropped(tally: Tally, counts: Any
         tally.sent()
     tally.acknowledged(100)
     tally.acknowledged(50)
-    tally.failed()
+    tally.failed(Cause.REFUSED)
+    tally.failed(Cause.UNACKNOWLEDGED)
     tally.dropped(Cause.TOO_LARGE)
     tally.thinned()
     tally.lost()
     summary = tally.summary()
     assert (summary.published, summary.published_bytes, summary.reconnects, summary.thinned) == (2, 150, 1, 1)
-    assert summary.dropped == {"send_failed": 1, "too_large": 1, "unacknowledged": 1}
+    assert summary.dropped == {"refused": 1, "too_large": 1, "unacknowledged": 1}
     assert summary.captured == 5
     assert counts.events == [
         "published 100",
         "published 50",
-        "dropped send_failed",
+        "dropped refused",
+        "dropped unacknowledged",
         "dropped too_large",
         "reconnected",
     ]
@@ -52,3 +54,7 @@ def test_the_summary_adds_up_cameras_and_reads_as_json_and_as_text(tally: Tally)
         "a: 1 published of 2, dropped: 1 queue_full",
         "s/b: 0 published of 0, dropped: none (photos: gone)",
     ]
+
+
+def test_landmarks_are_powers_of_ten() -> None:
+    assert [count for count in range(1, 20_000) if is_landmark(count)] == [1, 10, 100, 1000, 10_000]
