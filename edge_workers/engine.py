@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from runtime.errors import ModelError
@@ -10,6 +11,7 @@ from runtime.settings import EdgeSettings
 from schemas.geometry import CROP_SIDE
 from vit import errors as vit_errors
 from vit.edge_forward import EdgeForward, EdgeOutput
+from vit.hardware import available_threads
 from vit.weights import load_model
 
 
@@ -25,7 +27,8 @@ class EdgeEngine:
             model = load_model(settings.model, role="edge")
         except vit_errors.ModelError as error:
             raise ModelError(str(error)) from None
-        self._forward = EdgeForward(model, dtype=settings.dtype, threads=settings.threads)
+        dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
+        self._forward = EdgeForward(model, dtype, threads=settings.threads or available_threads())
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash

@@ -69,18 +69,18 @@ class FrameReader:
         return min(self._settings.kafka.revoke_drain_s, self._settings.edge.max_latency_ms / 1000)
 
     async def run(self) -> None:
-        """Reads until cancelled; what has not begun then is left to whoever reads it next."""
-        try:
-            while True:
-                if self.backlog.full:
-                    await self._hold()
-                    continue
-                taken = await self.intake.poll(_POLL_RECORDS, _POLL_S)
-                await self._accept(taken)
-        finally:
-            self.over = True
-            self.intake.abandon(self._forget(None))
-            self.arrived.set()
+        """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
+        while True:
+            if self.backlog.full:
+                await self._hold()
+            else:
+                await self._accept(await self.intake.poll(_POLL_RECORDS, _POLL_S))
+
+    def end(self) -> None:
+        """Reading is over: what has not begun is left to whoever reads it next."""
+        self.over = True
+        self.intake.abandon(self._forget(None))
+        self.arrived.set()
 
     def next_frames(self, max_frames: int) -> list[Incoming]:
         """The next frames to work on, at once and maybe none; what a partition may send again is resumed."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_workers.decode import Answered, Prepared, Preparer
 from edge_workers.encode import Unsure
@@ -173,6 +173,7 @@ class EdgeWorker:
                     )
                 ]
                 reading = group.create_task(self._reader.run(), name="read")
+                reading.add_done_callback(lambda _: self._reader.end())
                 reading.add_done_callback(lambda _: stop.set())
                 self._health.running()
                 await stop.wait()
@@ -205,8 +206,8 @@ class EdgeWorker:
                 now_s = self._clock.monotonic_s()
                 self._tally.computed(batch.frames, time.perf_counter() - began_s, now_s)
                 answered = Answered(batch, output.logits, output.attention)
-                finite = np.isfinite(output.logits).all(axis=1)
-                if not finite.all():
+                finite = [bool(np.isfinite(row).all()) for row in output.logits]
+                if not all(finite):
                     answered, refused = split(answered, finite)
                     await self._answered.put(refused)
                 if answered.batch.frames:
@@ -215,7 +216,7 @@ class EdgeWorker:
             self._answered.close()
 
 
-def split(answered: Answered, good: NDArray[np.bool_]) -> tuple[Answered, list[Refused]]:
+def split(answered: Answered, good: Sequence[bool]) -> tuple[Answered, list[Refused]]:
     """The rows that are good, and the frames of the others as undecodable."""
     batch = answered.batch
     refused = [
@@ -224,8 +225,9 @@ def split(answered: Answered, good: NDArray[np.bool_]) -> tuple[Answered, list[R
         if not is_good
     ]
     frames = [frame for frame, is_good in zip(batch.frames, good, strict=True) if is_good]
-    kept = Prepared(frames, batch.crops[good], [])
-    return Answered(kept, answered.logits[good], answered.attention[good]), refused
+    rows = np.flatnonzero(good)
+    kept = Prepared(frames, batch.crops[rows], [])
+    return Answered(kept, answered.logits[rows], answered.attention[rows]), refused
 
 
 async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
@@ -256,7 +258,7 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
         await worker.run(source, stop)
 
 
-async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: AsyncExitStack) -> Adapters:
+async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from edge_workers.engine import EdgeEngine
 

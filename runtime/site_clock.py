@@ -14,27 +14,24 @@ class SiteClock:
     """Redis TIME carried forward by the local monotonic clock, so steps of the wall clock do not move it."""
 
     def __init__(self) -> None:
-        self._base_ns: int | None = None
-        self._base_s = 0.0
-        self._round_trip_s = 0.0
+        # (Redis ns, local monotonic s, round trip s) of the best answer; replaced as a whole, so that codec
+        # threads may read while the loop learns.
+        self._answer: tuple[int, float, float] | None = None
 
     def __repr__(self) -> str:
-        state = "unknown" if self._base_ns is None else f"+-{self._round_trip_s / 2 * 1000:.1f} ms"
+        state = "unknown" if self._answer is None else f"+-{self._answer[2] / 2 * 1000:.1f} ms"
         return f"<SiteClock {state}>"
 
     @property
     def known(self) -> bool:
         """True once Redis has answered."""
-        return self._base_ns is not None
+        return self._answer is not None
 
     def learn(self, redis_ns: int, asked_s: float, answered_s: float) -> None:
         """Redis said `redis_ns` somewhere between the two local monotonic times."""
         round_trip_s = answered_s - asked_s
-        if self.known and round_trip_s > _MAX_ROUND_TRIP_S:
-            return
-        self._base_ns = redis_ns
-        self._base_s = (asked_s + answered_s) / 2
-        self._round_trip_s = round_trip_s
+        if self._answer is None or round_trip_s <= _MAX_ROUND_TRIP_S:
+            self._answer = (redis_ns, (asked_s + answered_s) / 2, round_trip_s)
 
     def time_ns(self, monotonic_s: float) -> int:
         """The time of Redis at a local monotonic time.
@@ -42,12 +39,15 @@ class SiteClock:
         Raises:
             RuntimeError: Redis has never answered.
         """
-        if self._base_ns is None:
-            raise RuntimeError("the site's time is not known before its Redis has answered once")
-        return self._base_ns + round((monotonic_s - self._base_s) * _NS_PER_S)
+        redis_ns, at_s, _ = self._known_answer()
+        return redis_ns + round((monotonic_s - at_s) * _NS_PER_S)
 
     def monotonic_s(self, redis_ns: int) -> float:
         """The local monotonic time at which Redis says `redis_ns`; raises as `time_ns`."""
-        if self._base_ns is None:
+        answered_ns, at_s, _ = self._known_answer()
+        return at_s + (redis_ns - answered_ns) / _NS_PER_S
+
+    def _known_answer(self) -> tuple[int, float, float]:
+        if self._answer is None:
             raise RuntimeError("the site's time is not known before its Redis has answered once")
-        return self._base_s + (redis_ns - self._base_ns) / _NS_PER_S
+        return self._answer

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from runtime.settings import Settings, load_settings
 from saccade.embedded import EmbeddedStack
 
 _COUNT = itertools.count()
@@ -36,3 +38,39 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 def unique() -> Callable[[str], str]:
     """Makes names that no other test of this run uses: `unique("frames")` -> `frames-4711-3`."""
     return lambda name: f"{name}-{os.getpid()}-{next(_COUNT)}"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A safetensors file with a vision transformer of random weights, two blocks and five classes."""
+    from vit.architecture import Architecture
+    from vit.model import random_model
+    from vit.weights import save_model
+
+    model = random_model(Architecture(embed_dim=48, depth=2, num_heads=3, mlp_ratio=2.0, num_classes=5))
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(path, model.vit, name="tiny", mean=model.mean, std=model.std, classes=model.classes)
+    return path
+
+
+@pytest.fixture
+async def pipeline(
+    stack: EmbeddedStack, unique: Callable[[str], str], tiny_model: Path, tmp_path: Path
+) -> AsyncIterator[Settings]:
+    """Settings of a whole pipeline on the stack with topics and groups of its own, and the tiny model."""
+    from runtime.kafka_admin import create_topics, pipeline_topics
+
+    settings = load_settings(
+        None,
+        {
+            "kafka": {"bootstrap_servers": stack.bootstrap_servers, "session_timeout_ms": 6000},
+            "topics": {"frames": unique("frames"), "offload": unique("offload"), "partitions": 4},
+            "redis": {"url": stack.redis_url},
+            "producer": {"state_dir": str(tmp_path / "state")},
+            "edge": {"group_id": unique("edge"), "model": str(tiny_model), "threads": 1, "tau": 0.0},
+            "server": {"group_id": unique("server"), "model": str(tiny_model), "threads": 1},
+        },
+        {},
+    )
+    await create_topics(settings.kafka, pipeline_topics(settings))
+    yield settings

@@ -1,0 +1,65 @@
+"""The server's model, behind numpy arrays: built, warmed up and called on the device thread only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from runtime.errors import ModelError
+from runtime.settings import ServerSettings
+from schemas.geometry import NUM_PATCHES, PATCH_SIDE
+from vit import errors as vit_errors
+from vit.hardware import available_threads, best_device
+from vit.packed_forward import PackedForward
+from vit.weights import load_model
+
+_WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
+
+
+class ServerEngine:
+    """Label scores of token sets of any lengths. `tokens_per_s` is what the warm-up measured.
+
+    Raises:
+        ModelError: the model cannot be loaded, or answers with scores that are no numbers.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        try:
+            model = load_model(settings.model, role="server")
+        except vit_errors.ModelError as error:
+            raise ModelError(str(error)) from None
+        if settings.device == "cuda" and not torch.cuda.is_available():
+            raise ModelError("server.device = cuda: torch finds no CUDA device; use auto or cpu")
+        self._forward = PackedForward(
+            model,
+            best_device() if settings.device == "auto" else settings.device,
+            None if settings.dtype == "auto" else getattr(torch, settings.dtype),
+            threads=settings.threads or available_threads(),
+        )
+        self.name: str = model.name
+        self.classes: tuple[str, ...] = model.classes
+        self.classes_hash: str = model.classes_hash
+        self.tokens_per_s = self._warm_up()
+
+    def _warm_up(self) -> float:
+        # Twice: the first call builds kernels and shows nothing of the speed.
+        for _ in range(2):
+            began_s = time.perf_counter()
+            scores = self.classify(
+                [np.zeros((count, PATCH_SIDE, PATCH_SIDE, 3), np.uint8) for count in _WARM_PATCHES],
+                [np.arange(count) for count in _WARM_PATCHES],
+            )
+            seconds = time.perf_counter() - began_s
+        if not np.isfinite(scores).all():
+            raise ModelError(f"model {self.name}: the scores of a black image are no numbers")
+        return (sum(_WARM_PATCHES) + len(_WARM_PATCHES)) / seconds
+
+    def classify(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        """Scores (B, C) float32 of B sets: patches (k_i, 16, 16, 3) uint8 at ascending positions (k_i,)."""
+        return self._forward(list(patches), list(positions))

@@ -1,0 +1,152 @@
+"""Batches formed when the device is free, computed on its thread, and turned into final labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.clock import Clock
+from runtime.dead_letters import DeadLetters
+from runtime.device_thread import DeviceThread
+from runtime.errors import ModelError
+from runtime.waiting import set_within
+from schemas.label import Label, Source, State
+from server_workers.batcher import Batch, Batcher
+from server_workers.incoming import Ready
+from server_workers.intake import RecordReader
+from server_workers.isolate import each_apart
+from server_workers.labels import Final, FinalLabels
+from server_workers.sites import Sites
+from server_workers.tally import ServerTally
+from vit.entropy import confidence
+
+_MAX_FAILED_IN_A_ROW = 8
+"""So many records that fail even alone mean that the device is broken, not the records."""
+
+
+class Engine(Protocol):
+    """What the inference needs of `server_workers.engine.ServerEngine`."""
+
+    classes: tuple[str, ...]
+
+    def classify(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        """Scores (B, C) float32 of B sets."""
+        ...
+
+
+class Inference:
+    """Empties the batcher, as fast as the device computes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        device: DeviceThread,
+        batcher: Batcher[Ready],
+        reader: RecordReader,
+        *,
+        finals: FinalLabels,
+        sites: Sites,
+        letters: DeadLetters,
+        tally: ServerTally,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._device = device
+        self._batcher = batcher
+        self._reader = reader
+        self._finals = finals
+        self._sites = sites
+        self._letters = letters
+        self._tally = tally
+        self._clock = clock
+        self._failed_in_a_row = 0
+
+    async def run(self) -> None:
+        """Computes until the reader is over; then no more labels come.
+
+        Raises:
+            ModelError: the device fails on every record.
+        """
+        try:
+            while (batch := await self._next_batch()) is not None:
+                for ready in batch.expired:
+                    self._tally.too_late(ready.record.site)
+                    self._reader.intake.finish(ready.taken.ticket)
+                if batch.sets:
+                    answers = await each_apart(self._compute, batch.sets)
+                    await self._publish(batch.sets, answers)
+        finally:
+            self._finals.close()
+
+    async def _next_batch(self) -> Batch[Ready] | None:
+        """The next batch as soon as it is due, None when the reader is over."""
+        while not self._reader.over:
+            now_s = self._clock.monotonic_s()
+            due_s = self._batcher.due_at()
+            if due_s <= now_s:
+                batch = self._batcher.take(now_s)
+                self._reader.batch_left()
+                self._tally.waiting(len(self._batcher))
+                return batch
+            self._reader.arrived.clear()
+            await set_within(self._reader.arrived, None if np.isinf(due_s) else due_s - now_s)
+        return None
+
+    async def _compute(self, sets: Sequence[Ready]) -> list[NDArray[np.float32]]:
+        num_tokens = sum(ready.num_tokens for ready in sets)
+        began_s, began = self._clock.monotonic_s(), time.perf_counter()
+        scores = await self._device.submit(
+            self._engine.classify, [ready.patches for ready in sets], [ready.positions for ready in sets]
+        )
+        seconds = time.perf_counter() - began
+        if not np.isfinite(scores).all():
+            raise ModelError(f"scores of a batch of {len(sets)} are no numbers")
+        self._batcher.learn(num_tokens, seconds)
+        self._tally.computed(sets, num_tokens, seconds, began_s)
+        return list(scores)
+
+    async def _publish(
+        self, sets: Sequence[Ready], answers: Sequence[NDArray[np.float32] | Exception]
+    ) -> None:
+        finals = []
+        now_s = self._clock.monotonic_s()
+        for ready, answer in zip(sets, answers, strict=True):
+            if isinstance(answer, Exception):
+                await self._refuse(ready, answer)
+            else:
+                self._failed_in_a_row = 0
+                finals.append(Final(self._label(ready, answer, now_s), ready.deadline_s, ready.taken.ticket))
+        await self._finals.put(finals)
+
+    async def _refuse(self, ready: Ready, error: Exception) -> None:
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row > _MAX_FAILED_IN_A_ROW:
+            raise ModelError(f"the model failed on {self._failed_in_a_row} records in a row: {error}")
+        ticket, intake = ready.taken.ticket, self._reader.intake
+        await self._letters.put(
+            ready.taken.record, "engine", f"{type(error).__name__}: {error}", lambda: intake.finish(ticket)
+        )
+        self._tally.dead("engine")
+
+    def _label(self, ready: Ready, scores: NDArray[np.float32], now_s: float) -> Label:
+        record = ready.record
+        index = int(np.argmax(scores))
+        return Label(
+            site=record.site,
+            camera=record.camera,
+            seq=record.seq,
+            state=State.FINAL,
+            source=Source.SERVER,
+            label=index,
+            name=self._engine.classes[index],
+            confidence=float(confidence(scores[None])[0]),
+            captured_ns=record.captured_ns,
+            labelled_ns=self._sites.time_ns(record.site, now_s),
+            deadline_ns=record.deadline_ns,
+        )

@@ -1,0 +1,163 @@
+"""From Kafka to the batcher: records checked and their patches decoded in threads, off the critical path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+from runtime.clock import Clock
+from runtime.dead_letters import DeadLetters
+from runtime.intake import Intake, Taken
+from runtime.offsets import Ticket, TopicPartition
+from runtime.spread import spread
+from runtime.waiting import set_within
+from schemas.errors import DecodeError
+from schemas.offload import decode_offload, positions_of
+from server_workers.batcher import Batcher
+from server_workers.incoming import Expired, Opened, Ready, Rejected
+from server_workers.tally import ServerTally
+from vit.codecs import decode_patches
+
+_POLL_S = 1.0
+_POLL_RECORDS_A_THREAD = 16
+_HELD_POLL_S = 1.0
+"""While reading is held back the client is still polled this often, or the group would expel the member."""
+
+DeadlineOf = Callable[[str, int], float]
+"""(site, deadline in ns on that site's clock, 0 = none) -> local monotonic time, `inf` for none."""
+
+
+def open_records(
+    batch: Sequence[Taken],
+    *,
+    classes_hash: str,
+    max_offload_bytes: int,
+    deadline_of: DeadlineOf,
+    clock: Clock,
+) -> list[Opened]:
+    """Each record checked and decoded, in order; one that is not sound spoils no other."""
+    return [
+        _open(taken, classes_hash, max_offload_bytes, deadline_of, clock.monotonic_s()) for taken in batch
+    ]
+
+
+def _open(
+    taken: Taken, classes_hash: str, max_offload_bytes: int, deadline_of: DeadlineOf, now_s: float
+) -> Opened:
+    try:
+        record = decode_offload(taken.record.value, max_offload_bytes=max_offload_bytes)
+        if record.classes_hash != classes_hash:
+            found = f"offload.classes_hash: {record.classes_hash!r:.80}"
+            return Rejected(taken, "classes", f"{found}, this server's model has {classes_hash!r}")
+        deadline_s = deadline_of(record.site, record.deadline_ns)
+        if deadline_s < now_s:
+            return Expired(taken, record.site)
+        positions = positions_of(record.bitmap)
+        patches = decode_patches(record.codec, record.patches, positions)
+    except DecodeError as error:
+        return Rejected(taken, error.reason, str(error))
+    return Ready(taken, record, positions, patches, deadline_s, now_s)
+
+
+class RecordReader:
+    """Fills the batcher, no further ahead than its bounds.
+
+    All state is touched from the event loop's thread only.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher[Ready],
+        letters: DeadLetters,
+        threads: Executor,
+        num_threads: int,
+        *,
+        drain_s: float,
+        clock: Clock,
+        tally: ServerTally,
+        classes_hash: str,
+        max_offload_bytes: int,
+        deadline_of: DeadlineOf,
+    ) -> None:
+        self._batcher = batcher
+        self._letters = letters
+        self._threads = threads
+        self._num_threads = num_threads
+        self._clock = clock
+        self._tally = tally
+        self._open = partial(
+            open_records,
+            classes_hash=classes_hash,
+            max_offload_bytes=max_offload_bytes,
+            deadline_of=deadline_of,
+            clock=clock,
+        )
+        self.arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self.over = False
+        self.intake = Intake(drain_s=drain_s, forget=self._forget)
+
+    async def run(self) -> None:
+        """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
+        while True:
+            if self._batcher.full:
+                await self._hold()
+            else:
+                self.intake.resume()
+                num_records = _POLL_RECORDS_A_THREAD * self._num_threads
+                await self._accept(await self.intake.poll(num_records, _POLL_S))
+
+    def end(self) -> None:
+        """Reading is over: what waits for the model is left to whoever reads it next."""
+        self.over = True
+        self.intake.abandon(self._forget(None))
+        self.arrived.set()
+
+    def batch_left(self) -> None:
+        """Sets have left the batcher."""
+        self._room.set()
+
+    async def _hold(self) -> None:
+        """Reading paused until sets have left the batcher, or for a while."""
+        self.intake.pause_all()
+        self._room.clear()
+        if not await set_within(self._room, _HELD_POLL_S):
+            await self._accept(await self.intake.poll(_POLL_RECORDS_A_THREAD, 0.0))
+
+    async def _accept(self, taken: list[Taken]) -> None:
+        """Every record waits for the model, is finished as expired or is a dead letter; or has not begun."""
+        if not taken:
+            return
+        self._tally.read(taken, self._clock.monotonic_s(), self._clock.time_ns())
+        open_tickets = {each.ticket for each in taken}
+        try:
+            with self._tally.stage("decode"):
+                parts = await spread(self._threads, self._num_threads, self._open, taken)
+            for part in parts:
+                for opened in part:
+                    await self._place(opened)
+                    open_tickets.discard(opened.taken.ticket)
+        except asyncio.CancelledError:
+            self.intake.abandon(open_tickets)
+            raise
+        self.arrived.set()
+
+    async def _place(self, opened: Opened) -> None:
+        ticket = opened.taken.ticket
+        match opened:
+            case Ready():
+                self._batcher.push(opened, self._clock.monotonic_s())
+                self._tally.opened(opened, self._clock.time_ns())
+            case Expired(site=site):
+                self._tally.too_late(site)
+                self.intake.finish(ticket)
+            case Rejected(taken=taken, reason=reason, error=error):
+                await self._letters.put(taken.record, reason, error, partial(self.intake.finish, ticket))
+                self._tally.dead(reason)
+
+    def _forget(self, partitions: frozenset[TopicPartition] | None) -> list[Ticket]:
+        """Remove the sets of the partitions (None = all) from the batcher; returns their tickets."""
+        gone = self._batcher.discard(lambda ready: partitions is None or ready.partition in partitions)
+        return [ready.taken.ticket for ready in gone]

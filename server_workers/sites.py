@@ -1,0 +1,73 @@
+"""Which Redis holds which site's labels, and the time there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from runtime.clock import Clock
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from runtime.site_clock import SiteClock
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRedis:
+    """One Redis: `name` for people, its store and its clock."""
+
+    name: str
+    store: LabelStore
+    site_clock: SiteClock
+
+
+class Sites:
+    """The default Redis and those of named sites."""
+
+    def __init__(self, default: SiteRedis, by_site: Mapping[str, SiteRedis]) -> None:
+        self._default = default
+        self._by_site = by_site
+        # Several sites may name one Redis.
+        self.redises = list({each.name: each for each in (default, *by_site.values())}.values())
+
+    def __repr__(self) -> str:
+        return f"<Sites redises={len(self.redises)} named={len(self._by_site)}>"
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The sites that name their own Redis."""
+        return frozenset(self._by_site)
+
+    def of(self, site: str) -> SiteRedis:
+        """The Redis of a site."""
+        return self._by_site.get(site, self._default)
+
+    def deadline_s(self, site: str, deadline_ns: int) -> float:
+        """The local monotonic time of a deadline on the site's clock; `inf` for 0, which means none."""
+        return self.of(site).site_clock.monotonic_s(deadline_ns) if deadline_ns else math.inf
+
+    def time_ns(self, site: str, now_s: float) -> int:
+        """The site's time at a local monotonic time."""
+        return self.of(site).site_clock.time_ns(now_s)
+
+
+async def connect_sites(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Sites:
+    """One client for each Redis of the settings, closed with `stack`.
+
+    Until a Redis answers, its clock is taken to be this machine's: a dead one must not stop others' labels.
+    """
+
+    async def connect(site: str, name: str) -> SiteRedis:
+        site_clock, now_s = SiteClock(), clock.monotonic_s()
+        site_clock.learn(clock.time_ns(), now_s, now_s)
+        store = await stack.enter_async_context(LabelStore(settings.redis_for(site)))
+        return SiteRedis(name, store, site_clock)
+
+    urls = settings.server.redis_by_site
+    by_url: dict[str, SiteRedis] = {}
+    for site, url in sorted(urls.items()):
+        if url not in by_url:
+            by_url[url] = await connect(site, site)
+    default = by_url.get(settings.redis.url) or await connect("", "default")
+    return Sites(default, {site: by_url[url] for site, url in urls.items()})

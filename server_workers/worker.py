@@ -1,0 +1,245 @@
+"""A server worker: offload records from Kafka in, final labels in Redis out.
+
+    read -> batcher -> infer -> a queue for each Redis
+    (check, decode     (device
+     in threads)        thread)
+
+A record's offset is finished when its label is written, refused as late, or lost with its Redis; when it had
+expired; or when it is a dead letter. A batch is formed when the device is free, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from runtime.clock import Clock, SystemClock
+from runtime.dead_letters import DeadLetters
+from runtime.device_thread import DeviceThread
+from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
+from runtime.heartbeat import ClockKeeper, Heartbeat
+from runtime.kafka import Sink, Source
+from runtime.label_writer import LabelWriter
+from runtime.log import get_logger
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+from runtime.status_server import serve_status
+from schemas.geometry import FULL_TOKENS, PATCH_SIDE
+from schemas.limits import DEAD_LETTER_ROOM_BYTES
+from schemas.topics import max_offload_record_bytes
+from server_workers.batcher import Batcher
+from server_workers.incoming import Ready
+from server_workers.inference import Inference
+from server_workers.intake import RecordReader
+from server_workers.labels import FinalLabels, FinalQueue
+from server_workers.reports import Reporter
+from server_workers.sites import SiteRedis, Sites, connect_sites
+from server_workers.tally import ServerTally
+
+if TYPE_CHECKING:
+    from server_workers.engine import ServerEngine
+
+_PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3
+_FINAL_COMMIT_S = 2.0
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the worker talks to, connected."""
+
+    engine: ServerEngine
+    device: DeviceThread
+    sites: Sites
+    letters_sink: Sink
+
+
+class ServerWorker:
+    """The stages of one worker and what connects them."""
+
+    def __init__(
+        self, settings: Settings, adapters: Adapters, clock: Clock, metrics: Metrics, health: Health
+    ) -> None:
+        server = settings.server
+        self._settings = settings
+        self._health = health
+        self._clock = clock
+        self._metrics = metrics.consumer
+        self._sites = adapters.sites
+        self._letters = DeadLetters(adapters.letters_sink)
+        self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
+        self._tally = ServerTally(metrics, settings.topics.offload)
+        self._batcher: Batcher[Ready] = Batcher(
+            max_batch_tokens=server.max_batch_tokens,
+            max_batch_s=server.max_batch_ms / 1000,
+            max_wait_s=server.max_batch_wait_ms / 1000,
+            max_waiting_sets=server.max_waiting_records,
+            max_waiting_tokens=server.max_waiting_bytes // _PATCH_BYTES,
+            max_set_tokens=FULL_TOKENS,
+        )
+        self._batcher.learn(FULL_TOKENS, FULL_TOKENS / adapters.engine.tokens_per_s)
+        self._reader = RecordReader(
+            self._batcher,
+            self._letters,
+            self._threads,
+            server.decode_threads,
+            drain_s=settings.offload_cluster.revoke_drain_s,
+            clock=clock,
+            tally=self._tally,
+            classes_hash=adapters.engine.classes_hash,
+            max_offload_bytes=settings.edge.max_offload_bytes,
+            deadline_of=adapters.sites.deadline_s,
+        )
+        self.intake = self._reader.intake
+        self._queues = {redis.name: self._queue(redis) for redis in self._sites.redises}
+        self._inference = Inference(
+            adapters.engine,
+            adapters.device,
+            self._batcher,
+            self._reader,
+            finals=FinalLabels(self._sites, self._queues),
+            sites=self._sites,
+            letters=self._letters,
+            tally=self._tally,
+            clock=clock,
+        )
+        self._up: set[str] = set()
+        self._keepers = {
+            redis.name: ClockKeeper(
+                redis.store,
+                redis.site_clock,
+                clock,
+                redis.name,
+                metrics=metrics.consumer,
+                answers=partial(self._answers, redis.name),
+            )
+            for redis in self._sites.redises
+        }
+
+    async def run(self, source: Source, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
+
+        Cancelled, it commits what is finished and leaves the rest to be read again.
+        """
+        self.intake.attach(source)
+        settled = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, queue in self._queues.items():
+                    group.create_task(queue.run(), name=f"labels {name}")
+                    group.create_task(self._keepers[name].run(settled), name=f"clock {name}")
+                for reporter in self._reporters():
+                    group.create_task(reporter.run(settled), name="report")
+                group.create_task(self._letters.run(), name="letters")
+                group.create_task(self._commit(settled), name="commit")
+                group.create_task(self._heartbeat(source).run(settled), name="heartbeat")
+                computing = group.create_task(self._inference.run(), name="infer")
+                reading = group.create_task(self._reader.run(), name="read")
+                reading.add_done_callback(lambda _: self._reader.end())
+                reading.add_done_callback(lambda _: stop.set())
+                self._health.running()
+                await stop.wait()
+                self._health.stopping()
+                reading.cancel()
+                await asyncio.wait([computing])
+                self._letters.close()
+                await self.intake.drained()
+                settled.set()
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FINAL_COMMIT_S):
+                    await self.intake.commit()
+
+    async def _commit(self, settled: asyncio.Event) -> None:
+        await self.intake.commit_until(settled, self._settings.server.commit_interval_ms / 1000)
+
+    def _heartbeat(self, source: Source) -> Heartbeat:
+        topic = self._settings.topics.offload
+        return Heartbeat(self.intake, source, topic, health=self._health, metrics=self._metrics)
+
+    def _queue(self, redis: SiteRedis) -> FinalQueue:
+        # Where one Redis is all there is, waiting for it costs nobody else anything.
+        serves_several = len(self._sites.redises) > 1
+        return FinalQueue(
+            LabelWriter(redis.store, self._metrics, redis.name),
+            self.intake,
+            self._tally,
+            self._clock,
+            grace_s=self._settings.redis.deadline_grace_ms / 1000,
+            give_up_s=self._settings.server.label_write_timeout_s if serves_several else None,
+        )
+
+    def _reporters(self) -> list[Reporter]:
+        server = f"{socket.gethostname()[:64]}-{os.getpid()}-{token_hex(2)}"
+        known = self._sites.named | {"", self._settings.site}
+        return [
+            Reporter(
+                server,
+                redis,
+                self._sites,
+                {site for site in known if self._sites.of(site) is redis},
+                tally=self._tally,
+                batcher=self._batcher,
+                clock=self._clock,
+            )
+            for redis in self._sites.redises
+        ]
+
+    def _answers(self, name: str, up: bool) -> None:
+        """One Redis that answers makes the worker ready: a dead one is its own site's trouble."""
+        if up:
+            self._up.add(name)
+        else:
+            self._up.discard(name)
+        self._health.meets(REDIS_ANSWERS, bool(self._up))
+
+
+async def run_server(settings: Settings, stop: asyncio.Event) -> None:
+    """One server worker until `stop` is set; more of them in the same group share the work.
+
+    Raises:
+        SaccadeError: a setting, the model or Kafka does not allow to start.
+    """
+    clock, metrics = SystemClock(), Metrics("server", per_camera=settings.metrics.per_camera)
+    health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
+        adapters = await _connect(settings, clock, stack)
+        health.meets(MODEL_WARM, True)
+        worker = ServerWorker(settings, adapters, clock, metrics, health)
+        source = Source(
+            settings.offload_cluster,
+            [settings.topics.offload],
+            group_id=settings.server.group_id,
+            group_instance_id=settings.server.group_instance_id,
+            fetch_max_bytes=settings.server.fetch_max_bytes,
+            max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
+            on_assigned=worker.intake.on_assigned,
+            on_revoked=worker.intake.on_revoked,
+        )
+        await stack.enter_async_context(source)
+        await worker.run(source, stop)
+
+
+async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Adapters:
+    # torch is imported here and not with this module: it takes seconds and other commands do without.
+    from server_workers.engine import ServerEngine
+
+    sites = await connect_sites(settings, clock, stack)
+    record_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes) + DEAD_LETTER_ROOM_BYTES
+    sink = Sink(
+        settings.offload_cluster, max_request_bytes=record_bytes, max_in_flight_bytes=8 * record_bytes
+    )
+    await stack.enter_async_context(sink)
+    device = await stack.enter_async_context(DeviceThread("server-model"))
+    engine = await device.submit(ServerEngine, settings.server)
+    _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
+    return Adapters(engine, device, sites, sink)

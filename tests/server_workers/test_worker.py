@@ -1,0 +1,255 @@
+"""The whole server worker on a real broker and a real Redis, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+
+from runtime.errors import ModelError
+from runtime.kafka import Sink
+from runtime.kafka_admin import read_all
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from schemas.dead_letter import dead_letter_from_headers
+from schemas.label import Label, Source, State
+from schemas.offload import Offload, bitmap_of, encode_offload
+from schemas.topics import dead_topic
+from server_workers.worker import run_server
+from vit.codecs import encode_patches
+
+pytestmark = pytest.mark.stack
+WAIT_S = 30.0
+FIVE_CLASSES = tuple(f"class {index}" for index in range(5))
+
+
+def offload(camera: str, seq: int, *, site: str = "", latency_s: float = 60.0, **changes: Any) -> Offload:
+    from vit.classes import classes_hash
+
+    rng = np.random.default_rng(seq)
+    crop = np.kron(rng.integers(0, 256, (14, 14, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+    positions = np.sort(rng.choice(196, rng.integers(1, 197), replace=False)).astype(np.int64)
+    now_ns = time.time_ns()
+    record = Offload(
+        site=site,
+        camera=camera,
+        seq=seq,
+        captured_ns=now_ns,
+        deadline_ns=now_ns + round(latency_s * 1e9),
+        bitmap=bitmap_of(positions),
+        codec="webp",
+        quality=75,
+        patches=encode_patches("webp", 75, crop, positions),
+        edge_label=0,
+        edge_confidence=0.5,
+        min_entropy=1.0,
+        tau=0.8,
+        delta=0.97,
+        classes_hash=classes_hash(FIVE_CLASSES),
+    )
+    return replace(record, **changes)
+
+
+async def publish(settings: Settings, values: list[bytes]) -> None:
+    sink = Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=16 << 20)
+    async with sink:
+        for index, value in enumerate(values):
+            await sink.send(settings.topics.offload, value, partition=index % settings.topics.partitions)
+        assert await sink.flush(WAIT_S)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_server(settings, stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        async with asyncio.timeout(WAIT_S):
+            await task
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not await check():  # noqa: ASYNC110 - Redis and Kafka are asked, nobody tells
+            await asyncio.sleep(0.05)
+
+
+async def finals(store: LabelStore, records: list[Offload]) -> list[Label]:
+    async def all_final() -> bool:
+        found = await store.get_many([(each.camera, each.seq) for each in records])
+        return all(label is not None and label.state is State.FINAL for label in found)
+
+    await eventually(all_final)
+    found = await store.get_many([(each.camera, each.seq) for each in records])
+    return [label for label in found if label is not None]
+
+
+def provisional(record: Offload) -> Label:
+    return Label(
+        site=record.site,
+        camera=record.camera,
+        seq=record.seq,
+        state=State.PROVISIONAL,
+        source=Source.EDGE,
+        label=0,
+        name="class 0",
+        confidence=0.5,
+        captured_ns=record.captured_ns,
+        labelled_ns=record.captured_ns,
+        deadline_ns=record.deadline_ns,
+    )
+
+
+async def test_every_record_gets_the_models_label_over_the_provisional_one(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    from server_workers.engine import ServerEngine
+    from vit.codecs import decode_patches
+
+    camera = unique("camera")
+    records = [offload(camera, seq) for seq in range(24)]
+    async with LabelStore(pipeline.redis) as store, running(pipeline):
+        await store.put([provisional(each) for each in records])
+        await publish(pipeline, [encode_offload(each) for each in records])
+        labels = await finals(store, records)
+    engine = ServerEngine(pipeline.server)
+    from schemas.offload import positions_of
+
+    positions = [positions_of(each.bitmap) for each in records]
+    patches = [
+        decode_patches("webp", each.patches, kept) for each, kept in zip(records, positions, strict=True)
+    ]
+    scores = np.concatenate([engine.classify([p], [k]) for p, k in zip(patches, positions, strict=True)])
+    margins = np.sort(scores, axis=1)
+    for label, row, margin in zip(labels, scores, margins, strict=True):
+        assert (label.source, label.deadline_ns > label.labelled_ns) == (Source.SERVER, True)
+        if margin[-1] - margin[-2] > 0.05:  # below, the number format of the packed batch may decide
+            assert label.label == int(np.argmax(row))
+        assert label.name == f"class {label.label}"
+
+
+async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_labelled(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    good = [offload(camera, seq) for seq in range(9)]
+    whole = encode_offload(offload(camera, 50))
+    huge = zstandard.ZstdCompressor().compress(b"\0" * (8 << 20))
+    garbage = [
+        b"",
+        b"not zstd",
+        whole[: len(whole) // 2],
+        huge,
+        encode_offload(offload(camera, 51, bitmap=b"\xff" * 24)),
+        encode_offload(offload(camera, 52, bitmap=bitmap_of(np.arange(196)))),
+        encode_offload(offload(camera, 53, codec="raw")),
+        encode_offload(offload(camera, 54, codec="hologram")),
+        encode_offload(offload(camera, 55, classes_hash="0" * 16)),
+    ]
+    values = [
+        value for each, junk in zip(good, garbage, strict=True) for value in (junk, encode_offload(each))
+    ]
+    async with LabelStore(pipeline.redis) as store, running(pipeline):
+        await publish(pipeline, values)
+        await finals(store, good)
+
+        async def all_refused() -> bool:
+            return len([1 async for _ in read_all(pipeline.kafka, topic)]) == len(garbage)
+
+        topic = dead_topic(pipeline.topics.offload)
+        await eventually(all_refused)
+    letters = [record async for record in read_all(pipeline.kafka, topic)]
+    reasons = {each.value: dead_letter_from_headers(each.headers).reason for each in letters}
+    assert [reasons[value] for value in garbage] == [
+        "bad_zstd",
+        "bad_zstd",
+        "bad_zstd",
+        "too_large",
+        reasons[garbage[4]],
+        "bad_patches",
+        "bad_patches",
+        "bad_patches",
+        "classes",
+    ]
+
+
+async def test_expired_records_are_skipped_and_the_edge_label_stands(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    late = [offload(camera, seq, latency_s=-5.0) for seq in range(5)]
+    good = [offload(camera, seq) for seq in range(10, 15)]
+    async with LabelStore(pipeline.redis) as store, running(pipeline):
+        await store.put([provisional(each) for each in late])
+        await publish(pipeline, [encode_offload(each) for each in late + good])
+        await finals(store, good)
+        stands = await store.get_many([(each.camera, each.seq) for each in late])
+    assert {label.state for label in stands if label is not None} == {State.PROVISIONAL}
+
+
+async def test_a_second_reading_changes_no_label(pipeline: Settings, unique: Callable[[str], str]) -> None:
+    camera = unique("camera")
+    records = [offload(camera, seq) for seq in range(12)]
+    async with LabelStore(pipeline.redis) as store:
+        async with running(pipeline):
+            await publish(pipeline, [encode_offload(each) for each in records])
+            before = await finals(store, records)
+        replay = pipeline.model_copy(
+            update={"server": pipeline.server.model_copy(update={"group_id": unique("replay")})}
+        )
+        async with running(replay):
+            more = [offload(camera, 100)]
+            await publish(pipeline, [encode_offload(each) for each in more])
+            await finals(store, more)
+        assert await finals(store, records) == before
+        assert len([label async for label in store.history(camera)]) == 13
+
+
+async def test_two_members_share_the_work_and_hand_it_over(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    async with LabelStore(pipeline.redis) as store, running(pipeline):
+        async with running(pipeline):
+            records = [offload(camera, seq) for seq in range(40)]
+            await publish(pipeline, [encode_offload(each) for each in records])
+            await finals(store, records)
+        more = [offload(camera, seq) for seq in range(40, 60)]
+        await publish(pipeline, [encode_offload(each) for each in more])
+        await finals(store, more)
+        assert len([label async for label in store.history(camera)]) == 60
+
+
+async def test_each_site_has_its_redis_and_a_dead_one_stalls_no_other(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    dead = {"alive": pipeline.redis.url, "dead": "redis://127.0.0.1:1/0"}
+    server = pipeline.server.model_copy(update={"redis_by_site": dead, "label_write_timeout_s": 0.3})
+    settings = pipeline.model_copy(update={"server": server})
+    name = unique("camera")
+    records = [offload(f"{site}/{name}", seq, site=site) for seq in range(10) for site in dead]
+    alive = [record for record in records if record.site == "alive"]
+    async with LabelStore(settings.redis) as store, running(settings):
+        await publish(settings, [encode_offload(each) for each in records])
+        await finals(store, alive)
+
+        async def reported() -> bool:
+            reports = await store.read_reports("alive")
+            return bool(reports)
+
+        await eventually(reported)
+
+
+async def test_a_model_that_is_not_there_is_one_clear_line(pipeline: Settings) -> None:
+    server = pipeline.server.model_copy(update={"model": "/nowhere/model.safetensors"})
+    with pytest.raises((ModelError, ExceptionGroup), match="nowhere"):
+        await run_server(pipeline.model_copy(update={"server": server}), asyncio.Event())
