@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import stamina
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -109,6 +110,30 @@ def translated(error: BaseException, doing: str) -> SaccadeError:
     return SaccadeError(what)
 
 
+async def _check_refusal(kafka: KafkaSettings) -> None:
+    """Returns unless the first broker turns this client away for good, which the library's clients only log.
+
+    Raises:
+        SaccadeError: wrong credentials, or a certificate that is not trusted.
+    """
+    if kafka.security_protocol == "PLAINTEXT":
+        return
+    arguments = connection_arguments(kafka)
+    host, _, port = arguments.pop("bootstrap_servers")[0].strip().rpartition(":")
+    for name in ("retry_backoff_ms", "metadata_max_age_ms"):
+        del arguments[name]
+    try:
+        connection = await create_conn(host, int(port), **arguments)
+    except (ssl.SSLCertVerificationError, KafkaError) as error:
+        if not getattr(error, "retriable", False):
+            what = f"Kafka at {host}:{port} and this client refuse each other ({kafka.security_protocol})"
+            raise SaccadeError(f"{what}: {error}") from None
+    except (OSError, TimeoutError):
+        return
+    else:
+        connection.close()
+
+
 class _Client(Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -126,9 +151,6 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
         SaccadeError: the brokers refuse this client.
     """
     where = kafka.bootstrap_servers
-    hint = (
-        "" if kafka.security_protocol == "PLAINTEXT" else f" ({kafka.security_protocol}; the log says more)"
-    )
     try:
         async for attempt in stamina.retry_context(
             on=KafkaConnectionError, attempts=None, timeout=timeout_s, wait_initial=0.2, wait_max=2.0
@@ -137,11 +159,13 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
                 client = make()
                 try:
                     await client.start()
-                except BaseException:
+                except BaseException as error:
                     await client.stop()
+                    if isinstance(error, KafkaConnectionError):
+                        await _check_refusal(kafka)
                     raise
     except KafkaConnectionError:
-        raise TransientError(f"Kafka at {where} does not answer or refuses to connect{hint}") from None
+        raise TransientError(f"Kafka at {where} does not answer") from None
     except UnknownTopicOrPartitionError:
         raise StackError(f"Kafka at {where} lacks a topic: saccade topics create makes it") from None
     except KafkaError as error:

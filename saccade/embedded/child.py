@@ -79,6 +79,7 @@ class GuardedChild:
         with self._guardian.stdout as answer:
             line = answer.readline()
         if not line:
+            self._release_guardian()
             raise StackError(f"{self.name} cannot be started: {self._command[0]} (log: {self._log_path})")
         self._pid = int(line)
 
@@ -100,6 +101,7 @@ class GuardedChild:
         deadline_s = time.monotonic() + timeout_s
         while not await ready():
             if not self.running:
+                self._release_guardian()
                 raise StackError(f"{self.name} ended at its start: {self._last_log_lines()}")
             if time.monotonic() > deadline_s:
                 await self.kill()
@@ -125,5 +127,12 @@ class GuardedChild:
             self._guardian.stdin.write(order)
             self._guardian.stdin.flush()
         await asyncio.to_thread(self._guardian.wait)
+        self._release_guardian()
+
+    def _release_guardian(self) -> None:
+        """The guardian, which has ended or is about to, leaves neither a zombie nor an open pipe."""
+        assert self._guardian is not None
+        assert self._guardian.stdin is not None
+        self._guardian.wait()
         with contextlib.suppress(BrokenPipeError):
             self._guardian.stdin.close()

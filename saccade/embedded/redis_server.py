@@ -38,7 +38,9 @@ def redis_command() -> str:
 class RedisServer:
     """A real Redis on loopback that keeps its port and data over `kill` and `start`.
 
-    Every write goes to an append-only file, synced each second.
+    Every write is on disk before it is answered. With `everysec` a kill -9 during a slow sync loses up to two
+    seconds of labels, whose offsets are committed already, so that nobody would ever write them again. It
+    costs 4 ms a batch.
 
     Args:
         run_dir: folder for the log.
@@ -56,7 +58,7 @@ class RedisServer:
             "port": str(self.port),
             "dir": str(data_dir.resolve()),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "always",
             "maxmemory-policy": "noeviction",
             "save": "",
             "daemonize": "no",
