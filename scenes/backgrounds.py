@@ -1,7 +1,7 @@
 """Pre-rendered places that cameras look at: sky, ground, road, buildings, trees and clutter.
 
-Each split has places of its own, so that a model cannot know the test's backgrounds. A place is drawn once per
-process and cut for every frame afterwards.
+Each split has places of its own, so that a model cannot know the test's backgrounds. A place is drawn once
+per process and cut for every frame afterwards.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ Colour = tuple[int, int, int]
 
 @cache
 def place(split: Split, index: int, width: int, height: int) -> Image.Image:
-    """Return place ``index`` (0 … PLACES − 1) of a split, larger than ``width`` × ``height`` by ``MARGIN``."""
+    """Return place ``index`` (0 … PLACES − 1) of a split, ``MARGIN`` times ``width`` × ``height``."""
     random = generator("place", _SPLIT_OFFSET[split] + index)
     size = (round(width * MARGIN), round(height * MARGIN))
     horizon = round(size[1] * random.uniform(0.35, 0.6))
@@ -57,7 +57,9 @@ def _colour(random: np.random.Generator, low: int = 30, high: int = 210, grey: f
     return red, green, blue
 
 
-def _buildings(pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _buildings(
+    pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     for _ in range(random.integers(2, 9)):
         wide = size[0] * random.uniform(0.06, 0.28)
         left = random.uniform(-0.1, 1.0) * size[0]
@@ -72,7 +74,9 @@ def _buildings(pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tupl
                 pen.rectangle((x, y, x + 0.55 * step_x, y + 0.55 * step_y), fill=pane)
 
 
-def _trees(pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _trees(
+    pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     for _ in range(random.integers(0, 9)):
         x, y = random.uniform(0, size[0]), horizon + random.uniform(-0.05, 0.15) * size[1]
         tall = size[1] * random.uniform(0.08, 0.4)
@@ -99,7 +103,9 @@ def _road(pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int
         pen.line(ends, fill=(215, 215, 205), width=max(1, round(10 * start * size[1] / 600)))
 
 
-def _clutter(pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _clutter(
+    pen: ImageDraw.ImageDraw, random: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     for _ in range(random.integers(4, 16)):
         x, y = random.uniform(0, size[0]), random.uniform(0.5 * horizon, size[1])
         wide, tall = size[0] * random.uniform(0.01, 0.12), size[1] * random.uniform(0.01, 0.1)
@@ -126,7 +132,7 @@ def _textured(picture: Image.Image, random: np.random.Generator) -> Image.Image:
 
 @cache
 def noise_tiles(width: int, height: int) -> tuple[Image.Image, ...]:
-    """Return sensor noise of unit strength 16 around 128, a little larger than a frame, for cutting at random."""
+    """Return tiles of sensor noise, 16 levels strong around 128, 64 pixels larger than a frame."""
     tiles = []
     for number in range(4):
         random = generator("noise", number)

@@ -1,7 +1,8 @@
 """Names the classes that the rendered scenes show: 16 road-sign-like objects and ``none``.
 
-Cues are graded on purpose. A *group* is a colour and an outline, which survive blur and small size; inside a group two objects
-differ only by the glyph on their face. A small model finds the group, a larger one also reads the glyph.
+Cues are graded on purpose. A *group* is a colour and an outline, which survive blur and small size; inside
+a group two objects differ only by the glyph on their face. A small model finds the group, a larger one also
+reads the glyph.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Puts a place, objects and sensor noise together into one camera frame, and says what is true of it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from scenes.backgrounds import noise_tiles
 from scenes.classes import NONE
-from scenes.sprites import Look, cover_box, covered_alpha, sign_masters, sprite
+from scenes.sprites import Look, cover_box, covered_alpha, sprite
 from scenes.truth import CropWindow, truth_of
 
 POLE_GREY = (96, 98, 100)
@@ -34,8 +36,9 @@ class Thing:
 class View(NamedTuple):
     """One frame with what the renderer knows of it.
 
-    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. label: class of its object whatever the truth.
-    side_px and visible: the object's in the 224 crop. mask: (height, width) uint8 alpha of its visible part, None without an object.
+    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. label: class of its
+    object whatever the truth. side_px and visible: the object's in the 224 crop. mask: the visible part's
+    alpha, an L picture of the frame's size; None without an object or where it was not asked for.
     """
 
     image: NDArray[np.uint8]
@@ -55,33 +58,64 @@ def compose(
     random: np.random.Generator,
     want_mask: bool,
 ) -> View:
-    """Draw ``things`` onto ``canvas``, far ones first, add noise of ``noise`` grey levels, and judge the truth.
+    """Draw ``things`` onto ``canvas``, far ones first, add noise of ``noise`` grey levels, and judge the
+    truth.
 
     At most one of the things is a class's object. ``canvas`` is changed.
     """
-    label, side_px, visible, mask = NONE, 0.0, 0.0, None
+    shown: _Shown | None = None
     for thing in sorted(things, key=lambda thing: thing.side_px):
-        picture = sprite(thing.masters, thing.side_px, thing.look)
-        left, top = round(thing.x - picture.width / 2), round(thing.y - picture.height / 2)
-        alpha = picture.getchannel("A")
-        _pole(canvas, thing, top + picture.height / 2)
-        canvas.paste(picture, (left, top), alpha)
-        hidden = cover_box(thing.look, picture.width)
-        if hidden is not None:
-            box = (left + hidden[0], top + hidden[1], left + hidden[2], top + hidden[3])
-            ImageDraw.Draw(canvas).rectangle(box, fill=(thing.look.cover_grey,) * 3)
-        seen = covered_alpha(alpha, thing.look)
+        drawn = _draw(canvas, thing)
         if thing.label != NONE:
-            label, side_px = thing.label, thing.side_px * crop.scale
-            visible = visible_share(alpha, seen, left, top, crop)
-            if want_mask:
-                mask = Image.new("L", canvas.size, 0)
-                mask.paste(seen, (left, top))
-        elif mask is not None:  # a nearer distractor hides a part of the object
-            mask.paste(0, (left, top), alpha)
-            visible *= 1 - _overlap(things, thing)
-    noisy = _noisy(canvas, noise, random)
-    return View(np.asarray(noisy), truth_of(label, visible, side_px), label, side_px, visible, mask)
+            shown = drawn
+        elif shown is not None:
+            shown.hide_behind(drawn)
+    image = np.asarray(_noisy(canvas, noise, random))
+    if shown is None:
+        return View(image, NONE, NONE, 0.0, 0.0, None)
+    side_px = shown.thing.side_px * crop.scale
+    visible = visible_share(shown.alpha, shown.seen, shown.left, shown.top, crop)
+    mask = None
+    if want_mask:
+        mask = Image.new("L", canvas.size, 0)
+        mask.paste(shown.seen, (shown.left, shown.top))
+    return View(
+        image, truth_of(shown.thing.label, visible, side_px), shown.thing.label, side_px, visible, mask
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A thing as drawn: upper left corner, whole alpha, and the part of it that is `seen`, which shrinks."""
+
+    thing: Thing
+    left: int
+    top: int
+    alpha: Image.Image
+    seen: Image.Image
+
+    def hide_behind(self, near: _Shown) -> None:
+        """Take away what a nearer thing and its cover hide."""
+        offset = (near.left - self.left, near.top - self.top)
+        self.seen.paste(0, offset, near.alpha)
+        hidden = cover_box(near.thing.look, near.alpha.width)
+        if hidden is not None:
+            moved = tuple(edge + offset[index % 2] for index, edge in enumerate(hidden))
+            ImageDraw.Draw(self.seen).rectangle(moved, fill=0)
+
+
+def _draw(canvas: Image.Image, thing: Thing) -> _Shown:
+    """Draw the thing with its pole and cover onto the canvas."""
+    picture = sprite(thing.masters, thing.side_px, thing.look)
+    left, top = round(thing.x - picture.width / 2), round(thing.y - picture.height / 2)
+    alpha = picture.getchannel("A")
+    _pole(canvas, thing, top + picture.height / 2)
+    canvas.paste(picture, (left, top), alpha)
+    hidden = cover_box(thing.look, picture.width)
+    if hidden is not None:
+        box = (left + hidden[0], top + hidden[1], left + hidden[2], top + hidden[3])
+        ImageDraw.Draw(canvas).rectangle(box, fill=(thing.look.cover_grey,) * 3)
+    return _Shown(thing, left, top, alpha, covered_alpha(alpha, thing.look).copy())
 
 
 def visible_share(alpha: Image.Image, seen: Image.Image, left: int, top: int, crop: CropWindow) -> float:
@@ -96,17 +130,6 @@ def visible_share(alpha: Image.Image, seen: Image.Image, left: int, top: int, cr
     if inside[2] <= inside[0] or inside[3] <= inside[1] or whole == 0:
         return 0.0
     return float(np.asarray(seen.crop(inside), np.float32).sum()) / whole
-
-
-def _overlap(things: list[Thing], near: Thing) -> float:
-    """Return the share of the object's box that a nearer thing's box covers."""
-    for thing in things:
-        if thing.label != NONE:
-            reach = (thing.side_px + near.side_px) / 2
-            across = max(0.0, min(thing.side_px, near.side_px, reach - abs(thing.x - near.x)))
-            down = max(0.0, min(thing.side_px, near.side_px, reach - abs(thing.y - near.y)))
-            return min(1.0, across * down / thing.side_px**2)
-    return 0.0
 
 
 def _pole(canvas: Image.Image, thing: Thing, middle: float) -> None:
@@ -125,8 +148,3 @@ def _noisy(canvas: Image.Image, noise: float, random: np.random.Generator) -> Im
     share = min(noise / NOISE_UNIT, 1.0)
     cut = Image.blend(Image.new("RGB", canvas.size, (128, 128, 128)), cut, share)
     return ImageChops.add(canvas, cut, 1.0, -128)
-
-
-def masters_of(label: int) -> tuple[Image.Image, ...]:
-    """Return the masters of a class's object."""
-    return sign_masters(label)

@@ -26,7 +26,10 @@ GLYPH_SHARE = 0.60
 def _at(points: Sequence[Point], half: float = 1.0, centre: Point = (0.0, 0.0)) -> list[Point]:
     """Map points in [-1, 1] × [-1, 1] to drawing pixels."""
     middle = _DRAW_PX / 2
-    return [(middle + middle * (centre[0] + half * x), middle + middle * (centre[1] + half * y)) for x, y in points]
+    return [
+        (middle + middle * (centre[0] + half * x), middle + middle * (centre[1] + half * y))
+        for x, y in points
+    ]
 
 
 def _regular(corners: int, turn: float = 0.0) -> list[Point]:
@@ -45,11 +48,27 @@ _OUTLINES: dict[str, tuple[list[Point], Colour, Colour, float, Colour, Point]] =
     "guide": ([(-1, -0.8), (1, -0.8), (1, 0.8), (-1, 0.8)], _WHITE, _GREEN, 0.93, _WHITE, (0, 0)),
     "works": (_regular(4), _BLACK, _ORANGE, 0.92, _BLACK, (0, 0)),
     "parking": ([(0.95 * x, 0.95 * y) for x, y in _SQUARE], _WHITE, _BLUE, 0.93, _WHITE, (0, 0)),
-    "school": ([(0, -1), (1, -0.2), (0.8, 1), (-0.8, 1), (-1, -0.2)], _BLACK, _YELLOW, 0.92, _BLACK, (0, 0.12)),
+    "school": (
+        [(0, -1), (1, -0.2), (0.8, 1), (-0.8, 1), (-1, -0.2)],
+        _BLACK,
+        _YELLOW,
+        0.92,
+        _BLACK,
+        (0, 0.12),
+    ),
 }
-_ARROW: list[Point] = [(0, -1), (0.85, -0.05), (0.32, -0.05), (0.32, 1), (-0.32, 1), (-0.32, -0.05), (-0.85, -0.05)]
+_ARROW: list[Point] = [
+    (0, -1),
+    (0.85, -0.05),
+    (0.32, -0.05),
+    (0.32, 1),
+    (-0.32, 1),
+    (-0.32, -0.05),
+    (-0.85, -0.05),
+]
 _BEND: list[Point] = [
-    (0.15, 1), (0.15, 0.1), (-0.4, 0.1), (-0.4, 0.5), (-1, -0.25), (-0.4, -1), (-0.4, -0.55), (0.75, -0.55), (0.75, 1),
+    (0.15, 1), (0.15, 0.1), (-0.4, 0.1), (-0.4, 0.5), (-1, -0.25), (-0.4, -1), (-0.4, -0.55), (0.75, -0.55),
+    (0.75, 1),
 ]  # fmt: skip
 _CHEVRON: list[Point] = [(-1, 0.1), (0, -0.85), (1, 0.1), (1, 0.85), (0, -0.1), (-1, 0.85)]
 _ZIGZAG: list[Point] = [
@@ -115,7 +134,7 @@ _GLYPH_HALF = {"warning": 0.40, "guide": 0.55, "works": 0.52}
 
 
 def draw_sign(group: str, glyph: str | None, recolour: tuple[Colour, Colour] | None = None) -> Image.Image:
-    """Return a fresh ``MASTER_PX``² RGBA picture of a sign; with ``recolour`` (border, face) it is nobody's class."""
+    """Return a sign as a ``MASTER_PX``² RGBA picture; with ``recolour`` (border, face) it is no class's."""
     outline, border, face, face_size, ink, centre = _OUTLINES[group]
     if recolour:
         border, face = recolour

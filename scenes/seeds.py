@@ -1,6 +1,7 @@
 """Keeps training, calibration and test scenes apart: every scene seed lies in exactly one of three ranges."""
 
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,7 +28,7 @@ RANGES: dict[Split, range] = {
 def assert_disjoint(ranges: tuple[range, ...]) -> None:
     """Raise ``ValueError`` unless no seed lies in two of the ranges (each of step 1)."""
     ordered = sorted(ranges, key=lambda seeds: seeds.start)
-    for lower, upper in zip(ordered, ordered[1:], strict=False):
+    for lower, upper in pairwise(ordered):
         if lower.stop > upper.start:
             raise ValueError(f"seed ranges overlap: {lower} and {upper}")
 

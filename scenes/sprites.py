@@ -1,4 +1,4 @@
-"""Turns the masters of signs into what stands in a picture: a posed, lit, blurred, partly covered RGBA sprite."""
+"""Turns the masters of signs into sprites for a picture: posed, lit, blurred, partly covered RGBA."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +17,9 @@ DISTRACTOR_KINDS = 32
 class Look:
     """How an object looks apart from its size and place; constant while it passes a camera.
 
-    Angles in degrees; ``squeeze`` is its width as seen from the side, 1 is frontal; ``light`` and ``contrast`` multiply;
-    ``blur`` is a share of the side; ``cover`` is the share that something in front hides, from the edge ``cover_edge`` on.
+    Angles in degrees; ``squeeze`` is its width as seen from the side, 1 is frontal; ``light`` and
+    ``contrast`` multiply; ``blur`` is a share of the side; ``cover`` is the share that something in front
+    hides, from the edge ``cover_edge`` on.
     """
 
     turn: float
@@ -50,7 +51,7 @@ def random_look(random: np.random.Generator, hardness: float) -> Look:
 
 @cache
 def distractors() -> tuple[tuple[Image.Image, ...], ...]:
-    """Return pyramids of things that resemble signs and are nobody's class: other colours, no glyph, plain boards."""
+    """Return pyramids of things that resemble signs and are no class's: odd colours, plain boards."""
     random = generator("distract", 0)
     pictures = []
     for _ in range(DISTRACTOR_KINDS):
@@ -60,7 +61,8 @@ def distractors() -> tuple[tuple[Image.Image, ...], ...]:
         if random.random() < 0.4:
             pen = ImageDraw.Draw(picture)
             for line in range(random.integers(1, 4)):
-                pen.rectangle((70, 80 + 40 * line, 70 + random.integers(40, 116), 98 + 40 * line), fill=border)
+                end = 70 + int(random.integers(40, 116))
+                pen.rectangle((70, 80 + 40 * line, end, 98 + 40 * line), fill=border)
         pictures.append(pyramid(picture))
     return tuple(pictures)
 

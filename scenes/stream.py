@@ -1,4 +1,4 @@
-"""A road camera as a stream: objects approach smoothly and pass, with quiet stretches of a nearly still scene between."""
+"""A road camera as a stream: objects approach smoothly and pass, with quiet, nearly still stretches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ SWAY_PX = 2.0
 class Passage:
     """One object's way past the camera, from ``begin_s`` to ``end_s``; positions in crop pixels.
 
-    It grows exponentially, as things at constant speed do until they are near, and leaves the point far down the road.
+    It grows exponentially, as things at constant speed do until they are near, and leaves the point far
+    down the road.
     """
 
     begin_s: float
@@ -54,8 +55,8 @@ class Passage:
 class SceneStream:
     """Endless frames of one camera with their truths: iterate to get ``(image, truth)``.
 
-    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. The same seed, size and rate give the same
-    frames. One object at a time has a class; standing distractors belong to the place.
+    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. The same seed, size and
+    rate give the same frames. One object at a time has a class; standing distractors belong to the place.
     """
 
     def __init__(self, seed: int, width: int = WIDTH, height: int = HEIGHT, fps: float = 5.0) -> None:

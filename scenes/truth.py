@@ -1,4 +1,4 @@
-"""Decides the truth of a view. The rule is stated in the 224×224 crop that the models see, not in the camera frame."""
+"""Decides the truth of a view, by a rule about the 224×224 crop that the models see, not the frame."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,13 @@ def truth_of(label: int, visible: float, side_px: float) -> int:
 
     Args:
         label: class index of the object, or ``NONE`` where the view was made without one.
-        visible: share of the object's area, 0 to 1, that is inside the crop and not covered by something else.
+        visible: share of the object's area, 0 to 1, that is inside the crop and not covered by something
+        else.
         side_px: side of the object's face in the crop, pixels.
 
     Returns:
-        ``label`` if at least 60 % is visible at a side of at least 24 px; ``NONE`` if less than 10 % is visible or the side
-        is below 10 px; ``IGNORE`` between the two.
+        ``label`` if at least 60 % is visible at a side of at least 24 px; ``NONE`` if less than 10 % is
+        visible or the side is below 10 px; ``IGNORE`` between the two.
 
     """
     if label == NONE or visible < ABSENT_VISIBLE or side_px < ABSENT_SIDE_PX:

@@ -31,7 +31,9 @@ def render_view(
     split = split_of(seed)
     crop = crop_window(width, height)
     hardness = (1 - ease) * random.beta(1.3, 1.6)
-    things = [_distractor(random, crop.side, crop.left, crop.top) for _ in range(random.poisson(1.6 * (1 - ease)))]
+    things = [
+        _distractor(random, crop.side, crop.left, crop.top) for _ in range(random.poisson(1.6 * (1 - ease)))
+    ]
     if random.random() >= EMPTY_SHARE:
         label = int(random.integers(1, len(SIGNS) + 1))
         smallest = MIN_SIDE_PX * (MAX_SIDE_PX / MIN_SIDE_PX) ** (0.5 * ease)

@@ -1,4 +1,4 @@
-"""Batches from a pool: windows of patches around objects early, whole crops later, with truths for every output."""
+"""Batches from a pool: windows of patches early, whole crops later, with truths for every output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ COVERED, BARE = 128, 13
 
 
 class Batch(NamedTuple):
-    """pixels: (B, 16 w, 16 w, 3) uint8. positions: (B, w²). truth: (B,), −1 ignored. patch_truth: (B, w²), −1 ignored.
+    """pixels: (B, 16 w, 16 w, 3) uint8. positions: (B, w²). truth: (B,), −1 ignored. patch_truth: (B, w²),
+    −1 ignored.
 
     cover: (B, w²) float32, the share of each patch that the object covers.
     """
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
 def sample(
     pool: Pool, random: np.random.Generator, count: int, window: int, available: range
 ) -> tuple[Batch, NDArray[np.int64]]:
-    """Return ``count`` random windows of ``window``² patches of random crops out of ``available``, and which crops.
+    """Return ``count`` windows of ``window``² patches of random crops in ``available``, and which crops.
 
     Four of five windows hold the object, the others lie anywhere. Light varies per crop.
     """
@@ -58,7 +59,7 @@ def sample(
         positions=positions.reshape(count, -1).astype(np.int64),
         truth=window_truth(labels, share * meta["visible"], meta["side_px"]),
         patch_truth=patch_truth(labels, windows.reshape(count, -1)),
-        cover=windows.reshape(count, -1).astype(np.float32) / 255,
+        cover=np.divide(windows.reshape(count, -1), 255, dtype=np.float32),
     )
     return batch, indices
 

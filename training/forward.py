@@ -1,14 +1,16 @@
-"""A vision transformer's forward while it learns: on any set of patches, with class, patch and attention outputs.
+"""A vision transformer's forward while it learns: any patches in; classes and attention out.
 
-Works on timm's own modules, so that what is learnt loads unchanged into `vit`. The patch head is used in training only.
+Works on timm's own modules, so that what is learnt loads unchanged into `vit`. The patch head is used in
+training only.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -17,7 +19,10 @@ STD = (0.25, 0.25, 0.25)
 
 
 class Outputs(NamedTuple):
-    """logits: (B, C). patch_logits: (B, n, C). attention: (B, n), the last layer's head-mean class attention, sums to 1."""
+    """logits: (B, C). patch_logits: (B, n, C).
+
+    attention: (B, n) float32, the last layer's head-mean class attention; rows sum to 1.
+    """
 
     logits: Tensor
     patch_logits: Tensor
@@ -35,29 +40,33 @@ class Learner(nn.Module):
     def forward(self, patches: Tensor, positions: Tensor) -> Outputs:
         """Return the outputs for (B, n, 768) normalised patches, channel first, at (B, n) grid positions."""
         vit = self.vit
+        places, class_token = vit.pos_embed, vit.cls_token
+        assert places is not None and class_token is not None
         weight = vit.patch_embed.proj.weight.flatten(1)
         tokens = F.linear(patches, weight, vit.patch_embed.proj.bias)
-        tokens = tokens + vit.pos_embed[0, 1:][positions]
-        cls = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        tokens = tokens + places[0, 1:][positions]
+        cls = (class_token + places[:, :1]).expand(len(tokens), -1, -1)
         x = torch.cat([cls, tokens], dim=1)
-        for block in vit.blocks[:-1]:
-            x = x + attend(block.attn, block.norm1(x))[0]
+        blocks = cast("list[Block]", list(vit.blocks))
+        for block in blocks[:-1]:
+            x = x + attend(cast("Attention", block.attn), block.norm1(x))[0]
             x = x + block.mlp(block.norm2(x))
-        last = vit.blocks[-1]
-        y, attention = attend(last.attn, last.norm1(x), want_class_attention=True)
+        last = blocks[-1]
+        y, attention = attend(cast("Attention", last.attn), last.norm1(x), want_class_attention=True)
         x = x + y
         x = vit.norm(x + last.mlp(last.norm2(x)))
         assert attention is not None
         return Outputs(vit.head(x[:, 0]), self.patch_head(x[:, 1:]), attention)
 
 
-def attend(attn: nn.Module, x: Tensor, *, want_class_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+def attend(attn: Attention, x: Tensor, *, want_class_attention: bool = False) -> tuple[Tensor, Tensor | None]:
     """Return self-attention of (B, n, D) tokens, and the class token's attention to the patches if wanted.
 
-    The class attention is the head-mean softmax over all keys in float32 without the class token, renormalised.
+    The class attention is the head-mean softmax over all keys in float32 without the class token,
+    renormalised.
     """
     batch, count, dim = x.shape
-    heads: int = attn.num_heads
+    heads = attn.num_heads
     qkv = attn.qkv(x).reshape(batch, count, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
     query, key, value = qkv.unbind(0)
     mixed = F.scaled_dot_product_attention(query, key, value)
@@ -70,7 +79,7 @@ def attend(attn: nn.Module, x: Tensor, *, want_class_attention: bool = False) ->
 
 
 def normalised(crops: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (B, h, w, 3) uint8 pixels, sides multiples of 16, as (B, n, 768) normalised patches, channel first."""
+    """Return (B, h, w, 3) uint8 pixels, h and w multiples of 16, as (B, n, 768) channel-first patches."""
     batch, height, width, _ = crops.shape
     grid = crops.reshape(batch, height // 16, 16, width // 16, 16, 3).permute(0, 1, 3, 5, 2, 4)
     patches = grid.reshape(batch, -1, 3, 256).float()

@@ -1,4 +1,4 @@
-"""One model's training run: resumable, seeded, with progress; nothing here knows which images it learns from."""
+"""One model's training run: resumable, seeded, with progress; it knows nothing of the images."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def learn(
 ) -> Learner:
     """Train by ``plan`` and return the learner; a run that was cut off goes on from its checkpoint.
 
-    The batch of step i depends on (seed, i) and on how much of the pool is filled; with a full pool a resumed run equals an
-    uninterrupted one.
+    The batch of step i depends on (seed, i) and on how much of the pool is filled; with a full pool a
+    resumed run equals an uninterrupted one.
 
     Args:
         checkpoint: file of the state, written each minute and at the end.
@@ -119,7 +119,7 @@ def learn_step(
     positions, truth, patch_truth, cover = tensors
     outputs = run.learner(patches, positions)
     loss = loss_of(outputs, truth, patch_truth, cover, guide_attention=plan.guide_attention)
-    loss.backward()
+    torch.autograd.backward(loss)
     run.step(rate_factor(step, plan.steps, plan.decay_share))
     return float(loss.detach())
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F  # noqa: N812
 from scenes.classes import IGNORE
 from training.forward import Outputs
 
-UNIFORM_SHARE = 0.2
-"""Of the attention target, spread over all patches: a map that names only the object leaves the server too little."""
+UNIFORM_SHARE = 0.05
+"""Of the attention target, spread over all patches: the object alone would leave the server too little."""
 PATCH_WEIGHT = 0.7
 ATTENTION_WEIGHT = 0.5
 SMOOTHING = 0.05
@@ -21,8 +21,9 @@ def loss_of(
 ) -> Tensor:
     """Return the mean loss of a batch.
 
-    Class cross-entropy, plus patch cross-entropy where object and bare patches weigh the same in total, plus for the edge
-    the divergence of its class attention from the object's cover mixed with a uniform share.
+    Class cross-entropy, plus patch cross-entropy where object and bare patches weigh the same in total,
+    plus for the edge the divergence of its class attention from the object's cover mixed with a uniform
+    share.
     """
     logits = outputs.logits.float()
     known = truth != IGNORE

@@ -1,8 +1,8 @@
-"""bfloat16 forward and backward with float32 masters: Muon for the matrices of the blocks, AdamW for the rest."""
+"""bfloat16 passes with float32 masters: Muon for the matrices of the blocks, AdamW for the rest."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -31,7 +31,7 @@ class MixedPrecision:
         self._load_masters()
 
     def step(self, factor: float) -> None:
-        """Apply the learner's gradients to the masters at ``factor`` times the full rate and copy them back."""
+        """Apply the learner's gradients to the masters at ``factor`` times the full rate; copy them back."""
         gradients = dict(self.learner.named_parameters())
         for name, master in self.masters.items():
             gradient = gradients[name].grad
@@ -41,7 +41,7 @@ class MixedPrecision:
         for optimiser, rate in ((self.muon, MUON_LR), (self.adam, ADAM_LR)):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
-            optimiser.step()
+            cast("torch.optim.Optimizer", optimiser).step()
         self._load_masters()
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class MixedPrecision:
 
 
 def rate_factor(step: int, steps: int, decay_share: float) -> float:
-    """Return the learning rate as a share of the full one: warm-up, constant, then linear to 2 % at the end."""
+    """Return the rate as a share of the full one: warm-up, constant, then linear to 2 % at the end."""
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     left = (steps - step) / max(1.0, decay_share * steps)
     return warm * max(0.02, min(1.0, left))

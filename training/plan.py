@@ -9,7 +9,7 @@ from vit.architecture import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """``steps`` batches of ``batch`` windows of ``window``² patches; with ``subsets`` the patches are thinned."""
+    """``steps`` batches of ``batch`` windows of ``window``² patches, thinned where ``subsets``."""
 
     window: int
     batch: int
@@ -19,7 +19,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """One model's training. ``decay_share`` of all steps has a falling rate; ``guide_attention`` is for the edge."""
+    """One model's training.
+
+    ``decay_share``: share of all steps, the last ones, with a falling rate. ``guide_attention``: whether the
+    class attention learns to point at the object, which the edge's must.
+    """
 
     role: str
     architecture: Architecture
@@ -58,7 +62,9 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
     """Return the plan of the server's model, about 4.2 M parameters; its last third learns on subsets."""
     return TrainingPlan(
         role="server",
-        architecture=Architecture(embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
+        architecture=Architecture(
+            embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes
+        ),
         stages=scaled(
             (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 500), Stage(14, 48, 900, subsets=True)),
             scale,
@@ -72,5 +78,6 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
 def scaled(stages: tuple[Stage, ...], scale: float) -> tuple[Stage, ...]:
     """Return the stages with their lengths multiplied, at least one step each."""
     return tuple(
-        Stage(stage.window, stage.batch, max(1, round(stage.steps * scale)), stage.subsets) for stage in stages
+        Stage(stage.window, stage.batch, max(1, round(stage.steps * scale)), stage.subsets)
+        for stage in stages
     )

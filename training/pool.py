@@ -1,18 +1,20 @@
-"""Rendered training crops on disk, as memory maps: filled by one process while another already trains from it."""
+"""Rendered training crops on disk, as memory maps: one process fills them while others train on them."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from scenes.composition import View
 from scenes.seeds import Split, assert_split
-from scenes.views import View, render_view
+from scenes.views import render_view
 from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.preprocess import resize_crop
 
@@ -24,7 +26,8 @@ META = np.dtype([("truth", "i2"), ("label", "i2"), ("side_px", "f4"), ("visible"
 class Pool:
     """``size`` crops with truths and masks; the first ``filled()`` are valid.
 
-    crops: (size, 224, 224, 3) uint8. cover: (size, 196) uint8, share of each patch that the object covers × 255. meta: (size,).
+    crops: (size, 224, 224, 3) uint8. cover: (size, 196) uint8, share × 255 of each patch that the object
+    covers. meta: (size,) of `META`.
     """
 
     folder: Path
@@ -37,7 +40,7 @@ class Pool:
     def open(cls, folder: Path, size: int, *, create: bool = False) -> Pool:
         """Return the pool in ``folder``; with ``create`` its files are made, sparse, if they are missing."""
         folder.mkdir(parents=True, exist_ok=True)
-        shapes = {
+        shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
             "crops": ((size, CROP_SIDE, CROP_SIDE, 3), np.dtype(np.uint8)),
             "cover": ((size, NUM_PATCHES), np.dtype(np.uint8)),
             "meta": ((size,), META),
@@ -45,8 +48,8 @@ class Pool:
         maps = {}
         for name, (shape, dtype) in shapes.items():
             path = folder / f"{name}.bin"
-            mode = "w+" if create and not path.exists() else "r+"
-            maps[name] = np.memmap(path, dtype=dtype, mode=mode, shape=shape)
+            mode: Literal["w+", "r+"] = "w+" if create and not path.exists() else "r+"
+            maps[name] = np.memmap(path, dtype, mode, shape=shape)
         return cls(folder, size, maps["crops"], maps["cover"], maps["meta"])
 
     def filled(self) -> int:
@@ -73,7 +76,8 @@ def patch_cover(mask: Image.Image | None) -> NDArray[np.uint8]:
         return np.zeros(NUM_PATCHES, np.uint8)
     crop = resize_crop(mask)[..., 0]
     cells = crop.reshape(GRID[0], PATCH_SIDE, GRID[1], PATCH_SIDE)
-    return cells.mean((1, 3)).round().astype(np.uint8).reshape(-1)
+    shares: NDArray[np.uint8] = cells.mean((1, 3)).round().astype(np.uint8).reshape(-1)
+    return shares
 
 
 def camera_crop(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
