@@ -32,6 +32,7 @@ class EdgeEngine:
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash
+        self.weights_hash: str = model.weights_hash
         self._warm_up(settings.batch_frames)
 
     def _warm_up(self, max_batch: int) -> None:

@@ -3,21 +3,36 @@
 The gate asks `point` for the present operating point and reports every frame to `observe`; the encoder
 hands finished records to `offer`, which never blocks. `run` moves them to the Kafka sink. An offset of
 `frames` may be committed once the outcome of its record is known, whichever it is.
+
+This is the thin shell around `edge_workers.control`: the governor decides, here it is awaited and told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from edge_workers.control.default_curve import default_frontier
+from edge_workers.control.governor import SAMPLE_S, Drop, Governor, GovernorConfig, Send
+from runtime.channel import Channel, ChannelClosed
+from runtime.waiting import set_within
+
 if TYPE_CHECKING:
+    from edge_workers.control.explain import Explanation
+    from edge_workers.site_share import SiteShare
+    from edge_workers.uplink_gauges import UplinkGauges
     from runtime.clock import Clock
+    from schemas.frontier import Frontier
     from schemas.offload import Offload
     from schemas.operating_point import OperatingPoint
 
-MAX_WAITING = 1024
+UNLIMITED = GovernorConfig(budget=None, watch_servers=False, fixed_point=True, max_wait_s=float("inf"))
+"""No budget: the settings' point, records wait until their deadline, only the bytes in flight are bounded."""
+_MAX_HANDED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """The record will not be sent (again); the frame keeps its edge label. `cause` is a short slug."""
+    """Nobody waits for the record any more; the frame keeps its edge label. `cause` is a short slug.
+
+    Causes: `expired` (its deadline came), `no_tokens` (others were more uncertain), `over_burst`,
+    `queue_full`, `no_budget`, `no_lease`, `no_server`, `uplink_down`, `delivery_failed`, `stopped`.
+    """
 
     cause: str
 
@@ -58,87 +77,180 @@ class OffloadSink(Protocol):
         """Hand a record over, waiting while too many bytes are in flight; the future is its delivery."""
         ...
 
+    def wire_bytes_sent(self) -> int | None:
+        """Bytes that its connections have sent so far; None where the system does not tell."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Offer:
+    """A record, its outcome, and when it was offered."""
+
+    pending: Pending
+    outcome: asyncio.Future[Outcome]
+    offered_s: float
+
 
 class Uplink:
-    """Sends offered records in order, each at most until its deadline.
+    """Sends offered records as the governor decides, each at most until its deadline.
 
-    All state is touched from the event loop's thread only, between awaits.
+    `share` exchanges leases, reports and explanations with the site's Redis, `gauges` shows the metrics; both
+    may be absent. All state is touched from the event loop's thread only, between awaits.
     """
 
     def __init__(
-        self, sink: OffloadSink, clock: Clock, point: OperatingPoint, *, topic: str = "offload"
+        self,
+        sink: OffloadSink,
+        clock: Clock,
+        point: OperatingPoint,
+        *,
+        topic: str = "offload",
+        config: GovernorConfig = UNLIMITED,
+        frontier: Frontier | None = None,
+        share: SiteShare | None = None,
+        gauges: UplinkGauges | None = None,
     ) -> None:
         self._sink = sink
         self._clock = clock
-        self._point = point
         self._topic = topic
-        self._waiting: deque[tuple[Pending, asyncio.Future[Outcome]]] = deque()
-        self._arrived = asyncio.Event()
+        self._is_unlimited = config.budget is None
+        self._share = share
+        self._gauges = gauges
+        curve = frontier or default_frontier()
+        self._governor: Governor[_Offer] = Governor(config, curve, point, clock.monotonic_s())
+        self._changed = asyncio.Event()
+        self._handed: Channel[Send[_Offer]] = Channel(_MAX_HANDED)
+        # Records with the producer, by deadline: their outcome does not wait longer than that.
+        self._flying: list[tuple[float, int, _Offer]] = []
+        self._order = itertools.count()
+        self._is_over = False
+        self._sampled_s = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Uplink waiting={len(self._waiting)}>"
+        return f"<Uplink {self._governor!r}>"
 
     @property
     def point(self) -> OperatingPoint:
         """The operating point that gate, selection and encoder use now."""
-        return self._point
+        return self._governor.point
 
     @property
     def max_record_bytes(self) -> int | None:
-        """The largest record that can ever be sent under the present budget; None without a budget."""
-        return None
+        """The largest record that can be sent under the present budget; None without a budget or a share."""
+        limit = self._governor.max_record_bytes
+        return None if self._is_unlimited or limit <= 0 else int(limit)
 
-    def observe(self, camera: str, min_entropy: float) -> None:
+    def observe(self, camera: str, min_entropy: float) -> None:  # noqa: ARG002 - one forecast for all cameras
         """Note the min-entropy (bits) of a frame, offloaded or not, for the forecast of the demand."""
+        self._governor.observe(min_entropy, self._clock.monotonic_s())
 
     def offer(self, pending: Pending) -> asyncio.Future[Outcome]:
         """Queue a record; the future resolves to its one outcome. Never blocks, never raises."""
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if len(self._waiting) >= MAX_WAITING:
-            outcome.set_result(GivenUp("queue_full"))
+        if self._is_over:
+            outcome.set_result(GivenUp("stopped"))
             return outcome
-        self._waiting.append((pending, outcome))
-        self._arrived.set()
+        now_s = self._clock.monotonic_s()
+        drops = self._governor.offer(
+            _Offer(pending, outcome, now_s),
+            len(pending.encoded),
+            pending.camera,
+            pending.min_entropy,
+            pending.deadline_monotonic_s,
+            now_s,
+        )
+        self._give_up(drops)
+        self._changed.set()
         return outcome
 
+    def explain(self) -> Explanation:
+        """What the uplink does now and why."""
+        return self._governor.explain(self._clock.monotonic_s())
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` is set, then give up what still waits (`stopped`)."""
-        stopped = asyncio.ensure_future(stop.wait())
+        """Send until `stop` is set, then give up what still waits or flies (`stopped`)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hand_over(), name="hand over")
+                sharing: list[asyncio.Task[None]] = []
+                if self._share is not None:
+                    sharing.append(group.create_task(self._share.run(self._governor), name="share"))
+                await self._steer(stop)
+                self._handed.close()
+                for task in sharing:
+                    task.cancel()
+        finally:
+            self._is_over = True
+            self._give_up(self._governor.stop())
+            for send in self._handed.take_ready(_MAX_HANDED):
+                _resolve(send.ticket.outcome, GivenUp("stopped"))
+            for _, _, offer in self._flying:
+                _resolve(offer.outcome, GivenUp("stopped"))
+
+    async def _steer(self, stop: asyncio.Event) -> None:
+        """Let the governor decide whenever something changed, and at the times it asked for."""
+        ending = asyncio.create_task(stop.wait())
+        ending.add_done_callback(lambda _: self._changed.set())
         try:
             while not stop.is_set():
-                if not self._waiting:
-                    self._arrived.clear()
-                    arrived = asyncio.ensure_future(self._arrived.wait())
-                    try:
-                        await asyncio.wait({arrived, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        arrived.cancel()
-                    continue
-                await self._send(*self._waiting.popleft())
+                self._changed.clear()
+                now_s = self._clock.monotonic_s()
+                self._sample(now_s)
+                self._step(now_s)
+                wake_s = self._governor.wake_s(now_s)
+                await set_within(self._changed, max(wake_s - self._clock.monotonic_s(), 0.001))
         finally:
-            stopped.cancel()
-            while self._waiting:
-                _resolve(self._waiting.popleft()[1], GivenUp("stopped"))
+            ending.cancel()
 
-    async def _send(self, pending: Pending, outcome: asyncio.Future[Outcome]) -> None:
-        if self._clock.monotonic_s() >= pending.deadline_monotonic_s:
-            _resolve(outcome, GivenUp("expired"))
+    def _sample(self, now_s: float) -> None:
+        if now_s < self._sampled_s + SAMPLE_S:
             return
-        try:
-            key = pending.camera.encode()
+        self._sampled_s = now_s
+        self._governor.measured(self._sink.wire_bytes_sent(), now_s)
+        if self._gauges is not None:
+            self._gauges.show(self._governor, now_s)
+
+    def _step(self, now_s: float) -> None:
+        while self._flying and (self._flying[0][0] <= now_s or self._flying[0][2].outcome.done()):
+            _resolve(heapq.heappop(self._flying)[2].outcome, GivenUp("expired"))
+        sends, drops = self._governor.step(now_s)
+        self._give_up(drops)
+        for send in sends:
+            offer = send.ticket
+            heapq.heappush(self._flying, (offer.pending.deadline_monotonic_s, next(self._order), offer))
+            if self._gauges is not None:
+                self._gauges.queue_age(now_s - offer.offered_s)
+            self._handed.put_nowait(send)
+
+    async def _hand_over(self) -> None:
+        """One after the other to the producer, which may take its time; decisions go on meanwhile."""
+        while True:
+            try:
+                send = await self._handed.get()
+            except ChannelClosed:
+                return
+            pending = send.ticket.pending
             delivery = await self._sink.send(
-                self._topic, pending.encoded, key=key, partition=pending.partition
+                self._topic, pending.encoded, key=pending.camera.encode(), partition=pending.partition
             )
-        except BaseException:
-            _resolve(outcome, GivenUp("stopped"))
-            raise
-        delivery.add_done_callback(lambda done: _resolve(outcome, _outcome_of(done, len(pending.encoded))))
+            delivery.add_done_callback(partial(self._landed, send))
 
+    def _landed(self, send: Send[_Offer], delivery: asyncio.Future[object]) -> None:
+        now_s = self._clock.monotonic_s()
+        offer = send.ticket
+        if delivery.cancelled() or delivery.exception() is not None:
+            self._governor.failed(send, now_s)
+            _resolve(offer.outcome, GivenUp("delivery_failed"))
+        else:
+            self._governor.delivered(send, offer.pending.camera, offer.pending.min_entropy, now_s)
+            _resolve(offer.outcome, Sent(len(offer.pending.encoded)))
+            if self._gauges is not None:
+                self._gauges.send_delay(now_s - send.hand_over.at_s)
+        self._changed.set()
 
-def _outcome_of(delivery: asyncio.Future[object], num_bytes: int) -> Outcome:
-    if delivery.cancelled() or delivery.exception() is not None:
-        return GivenUp("delivery_failed")
-    return Sent(num_bytes)
+    def _give_up(self, drops: list[Drop[_Offer]]) -> None:
+        for drop in drops:
+            _resolve(drop.ticket.outcome, GivenUp(drop.cause))
 
 
 def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -29,6 +29,7 @@ from edge_workers.offer import Offerer
 from edge_workers.publish import EdgeAnswers, EdgePublisher
 from edge_workers.tally import EdgeTally
 from edge_workers.uplink import Uplink
+from edge_workers.uplink_setup import make_uplink
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters
@@ -240,7 +241,7 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        adapters = await _connect(settings, clock, stack)
+        adapters = await _connect(settings, clock, metrics, stack)
         health.meets(MODEL_WARM, True)
         worker = EdgeWorker(settings, adapters, clock, metrics, health)
         await worker.ready()
@@ -258,7 +259,7 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
         await worker.run(source, stop)
 
 
-async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Adapters:
+async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: AsyncExitStack) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from edge_workers.engine import EdgeEngine
 
@@ -279,5 +280,13 @@ async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> A
     device = await stack.enter_async_context(DeviceThread("edge-model"))
     engine = await device.submit(EdgeEngine, settings.edge)
     _log.info("edge model is warm", model=engine.name, classes=len(engine.classes))
-    uplink = Uplink(offload_sink, clock, settings.edge.point, topic=settings.topics.offload)
+    uplink = make_uplink(
+        settings,
+        offload_sink,
+        store,
+        clock,
+        metrics,
+        edge_hash=engine.weights_hash,
+        classes_hash=engine.classes_hash,
+    )
     return Adapters(engine, device, store, uplink, letters_sink, num_partitions)

@@ -23,6 +23,7 @@ from runtime.kafka_connection import (
     translated,
 )
 from runtime.log import get_logger
+from runtime.tcp_info import WireCounter
 
 MAX_BATCH_BYTES = 128 * 1024
 _RECORD_OVERHEAD_BYTES = 70
@@ -56,6 +57,7 @@ class Sink:
         self._max_in_flight_bytes = max_in_flight_bytes
         self._linger_ms = linger_ms
         self._producer: Any = None
+        self._wire: WireCounter[tuple[int, object]] = WireCounter(timeout_ms)
         self._in_flight_bytes = 0
         self._turn = asyncio.Lock()  # the first who waits for room gets it first
         self._settled = asyncio.Event()
@@ -84,6 +86,15 @@ class Sink:
     def in_flight_bytes(self) -> int:
         """Bytes handed over and not yet acknowledged or refused."""
         return self._in_flight_bytes
+
+    def wire_bytes_sent(self) -> int | None:
+        """Bytes that all connections sent so far, with headers; None where the system does not tell."""
+        descriptors: dict[tuple[int, object], int] = {}
+        for connection in self._producer.client._conns.values():
+            sock = connection._writer and connection._writer.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= 0:
+                descriptors[id(connection), sock.getsockname()] = sock.fileno()
+        return self._wire.total(descriptors)
 
     async def num_partitions(self, topic: str) -> int:
         """How many partitions the topic has.

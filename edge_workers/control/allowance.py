@@ -22,20 +22,27 @@ UNLIMITED_HAND_OVER_BYTES: Final = 8e6
 class Allowance:
     """Rate and bucket of one worker.
 
-    `budget` is a schedule in seconds since `start_s`, `Auto` (the link's estimate is the only limit) or
-    None (no limit). With `is_shared` nothing may leave without a lease.
+    `budget` is a schedule in seconds since `origin_s` (the start without), `Auto` (the link's estimate is
+    the only limit) or None (no limit). With `is_shared` nothing may leave without a lease.
 
     State: the told rate, the share, the estimate and the bucket; `_at_s` is the time up to which steps were
     applied.
     """
 
-    def __init__(self, budget: Schedule | Auto | None, *, is_shared: bool, start_s: float) -> None:
+    def __init__(
+        self,
+        budget: Schedule | Auto | None,
+        *,
+        is_shared: bool,
+        start_s: float,
+        origin_s: float | None = None,
+    ) -> None:
         self._schedule = budget if isinstance(budget, Schedule) else None
         self._is_unlimited = budget is None
         self._is_shared = is_shared
-        self._start_s = start_s
+        self._origin_s = start_s if origin_s is None else origin_s
         self._at_s = start_s
-        self._told = math.inf if self._schedule is None else self._schedule.rate_at(0.0)
+        self._told = math.inf if self._schedule is None else self._schedule.rate_at(start_s - self._origin_s)
         self.share = ShareHolder()
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
         rate = self._rate(start_s)
@@ -78,7 +85,7 @@ class Allowance:
         """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
         if now_s <= self._at_s:
             return
-        edges = [self._start_s + step for step in self._schedule.starts_s] if self._schedule else []
+        edges = [self._origin_s + step for step in self._schedule.starts_s] if self._schedule else []
         edges.append(self.share.ends_s)
         for edge_s in sorted(edge for edge in edges if self._at_s < edge <= now_s):
             self._apply(edge_s)
@@ -120,7 +127,7 @@ class Allowance:
 
     def _apply(self, at_s: float) -> None:
         if self._schedule is not None:
-            self._told = self._schedule.rate_at(at_s - self._start_s)
+            self._told = self._schedule.rate_at(at_s - self._origin_s)
         self.estimator.set_ceiling(self._ceiling(at_s))
         rate = self._rate(at_s)
         self.bucket.set_budget(rate, self._depth(rate, at_s), at_s)

@@ -80,11 +80,6 @@ class ByteBucket:
             return math.inf
         return missing / self._rate
 
-    def charge(self, num_bytes: float, now_s: float) -> None:
-        """Bytes that left without asking are taken out; the tokens may go below zero."""
-        self._refill(now_s)
-        self._tokens -= num_bytes
-
     def correct(self, measured_total_bytes: float, unacknowledged_bytes: float, now_s: float) -> None:
         """The debits of the past agree with what the meter saw.
 

@@ -20,8 +20,8 @@ STARTUP_FRAMES: Final = 8
 DEGRADE_S: Final = 2.0
 SURPLUS: Final = 1.15
 SURPLUS_RECORDS: Final = 0.5
-"""More is offered than can be sent, the more the fewer records the bucket holds: the queue keeps the most uncertain
-ones and seldom runs dry."""
+"""More is offered than can be sent, the more the fewer records the bucket holds, so that the queue keeps the
+most uncertain ones and seldom runs dry."""
 MIN_PUSH: Final = 0.5
 MAX_PUSH: Final = 2.0
 _GAIN_PER_S: Final = 0.5
@@ -61,6 +61,7 @@ class Sample:
     depth_bytes: float
     max_record_bytes: float
     blocked: str
+    probes_servers: bool
     is_overrun: bool
     is_probing: bool
 
@@ -162,6 +163,7 @@ class Controller:
         self._push = min(max(self._push + step, MIN_PUSH), MAX_PUSH)
 
     def _choose(self, sample: Sample) -> None:
+        may_send = not sample.blocked or sample.probes_servers
         affordable = sample.affordable_bytes_per_s * self._push
         free = self._curve.choose(
             sample.weighed,
@@ -173,7 +175,7 @@ class Controller:
         self._wanted_bytes_per_s = free.bytes_per_s
         self._choice = self._curve.choose(
             sample.weighed,
-            affordable_bytes_per_s=0.0 if sample.blocked else affordable,
+            affordable_bytes_per_s=affordable if may_send else 0.0,
             overhead_bytes=sample.overhead_bytes,
             bytes_scale=self._bytes_scale,
             max_records_per_s=sample.max_records_per_s * self._push,

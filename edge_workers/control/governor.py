@@ -34,6 +34,8 @@ T = TypeVar("T")
 SAMPLE_S: Final = 0.1
 DECIDE_S: Final = 0.25
 PROBE_EVERY_S: Final = 1.0
+PROBE_SERVERS_S: Final = 2.0
+"""Without any server heard one record goes out so often, as a new server reports from its first record on."""
 _RATE_WINDOW_S: Final = 2.0
 _HUNGRY_SHARE: Final = 0.6
 _WANTING_S: Final = 0.3
@@ -63,6 +65,7 @@ class GovernorConfig:
     camera_weights: Mapping[str, float] = field(default_factory=dict)
     request_timeout_s: float = 3.0
     fixed_point: bool = False
+    origin_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ class Governor(Generic[T]):
         self.controller = Controller(self.curve, point, start_s)
         self.meter = UplinkMeter(start_s)
         self.servers = ServerWatch(start_s)
-        self.allowance = Allowance(config.budget, is_shared=config.is_shared, start_s=start_s)
+        self.allowance = Allowance(
+            config.budget, is_shared=config.is_shared, start_s=start_s, origin_s=config.origin_s
+        )
         self._hungry_point = point
         self._is_hungry = False
         self._family = self.curve.family_of(point)
@@ -117,6 +122,7 @@ class Governor(Generic[T]):
         self._head: Waiting[T] | None = None
         self._probe_only = False
         self._failed_s = -math.inf
+        self._sent_s = -math.inf
         self._offers: deque[tuple[float, float]] = deque()
         self._offered_bytes = 0.0
         self._gains: deque[tuple[float, float]] = deque()
@@ -179,13 +185,10 @@ class Governor(Generic[T]):
             self._slow_s = now_s
         self._sampled_s = now_s
 
-    def charge(self, num_bytes: float, now_s: float) -> None:
-        """Bytes of another kind used the same uplink (labels to a central Redis)."""
-        self.allowance.advance(now_s)
-        self.allowance.bucket.charge(num_bytes, now_s)
-
     def heard(self, reports: Iterable[ServerReport], now_s: float) -> None:
         """The servers' newest reports were read."""
+        if not self._config.watch_servers:
+            return
         fraction = self.allowance.fraction(now_s)
         self.servers.update(
             reports,
@@ -222,7 +225,11 @@ class Governor(Generic[T]):
         ]
         sends: list[Send[T]] = []
         self._head = None
-        while not blocked and (item := self._queue.peek(self.allowance.rate_bytes_per_s, now_s)) is not None:
+        num_allowed = self._num_allowed(blocked, now_s)
+        while len(sends) < num_allowed:
+            item = self._queue.peek(self.allowance.rate_bytes_per_s, now_s)
+            if item is None:
+                break
             estimate = self.meter.estimate_bytes(item.num_bytes)
             if estimate > self.allowance.bucket.depth_bytes:
                 self._queue.take(item, 0.0)
@@ -309,19 +316,22 @@ class Governor(Generic[T]):
         weighed = self.curve.weigh(self._mix.snapshot(now_s))
         self._edge_accuracy = weighed.edge_accuracy
         max_records = self.servers.max_records_per_s
+        blocked = self._blocked(now_s)
+        is_probing = self._probe_only or blocked == "no_server"
         sample = Sample(
             weighed=weighed,
             num_frames=len(self._mix),
             affordable_bytes_per_s=self.allowance.rate_bytes_per_s,
             cause=self.allowance.cause,
-            max_records_per_s=min(max_records, 1.0 / PROBE_EVERY_S) if self._probe_only else max_records,
+            max_records_per_s=min(max_records, 1.0 / PROBE_EVERY_S) if is_probing else max_records,
             offered_bytes_per_s=self._offered_bytes / _RATE_WINDOW_S,
             overhead_bytes=self.meter.overhead_bytes,
             record_bytes=self.meter.record_bytes,
             depth_bytes=self.allowance.bucket.depth_bytes,
             max_record_bytes=self.max_record_bytes,
-            blocked=self._blocked(now_s),
+            blocked=blocked,
             is_overrun=self.servers.are_overrun(),
+            probes_servers=blocked == "no_server",
             is_probing=self._probe_only or self.allowance.estimator.is_ramping,
         )
         choice = self.controller.update(sample, now_s)
@@ -339,6 +349,12 @@ class Governor(Generic[T]):
             return "no_server"
         return ""
 
+    def _num_allowed(self, blocked: str, now_s: float) -> float:
+        """How many records may go now: any number, none, or one to see whether a server is there."""
+        if blocked == "no_server" and now_s - self._sent_s >= PROBE_SERVERS_S:
+            return 1
+        return 0 if blocked else math.inf
+
     def _may_send(self, estimate: float, now_s: float) -> bool:
         if not self._has_room(estimate, now_s) or self._records.tokens(now_s) < 1.0:
             return False
@@ -352,6 +368,7 @@ class Governor(Generic[T]):
         return not self._probe_only and self.meter.in_flight_bytes + estimate <= bound
 
     def _send(self, item: Waiting[T], now_s: float) -> Send[T]:
+        self._sent_s = now_s
         return Send(item.ticket, self.meter.handed_over(item.num_bytes, now_s), self.controller.choice.family)
 
     def _drop(self, ticket: T, cause: str) -> Drop[T]:

@@ -1,0 +1,102 @@
+"""From settings to an uplink: the budget's kind, the frontier that fits the models, leases and metrics."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from edge_workers.control.curve import FrontierRefusedError, check_models
+from edge_workers.control.default_curve import default_frontier
+from edge_workers.control.governor import GovernorConfig
+from edge_workers.control.volume import VolumePlan
+from edge_workers.site_share import SiteShare, SiteStore
+from edge_workers.uplink import UNLIMITED, OffloadSink, Uplink
+from edge_workers.uplink_gauges import UplinkGauges
+from runtime.errors import SettingsError
+from runtime.log import get_logger
+from schemas.errors import DecodeError
+from schemas.frontier import Frontier, load_frontier
+from schemas.rates import Auto, Schedule, Volume, constant
+
+if TYPE_CHECKING:
+    from runtime.clock import Clock
+    from runtime.metrics import Metrics
+    from runtime.settings import Settings
+
+_log = get_logger(__name__)
+
+
+def make_uplink(
+    settings: Settings,
+    sink: OffloadSink,
+    store: SiteStore,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    edge_hash: str,
+    classes_hash: str,
+) -> Uplink:
+    """The uplink that the settings describe, with its share of the site's budget and its metrics.
+
+    Raises:
+        SettingsError: the frontier cannot be read or was calibrated for other models.
+    """
+    budget = settings.budget.parsed
+    about = {"budget": settings.budget.rate, "started_unix_s": clock.time_ns() / 1e9}
+    volume = VolumePlan(budget, settings.budget.hour_weights) if isinstance(budget, Volume) else None
+    is_shared = isinstance(budget, Schedule | Volume)
+    share = SiteShare(
+        store,
+        clock,
+        site=settings.site,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        is_shared=is_shared,
+        volume=volume,
+        about=about,
+    )
+    if settings.uplink_simulated:
+        _log.warning(
+            "uplink: simulated, as frames and offload share one cluster", budget=settings.budget.rate
+        )
+    return Uplink(
+        sink,
+        clock,
+        settings.edge.point,
+        topic=settings.topics.offload,
+        config=_config(settings, budget),
+        frontier=_frontier(settings, edge_hash=edge_hash, classes_hash=classes_hash),
+        share=share,
+        gauges=UplinkGauges(metrics.uplink),
+    )
+
+
+def _config(settings: Settings, budget: Schedule | Auto | Volume | None) -> GovernorConfig:
+    if budget is None:
+        return UNLIMITED
+    # A volume's rate is known once Redis has told what was spent of it; until then nothing may leave.
+    told = constant(0.0) if isinstance(budget, Volume) else budget
+    return GovernorConfig(
+        budget=told,
+        is_shared=not isinstance(budget, Auto),
+        camera_weights=settings.budget.camera_weights,
+        request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
+    )
+
+
+def _frontier(settings: Settings, *, edge_hash: str, classes_hash: str) -> Frontier | None:
+    if settings.budget.rate is None:
+        return None
+    path = settings.budget.frontier
+    if path is None:
+        _log.warning(
+            "no frontier: a built-in curve of typical costs steers the budget; run saccade calibrate"
+        )
+        return default_frontier()
+    try:
+        frontier = load_frontier(path)
+        check_models(frontier, edge_hash=edge_hash, classes_hash=classes_hash)
+    except (DecodeError, FrontierRefusedError) as error:
+        raise SettingsError(f"budget.frontier: {error}") from None
+    _log.info("frontier", path=str(path), points=len(frontier.points), data=frontier.data)
+    return frontier
