@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from runtime.connections import KafkaSettings
+from runtime.kafka import Record, Sink
+from runtime.kafka_admin import create_topics
+from runtime.kafka_newest import newest_match
+from saccade.embedded import EmbeddedStack
+from schemas.topics import TopicSpec
+
+pytestmark = pytest.mark.stack
+PARTITION = 1
+
+
+async def filled(stack: EmbeddedStack, topic: str, keys: list[bytes]) -> KafkaSettings:
+    """The cluster's settings; one partition of the topic holds a record a key, its value its number."""
+    kafka = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+    await create_topics(kafka, [TopicSpec(topic, 2, {})])
+    async with Sink(kafka, max_request_bytes=10_000, max_in_flight_bytes=10**6) as sink:
+        for number, key in enumerate(keys):
+            await sink.send(topic, str(number).encode(), key=key, partition=PARTITION)
+    return kafka
+
+
+def number_if(key: bytes) -> Callable[[Record], int | None]:
+    return lambda record: int(record.value) if record.key == key else None
+
+
+@pytest.mark.parametrize("wanted", [0, 5, 300, 498])
+async def test_the_newest_match_is_found_wherever_it_lies(
+    stack: EmbeddedStack, unique: Callable[[str], str], wanted: int
+) -> None:
+    keys = [b"rare" if number in (0, wanted) else b"common" for number in range(500)]
+    topic = unique("newest")
+    kafka = await filled(stack, topic, keys)
+    assert await newest_match(kafka, topic, PARTITION, number_if(b"rare")) == wanted
+    assert await newest_match(kafka, topic, PARTITION, number_if(b"common")) == 499
+    assert await newest_match(kafka, topic, PARTITION, number_if(b"never")) is None
+
+
+async def test_an_empty_partition_has_no_match(stack: EmbeddedStack, unique: Callable[[str], str]) -> None:
+    topic = unique("newest")
+    kafka = await filled(stack, topic, [])
+    assert await newest_match(kafka, topic, PARTITION, lambda record: record.offset) is None
