@@ -151,7 +151,7 @@ async def test_photos_clips_and_streams_arrive_whole_in_order_and_counted(
     assert "hunter2" not in str(summary)
 
 
-async def test_nothing_secret_is_logged_or_exported(
+async def test_credentials_are_in_no_log_repr_or_summary(
     tree: dict[str, Any],
     closed_port: int,
     caplog: pytest.LogCaptureFixture,
