@@ -1,0 +1,19 @@
+# Labels offloaded frames with the large model; on a GPU with the overlay compose.gpu.yaml.
+FROM python:3.12-slim
+
+WORKDIR /app
+COPY requirements.bootstrap requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
+ && uv pip install --system --no-cache --require-hashes -r requirements.lock
+
+COPY schemas schemas
+COPY runtime runtime
+COPY vit vit
+COPY server_workers server_workers
+COPY saccade saccade
+
+RUN useradd --create-home saccade
+USER saccade
+ENV PYTHONUNBUFFERED=1
+ENTRYPOINT ["python", "-m", "saccade"]
+CMD ["serve"]
