@@ -45,6 +45,7 @@ class CpuSetAttention:
 
     def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
         self._num_heads = num_heads
+        self._num_rows = sum(lengths)
         self._runs = _runs(lengths, num_heads)
         self.class_weights: list[torch.Tensor] = []
 
@@ -53,6 +54,7 @@ class CpuSetAttention:
         width = qkv.shape[1] // 3
         out = qkv.new_empty(qkv.shape[0], width)
         heads, head_dim = self._num_heads, width // self._num_heads
+        out[self._num_rows :] = 0.0  # rows that only fill up the batch
         for start, count, length in self._runs:
             rows = slice(start, start + count * length)
             query, key, value = self._split(qkv[rows], 3, count, length)
@@ -149,12 +151,15 @@ class EqualSetAttention:
 
 
 def _runs(lengths: Sequence[int], num_heads: int) -> list[tuple[int, int, int]]:
-    """Return (first row, sets, tokens a set) of neighbouring equally long sets, cut to what a cache holds."""
+    """Return (first row, sets, tokens a set) of neighbouring equally long sets, cut to what a cache holds.
+
+    Counts are powers of two: oneDNN generates code for every new shape, half a millisecond each.
+    """
     runs, start = [], 0
     for length, group in groupby(lengths):
         left, most = len(list(group)), max(1, _MAX_SCORES // (num_heads * length * length))
         while left:
-            count = min(left, most)
+            count = 1 << (min(left, most).bit_length() - 1)
             runs.append((start, count, length))
             start, left = start + count * length, left - count
     return runs

@@ -1,0 +1,65 @@
+"""The figures of a benchmark, as one JSON object and as a table."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value; `goal`, if any, is the least (`at_least`) or the most that was aimed at."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    at_least: bool = True
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+
+def hardware_line() -> str:
+    """The processor, what matters of its instruction set, its cores, and torch."""
+    import torch
+
+    from vit.hardware import available_threads
+
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = set(fields.get("flags", "").split())
+    known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    processor = fields.get("model name", platform.processor() or platform.machine())
+    instructions = ", ".join(known) or "no AVX"
+    line = f"{processor} ({instructions}), {available_threads()} cores, torch {torch.__version__}"
+    return f"{line}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else line
+
+
+def publish(figures: list[Figure], json_path: Path | None) -> None:
+    """Print the table; write {"hardware", "figures"} where a path is given."""
+    hardware = hardware_line()
+    print(f"\n{hardware}\n")
+    width = max(len(figure.name) for figure in figures)
+    for figure in figures:
+        verdict = {True: "reached", False: "NOT reached", None: ""}[figure.reached]
+        goal = "" if figure.goal is None else f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
+        print(
+            f"{figure.name:{width}}  {figure.value:9.3f} {figure.unit:12} {goal:9} {verdict:12} {figure.note}"
+        )
+    if json_path is not None:
+        rows = [
+            {key: value for key, value in asdict(figure).items() if key != "at_least"}
+            | {"reached": figure.reached}
+            for figure in figures
+        ]
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps({"hardware": hardware, "figures": rows}, indent=1) + "\n")
