@@ -69,12 +69,11 @@ class Capture:
         """Start the thread. Called on the event loop.
 
         Args:
-            name: of the thread, for debuggers.
-            open_source: opens the source; runs in the thread.
-            queue: empty queue with the camera's drop policy.
+            name: the camera's id.
+            open_source: opens the source; called in the thread.
+            queue: empty, with the camera's drop policy.
             make_pace: how to pace an open source.
-            tally: counts what is dropped here.
-            clock: stamps the pictures.
+            tally, clock: count what is dropped here, stamp the rest.
             stall_s: without a sign of life for so long `next` gives the source up; None waits for ever.
             loop_source: open the source again at its end.
         """
@@ -88,13 +87,11 @@ class Capture:
         self._lock = threading.Condition()
         self._queue = queue
         self._error: SourceError | None = None
-        self._ended = False
+        self._ended = self._waiting = False
         self._closing = threading.Event()
-        self._waiting = False
         self._alive_s = clock.monotonic_s()
         self._loop = asyncio.get_running_loop()
-        self._ready = asyncio.Event()
-        self._done = asyncio.Event()
+        self._ready, self._done = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
         self._thread.start()
 

@@ -60,29 +60,37 @@ async def run_producers(
     health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS])
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        await check_frames_topic(settings)
-        store = await stack.enter_async_context(LabelStore(settings.redis))
-        sink = await stack.enter_async_context(frames_sink(settings))
-        pool = stack.enter_context(ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="encode"))
-        num_partitions = await sink.num_partitions(settings.topics.frames)
-        ports = ProducerPorts(
-            publisher=Publisher(sink, topic=settings.topics.frames, num_partitions=num_partitions),
-            in_flight_bytes=lambda: sink.in_flight_bytes,
-            store=store,
-            newest_in_kafka=lambda camera: newest_seq_in_kafka(settings, camera, num_partitions),
-            pool=pool,
-            metrics=metrics,
-            health=health,
-            clock=clock,
-        )
+        ports = await open_ports(settings, stack, metrics, health, clock)
         worker = ProducerWorker(settings.site, settings.producer, cameras, ports)
         health.running()
         _log.info("ready", cameras=[str(camera) for camera in cameras])
         await worker.run(stop)
         health.stopping()
-        await sink.flush(settings.producer.drain_s * FLUSH_SHARE)
+        await ports.flush(settings.producer.drain_s * FLUSH_SHARE)
     await asyncio.sleep(0)  # the sink's last answers are counted in callbacks
     return ProducerSummary({camera: tally.summary() for camera, tally in worker.tallies.items()})
+
+
+async def open_ports(
+    settings: Settings, stack: AsyncExitStack, metrics: Metrics, health: Health, clock: Clock
+) -> ProducerPorts:
+    """Return what the cameras share, open until `stack` ends; the topic is there and takes the largest frame."""
+    await check_frames_topic(settings)
+    store = await stack.enter_async_context(LabelStore(settings.redis))
+    sink = await stack.enter_async_context(frames_sink(settings))
+    pool = stack.enter_context(ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="encode"))
+    num_partitions = await sink.num_partitions(settings.topics.frames)
+    return ProducerPorts(
+        publisher=Publisher(sink, topic=settings.topics.frames, num_partitions=num_partitions),
+        flush=sink.flush,
+        in_flight_bytes=lambda: sink.in_flight_bytes,
+        store=store,
+        newest_in_kafka=lambda camera: newest_seq_in_kafka(settings, camera, num_partitions),
+        pool=pool,
+        metrics=metrics,
+        health=health,
+        clock=clock,
+    )
 
 
 def frames_sink(settings: Settings) -> Sink:

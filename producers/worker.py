@@ -37,6 +37,7 @@ class ProducerPorts:
     """What the cameras share: the ways to Kafka and Redis, threads for encoding, a clock, metrics."""
 
     publisher: Publisher
+    flush: Callable[[float], Awaitable[bool]]
     in_flight_bytes: Callable[[], int]
     store: CameraStore
     newest_in_kafka: Callable[[str], Awaitable[int | None]]

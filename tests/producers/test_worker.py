@@ -42,6 +42,7 @@ class Bench:
     def run(self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "") -> asyncio.Task[None]:
         ports = ProducerPorts(
             publisher=Publisher(self.sink, topic="frames", num_partitions=48),
+            flush=self._flushed,
             in_flight_bytes=lambda: 0,
             store=self.store,
             newest_in_kafka=self._nothing,
@@ -52,6 +53,9 @@ class Bench:
         )
         self.worker = ProducerWorker(site, self.settings, cameras, ports, opener=opener)
         return asyncio.create_task(self.worker.run(self.stop))
+
+    async def _flushed(self, timeout_s: float) -> bool:
+        return True
 
     async def _nothing(self, camera: str) -> int | None:
         return None
