@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.kafka_admin import list_dead_letters, replay_dead_letters
+from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 

@@ -82,7 +82,7 @@ def top(
     redis: RedisOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each edge worker's uplink: state, cause, budget, measured rate, operating point, bytes by camera."""
+    """Show each edge worker's uplink: state, budget, measured rate, operating point, bytes by camera."""
     from saccade.uplink_view import print_uplinks
 
     settings = settings_from(config, assign, redis=redis)

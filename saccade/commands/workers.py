@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.errors import SourceError
 from runtime.log import configure_logging
 from runtime.settings import Settings
 from saccade.event_loop import run_worker
@@ -64,12 +65,14 @@ def produce(
     settings = settings_from(
         config, assign, kafka=kafka, redis=redis, site=site, metrics__port=metrics_port, producer__drop=drop
     )
-    configure_logging(settings.log.level, settings.log.format)
+    configure_logging(settings.log)
     cameras = [CameraSpec.parse(text, fps=fps, loop=loop, limit=limit) for text in camera]
 
     async def main(stop: asyncio.Event) -> None:
         summary = await run_producers(settings, cameras, stop=stop)
         typer.echo(json.dumps(summary.to_json()) if as_json else str(summary))
+        if summary.errors:
+            raise SourceError(f"ended early: {', '.join(summary.errors)}; the reasons are above")
 
     raise typer.Exit(run_worker(main, drain_s=settings.producer.drain_s))
 
@@ -142,5 +145,5 @@ def work(
     settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]], *, drain_s: float
 ) -> None:
     """Run one worker until a signal; exit with its status."""
-    configure_logging(settings.log.level, settings.log.format)
+    configure_logging(settings.log)
     raise typer.Exit(run_worker(partial(run, settings), drain_s=drain_s))

@@ -1,4 +1,4 @@
-"""Where a demo runs: the embedded stack with a counting relay on the offload path, or clusters that the user names."""
+"""Where a demo runs: the embedded stack with a relay on the offload path, or clusters that the user names."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ class Backend:
 
     def flags(self) -> list[str]:
         """Return the command-line flags that lead a ``saccade`` process to this backend."""
-        flags = ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
-        return flags
+        return ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
 
     def offload_flags(self) -> list[str]:
         """Return the flags that send a process's offload records through the relay."""
@@ -75,8 +74,8 @@ AUTO_LINK = "1600kbit@0,300kbit@20,800kbit@40"
 def link_limit(budget: str | None) -> Schedule | None:
     """Return what the relay itself lets through.
 
-    A told budget must be kept by the edge alone, so the relay only counts; with ``auto`` there is nothing to estimate
-    unless the link has an end.
+    A told budget must be kept by the edge alone, so the relay only counts; with ``auto`` there is nothing to
+    estimate unless the link has an end.
     """
     if budget != "auto":
         return None

@@ -1,4 +1,4 @@
-"""What feeds the live board: frames from Kafka, labels from Redis, the uplink's state, a sample for the server model."""
+"""What feeds the live board: frames from Kafka, labels from Redis, and a sample for the server's model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from runtime.channel import Channel
-from runtime.errors import TransientError
 from runtime.kafka import Source
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings
@@ -25,7 +24,7 @@ SAMPLES_WAITING = 4
 
 
 async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame]) -> None:
-    """Show every published frame on the board until cancelled; each twelfth scored one goes to ``samples``."""
+    """Show every published frame on the board until cancelled; some scored ones go to ``samples``."""
     group = f"{settings.edge.group_id}-board-{os.getpid()}"
     scored = 0
     async with Source(settings.kafka, [settings.topics.frames], group_id=group) as source:

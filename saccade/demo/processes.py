@@ -29,9 +29,7 @@ class Worker:
         self.metrics_port = free_port()
         command = [sys.executable, "-m", "saccade", *arguments]
         command += ["--set", "log.format=json", "--metrics-port", str(self.metrics_port)]
-        self.child = GuardedChild(
-            name, command, run_dir / f"{name}.log", grace_s=STOP_GRACE_S, held_fds=()
-        )
+        self.child = GuardedChild(name, command, run_dir / f"{name}.log", grace_s=STOP_GRACE_S, held_fds=())
 
     def __repr__(self) -> str:
         return f"<Worker {self.child!r} metrics on {self.metrics_port}>"

@@ -24,7 +24,10 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     drops = ", ".join(f"{number} {cause}" for cause, number in summary.frames_dropped.items()) or "none"
     ratio = summary.offload_bytes / summary.whole_jpeg_bytes if summary.whole_jpeg_bytes else 0.0
     return [
-        ("frames", f"{summary.frames_published} published, {summary.frames_missing} missing, dropped: {drops}"),
+        (
+            "frames",
+            f"{summary.frames_published} published, {summary.frames_missing} missing, dropped: {drops}",
+        ),
         (
             "labels",
             f"{summary.labels_final_edge} final by the edge, {summary.labels_final_server} by the server, "

@@ -53,7 +53,7 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
         edges, servers, producer = workers_of(plan, backend, cameras)
         console.print(f"==> {len(edges)} edge and {len(servers)} server workers (logs in {plan.out})")
         await resources.enter_async_context(workers_running([*edges, *servers]))
-        uplink = UplinkWatch(store, backend, plan)
+        uplink = UplinkWatch(store, backend, plan, begin_s=asyncio.get_running_loop().time())
         board = Board()
         server_right: list[bool] = []
         async with feeds_running(plan, backend, store, board, uplink, server_right, console):

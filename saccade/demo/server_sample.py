@@ -33,7 +33,7 @@ class ServerAlone:
         from vit.packed_forward import PackedForward
         from vit.weights import load_model
 
-        self._forward = PackedForward(load_model(self._model))
+        self._forward = PackedForward(load_model(self._model, role="server"))
 
     async def classify(self, crop: Pixels) -> int:
         """Return the class index for a (224, 224, 3) uint8 crop with all its patches."""

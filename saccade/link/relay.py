@@ -217,7 +217,7 @@ def received_wire_bytes(writer: asyncio.StreamWriter, payload_bytes: int) -> flo
         return float(estimate)
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # closed: asyncio's socket says the one, uvloop's the other
         return float(estimate)
     if len(info) < SEGS_IN_AT + 4:
         return float(estimate)

@@ -1,0 +1,95 @@
+"""``saccade top``: each edge worker's uplink as a table or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from runtime.errors import SaccadeError
+from runtime.redis_store import LabelStore
+
+REFRESH_S = 1.0
+COLUMNS = (
+    "worker",
+    "state",
+    "budget kB/s",
+    "usable",
+    "measured",
+    "wanted",
+    "τ",
+    "δ",
+    "codec",
+    "offloaded",
+    "accuracy expected/observed",
+    "held back",
+)
+
+
+async def print_uplinks(
+    store: LabelStore, site: str, *, stop: asyncio.Event, refresh: bool, as_json: bool
+) -> None:
+    """Print the present state, once or each second until ``stop``.
+
+    Raises:
+        SaccadeError: no edge worker has reported lately.
+    """
+    console = Console()
+    while True:
+        found = {name: json.loads(text) for name, text in (await store.read_uplinks(site)).items()}
+        if not found and not refresh:
+            raise SaccadeError("no edge worker has reported its uplink lately: is one running on this Redis?")
+        if as_json:
+            for name, state in sorted(found.items()):
+                typer.echo(json.dumps({"worker": name, **state}))
+        else:
+            console.print(table_of(found))
+        if not refresh:
+            return
+        try:
+            async with asyncio.timeout(REFRESH_S):
+                await stop.wait()
+                return
+        except TimeoutError:
+            continue
+
+
+def table_of(found: dict[str, dict[str, Any]]) -> Table:
+    """Return the workers' states as a table, and the bytes of each camera below."""
+    table = Table(title="uplinks", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column)
+    by_camera: dict[str, float] = {}
+    for name, state in sorted(found.items()):
+        point = state["point"]
+        table.add_row(
+            name,
+            f"{state['state']} ({state['cause']})" if state["cause"] else state["state"],
+            *(kilobytes(state[f"{each}_bytes_per_s"]) for each in ("budget", "usable", "measured", "wanted")),
+            f"{point['tau']:.2f}" if isinstance(point["tau"], float | int) else str(point["tau"]),
+            f"{point['delta']:.2f}",
+            f"{point['codec']}-{point['quality']}",
+            f"{state['offload_share']:.0%} of {state['frames_per_s']:.1f}/s",
+            f"{share(state['expected_accuracy'])} / {share(state['observed_accuracy'])}",
+            ", ".join(f"{count} {cause}" for cause, count in sorted(state["held_back"].items())) or "–",
+        )
+        for camera, num_bytes in state["bytes_by_camera"].items():
+            by_camera[camera] = by_camera.get(camera, 0.0) + num_bytes
+    table.caption = "  ".join(
+        f"{camera} {number / 1000:.1f} kB" for camera, number in sorted(by_camera.items())
+    )
+    return table
+
+
+def kilobytes(bytes_per_s: float | None) -> str:
+    """Return a rate in kB/s; None is unlimited."""
+    return "∞" if bytes_per_s is None else f"{bytes_per_s / 1000:.1f}"
+
+
+def share(value: float | None) -> str:
+    """Return a share as per cent, a dash for none."""
+    return "–" if value is None else f"{value:.1%}"
