@@ -74,7 +74,7 @@ async def run_producers(
 async def open_ports(
     settings: Settings, stack: AsyncExitStack, metrics: Metrics, health: Health, clock: Clock
 ) -> ProducerPorts:
-    """Return what the cameras share, open until `stack` ends; the topic is there and takes the largest frame."""
+    """Return what the cameras share, open until `stack` ends; the topic takes the largest frame."""
     await check_frames_topic(settings)
     store = await stack.enter_async_context(LabelStore(settings.redis))
     sink = await stack.enter_async_context(frames_sink(settings))
