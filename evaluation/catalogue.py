@@ -41,7 +41,7 @@ MASKED_SHARE: Final = 0.25
 MASK_SEED: Final = 1
 FLOOR: Final = 24
 DEFAULT_BUDGET: Final = 20.0
-_MAX_COUNT_BINS: Final = NUM_PATCHES + 1
+_SAME_SHARE: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,12 @@ class Plan:
     treatments: tuple[Treatment, ...]
     equivalents: Mapping[Treatment, float]
     left_out: tuple[Treatment, ...]
+    already: float = 0.0
 
     @property
     def total_equivalents(self) -> float:
-        """The work of the whole plan an image, in full-image server passes."""
-        return sum(self.equivalents[each] for each in self.treatments)
+        """The work of the whole plan an image, in full-image server passes, with what was done before it."""
+        return self.already + sum(self.equivalents[each] for each in self.treatments)
 
 
 def plan(
@@ -77,7 +78,7 @@ def plan(
         already: equivalents that other passes have taken.
     """
     macs = np.asarray(
-        [0, *(forward_macs(k, embed_dim, depth) for k in range(1, _MAX_COUNT_BINS))], dtype=float
+        [0, *(forward_macs(k, embed_dim, depth) for k in range(1, NUM_PATCHES + 1))], dtype=float
     )
     taken: list[Treatment] = []
     left: list[Treatment] = []
@@ -94,7 +95,7 @@ def plan(
             continue
         total += cost[treatment]
         taken.append(treatment)
-    return Plan(tuple(taken), cost, tuple(left))
+    return Plan(tuple(taken), cost, tuple(left), already)
 
 
 def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
@@ -110,7 +111,7 @@ def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
         chain(
             [Whole()],
             (Ranked(Rule("attention_sum", delta)) for delta in PAPER_DELTAS),
-            (Ranked(Rule("attention_sum", delta_for_share(edge, share))) for share in SHARES),
+            (Ranked(rule) for rule in _share_rules(edge)),
             [Whole("webp", 75), Whole("jpeg", 75), Whole("avif", 45)],
             [Ranked(headline, "webp", 75), Ranked(main, "webp", 75)],
             (RandomPatches(main, seed) for seed in RANDOM_SEEDS),
@@ -152,6 +153,13 @@ def full_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
             (MaskedFill(share, MASK_SEED, share) for share in (0.12, 0.25, 0.375)),
         )
     )
+
+
+def _share_rules(edge: Attention) -> list[Rule]:
+    """Return the attention sums of `SHARES` that none of the paper's deltas already stands for."""
+    papers = [Rule("attention_sum", delta).counts(edge).mean() / NUM_PATCHES for delta in PAPER_DELTAS]
+    missing = [share for share in SHARES if min(abs(share - each) for each in papers) > _SAME_SHARE]
+    return [Rule("attention_sum", delta_for_share(edge, share)) for share in missing]
 
 
 def _rules_at_share(attention: Mapping[str, Attention], share: float) -> list[Treatment]:

@@ -47,7 +47,10 @@ and prints no values.
 
 def setting_text(each: Setting) -> str:
     """Return a setting in a few words."""
-    kept = "whole image" if each.delta == 1.0 else f"{each.selection} {number(each.delta)}"
+    if each.selection is None:
+        return "nothing"
+    share = "" if each.delta is None else f" {number(each.delta)}"
+    kept = "whole image" if each.delta == 1.0 else f"{each.selection}{share}"
     codec = each.codec if not each.quality or "/" in str(each.codec) else f"{each.codec}-{each.quality}"
     floor = f", floor {each.min_patches}" if each.min_patches and each.min_patches > 1 else ""
     return f"{kept}{floor}, {codec}"
@@ -184,7 +187,8 @@ def losses(study: Study, points: Sequence[Point]) -> str:
     rows = []
     for point in sorted(points, key=lambda each: each.figures.bytes_per_frame):
         each = point.setting
-        if each.tau != 0.0 or each.method not in {"saccade", "server_only"}:
+        raw_again = each.method == "server_only" and each.codec == "raw"
+        if each.tau != 0.0 or each.method not in {"saccade", "server_only"} or raw_again:
             continue
         gain, around = paired_difference(point.figures.correct, reference.correct, study.clusters)
         rows.append([setting_text(each), *point_cells(point), in_points(gain), signed_interval(*around)])

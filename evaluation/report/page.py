@@ -58,7 +58,7 @@ def write_report(out: Path, study: Study, notes: RunNotes) -> Path:
         candidates = measure_candidates(study)
         judged, chosen = verdicts(study, candidates), paper_curve_points(candidates)
         points = [*points, *fitted, *_distinct(judged, chosen)]
-    write_json(out / "results.json", results_document(study, points))
+    write_json(out / "results.json", _results(study, points))
     write_json(out / "run.json", _run_document(study, notes))
     write_points_csv(out / "points.csv", points)
     _write_tables(out, study, comparisons)
@@ -73,6 +73,12 @@ def write_report(out: Path, study: Study, notes: RunNotes) -> Path:
     page = out / "report.md"
     page.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     return page
+
+
+def _results(study: Study, points: Sequence[Point]) -> dict[str, object]:
+    edge = (study.edge.name, float(study.edge_correct.mean()))
+    server = (study.server.name, float(study.server_correct.mean()))
+    return results_document(study.data, study.num_images, edge, server, points)
 
 
 def _distinct(judged: Sequence[Verdict], chosen: Sequence[tuple[float, Point]]) -> list[Point]:

@@ -152,14 +152,17 @@ def curve_table(title: str, theirs: Sequence[PublishedPoint], ours: Sequence[Poi
     accuracies = [point.figures.accuracy for point in ours]
     rows = []
     for cost in CURVE_COSTS:
-        published_accuracy = accuracy_at_cost(
-            [p.cost for p in theirs], [p.accuracy / 100 for p in theirs], cost
-        )
-        measured = accuracy_at_cost(costs, accuracies, cost)
-        rows.append([f"{cost:g}", percent(published_accuracy), percent(measured)])
+        published_accuracy = _within([p.cost for p in theirs], [p.accuracy / 100 for p in theirs], cost)
+        rows.append([f"{cost:g}", percent(published_accuracy), percent(_within(costs, accuracies, cost))])
     return f"**{title}** at equal cost (share of raw pixels)\n\n" + table(
         ["cost", "published top-1", "measured top-1"], rows
     )
+
+
+def _within(costs: Sequence[float], accuracies: Sequence[float], cost: float) -> float:
+    """Return the accuracy at a cost; NaN outside the costs that were measured."""
+    beyond = not costs or cost > max(costs)
+    return float("nan") if beyond else accuracy_at_cost(costs, accuracies, cost)
 
 
 def figures_11_to_13(study: Study, points: Sequence[Point]) -> str:

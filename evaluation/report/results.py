@@ -7,17 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.points import Point
-from evaluation.study import Study
 
 
-def results_document(study: Study, points: Sequence[Point]) -> dict[str, object]:
-    """Return results.json as JSON values."""
-    server_top1 = float(study.server_correct.mean())
+def results_document(
+    data: str, images: int, edge: tuple[str, float], server: tuple[str, float], points: Sequence[Point]
+) -> dict[str, object]:
+    """Return results.json as JSON values.
+
+    Args:
+        data: what was measured.
+        images: how many images or frames.
+        edge: name and top-1 (a share) of the edge's model.
+        server: the same of the server's, on raw whole images.
+        points: all points.
+    """
     return {
-        "data": study.data,
-        "images": study.num_images,
-        "edge": {"model": study.edge.name, "top1": float(study.edge_correct.mean())},
-        "server": {"model": study.server.name, "top1": server_top1},
+        "data": data,
+        "images": images,
+        "edge": {"model": edge[0], "top1": edge[1]},
+        "server": {"model": server[0], "top1": server[1]},
         "points": [_finite(point.to_json()) for point in points],
     }
 

@@ -22,7 +22,7 @@ def test_the_default_run_stays_within_its_budget(attention: dict[str, np.ndarray
     made = plan(
         default_treatments(attention), attention, 30, embed_dim=192, depth=12, budget=20.0, already=1.0
     )
-    assert made.total_equivalents <= 19.0
+    assert 15.0 < made.total_equivalents <= 20.0
     assert made.treatments[0] == Whole()
     assert {Ranked(Rule("attention_sum", delta)) for delta in PAPER_DELTAS} <= set(made.treatments)
     assert sum(isinstance(each, RandomPatches) for each in made.treatments) == len(RANDOM_SEEDS)
