@@ -41,6 +41,29 @@ def pipeline_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     return (*frames, *offload)
 
 
+async def create_pipeline_topics(settings: Settings) -> list[str]:
+    """Each cluster has the topics that the pipeline keeps there; returns the names of those that were made.
+
+    Raises: as `create_topics`.
+    """
+    made = []
+    for kafka, specs in _by_cluster(settings):
+        made += await create_topics(kafka, specs, replication_factor=settings.topics.replication_factor)
+    return made
+
+
+async def check_pipeline_topics(settings: Settings) -> list[str]:
+    """One line for each difference between the topics and the settings; raises as `check_topics`."""
+    return [problem for kafka, specs in _by_cluster(settings) for problem in await check_topics(kafka, specs)]
+
+
+def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, tuple[TopicSpec, ...]]]:
+    specs = pipeline_topics(settings)
+    if settings.offload_kafka is None:
+        return [(settings.kafka, specs)]
+    return [(settings.kafka, specs[:2]), (settings.offload_kafka, specs[2:])]
+
+
 async def create_topics(
     kafka: KafkaSettings, specs: Sequence[TopicSpec], *, replication_factor: int = 1
 ) -> list[str]:

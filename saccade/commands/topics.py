@@ -8,7 +8,7 @@ import json
 import typer
 
 from runtime.errors import StackError
-from runtime.kafka_admin import check_topics, create_topics, pipeline_topics
+from runtime.kafka_admin import check_pipeline_topics, create_pipeline_topics, pipeline_topics
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 
 app = typer.Typer(
@@ -20,9 +20,10 @@ app = typer.Typer(
 def create(config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOption = None) -> None:
     """Create the missing topics; those that exist stay as they are."""
     settings = settings_from(config, assign, kafka=kafka)
+    made = asyncio.run(create_pipeline_topics(settings))
     for spec in pipeline_topics(settings):
-        typer.echo(f"{spec.name}: {spec.partitions} partitions", err=True)
-    asyncio.run(create_topics(settings.kafka, pipeline_topics(settings)))
+        state = "made" if spec.name in made else "was there"
+        typer.echo(f"{spec.name}: {spec.partitions} partitions, {state}", err=True)
 
 
 @app.command()
@@ -34,7 +35,7 @@ def check(
 ) -> None:
     """Print each difference between the topics and the settings; exit status 1 if there is one."""
     settings = settings_from(config, assign, kafka=kafka)
-    problems = asyncio.run(check_topics(settings.kafka, pipeline_topics(settings)))
+    problems = asyncio.run(check_pipeline_topics(settings))
     for problem in problems:
         typer.echo(json.dumps({"problem": problem}) if as_json else problem)
     if problems:

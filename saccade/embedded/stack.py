@@ -179,7 +179,7 @@ async def embedded_stack(
 async def _create_topics(bootstrap_servers: str) -> None:
     # Imported here: asking for an embedded stack without topics needs no Kafka client.
     from runtime.kafka_admin import create_topics, pipeline_topics
-    from runtime.settings import load_settings
+    from runtime.settings import KafkaSettings, load_settings
 
-    settings = load_settings(None, {"kafka": {"bootstrap_servers": bootstrap_servers}})
-    await create_topics(settings.kafka, pipeline_topics(settings))
+    # Names and sizes as the environment wants them; the connection is this stack's own.
+    await create_topics(KafkaSettings(bootstrap_servers=bootstrap_servers), pipeline_topics(load_settings()))

@@ -9,7 +9,14 @@ import pytest
 
 from runtime.errors import SettingsError, StackError
 from runtime.kafka import Sink
-from runtime.kafka_admin import check_topics, create_topics, pipeline_topics, read_all
+from runtime.kafka_admin import (
+    check_pipeline_topics,
+    check_topics,
+    create_pipeline_topics,
+    create_topics,
+    pipeline_topics,
+    read_all,
+)
 from runtime.kafka_connection import connection_arguments
 from runtime.settings import KafkaSettings, load_settings
 from saccade.embedded import EmbeddedStack
@@ -37,6 +44,17 @@ async def test_the_pipelines_topics_are_made_once_and_then_agree_with_the_settin
     }
     assert await create_topics(kafka, specs) == []
     assert await check_topics(kafka, specs) == []
+
+
+async def test_each_cluster_gets_the_topics_that_the_pipeline_keeps_there(
+    kafka: KafkaSettings, unique: Callable[[str], str]
+) -> None:
+    names = {"frames": unique("frames"), "offload": unique("offload"), "partitions": 2}
+    clusters = {"kafka": kafka.model_dump(), "offload_kafka": kafka.model_dump()}
+    settings = load_settings(None, {"topics": names, **clusters}, environ={})
+    assert len(await check_pipeline_topics(settings)) == 4
+    assert len(await create_pipeline_topics(settings)) == 4
+    assert await check_pipeline_topics(settings) == []
 
 
 async def test_each_difference_is_one_line_and_a_larger_size_limit_is_none(
