@@ -23,7 +23,7 @@ ARROWS = {
     "edge_workers": {"schemas", "runtime", "vit"},
     "edge_workers.control": {"schemas"},
     "server_workers": {"schemas", "runtime", "vit"},
-    "training": {"schemas", "vit", "scenes"},
+    "training": {"schemas", "vit", "scenes", "evaluation"},
     "evaluation": {"schemas", "vit", "scenes"},
     "simulation": {"schemas", "edge_workers.control"},
 }

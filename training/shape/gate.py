@@ -1,0 +1,51 @@
+"""Chooses the operating point that the card reports, on scenes of the calibration seeds only. Pure numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from schemas.geometry import NUM_PATCHES
+from training.shape.passes import Seen, column_of
+from training.shape.treatments import CALIBRATED, GATED, gated
+from vit.entropy import min_entropy_bits
+
+MOST_COST: Final = 0.20
+_MARGIN: Final = 0.95  # aim below the limit, so that fresh scenes stay below it too
+_TAUS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GatePoint:
+    """Offload at ``tau`` bits of min-entropy or more; keep patches by ``delta``, at least ``floor``."""
+
+    tau: float
+    delta: float
+    floor: int
+
+
+def choose(seen: Seen) -> GatePoint:
+    """Return the most accurate point whose patch cost is at most 0.20, from answers under `CALIBRATED`.
+
+    Raises:
+        ValueError: no point is that cheap, which only happens without scenes.
+
+    """
+    entropy = min_entropy_bits(seen.edge_logits)
+    edge = seen.edge_logits.argmax(1) == seen.truth
+    best: tuple[float, GatePoint] | None = None
+    for delta, floor in GATED:
+        column = column_of(CALIBRATED, gated(delta, floor))
+        served = seen.answers[:, column] == seen.truth
+        cost = seen.patches[:, column] / NUM_PATCHES
+        for tau in np.quantile(entropy, np.linspace(0, 1, _TAUS)):
+            asked = entropy >= tau
+            accuracy = float(np.where(asked, served, edge).mean())
+            affordable = float(np.where(asked, cost, 0).mean()) <= MOST_COST * _MARGIN
+            if affordable and (best is None or accuracy > best[0]):
+                best = accuracy, GatePoint(float(tau), delta, floor)
+    if best is None:
+        raise ValueError(f"no operating point among {len(seen.truth)} scenes costs at most {MOST_COST}")
+    return best[1]
