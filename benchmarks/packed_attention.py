@@ -123,7 +123,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     seconds = timed(contestants, arguments.rounds, clock)
     kind = str(dtype).removeprefix("torch.")
-    subject = f"{arguments.model} shape, random weights, {kind}, {arguments.threads} threads, {arguments.clock} clock"
+    subject = f"{arguments.model} shape, random weights, {kind}, {arguments.threads} threads"
     return figures_of(seconds, counts, arguments.threads, subject, float(difference))
 
 
@@ -136,7 +136,7 @@ def figures_of(
         Figure(f"{name}: time", statistics.median(values) / len(counts) * 1e3, "ms/image", note=drawn)
         for name, values in seconds.items()
     ]
-    amx = torch.cpu.get_capabilities().get("amx_bf16", False)
+    amx = torch.cpu._is_amx_tile_supported()
     goals = {"padded": 1.4, "one by one": 1.4 if amx or threads > 1 else 1.0, "full images": 1.25}
     notes = {
         "padded": "padded to the longest set, with a mask",

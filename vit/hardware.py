@@ -26,8 +26,7 @@ def best_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     """Return bfloat16 where the device multiplies it in hardware, else float32."""
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    capabilities = torch.cpu.get_capabilities()
-    fast = any(capabilities.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "bf16", "amx_tile"))
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     packed_kernels = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return torch.bfloat16 if fast and packed_kernels else torch.float32
 

@@ -91,7 +91,7 @@ class PackedForward:
         # Equal lengths side by side let attention take them in one step.
         order = np.argsort([len(kept) for kept in positions], kind="stable")
         with torch.inference_mode():
-            batch = _pack([patches[i] for i in order], [positions[i] for i in order], filled=self._on_cpu)
+            batch = _pack([patches[i] for i in order], [positions[i] for i in order], for_cpu=self._on_cpu)
             if self._on_cpu:
                 return PendingLogits(self._cpu_logits(batch), order, None)
             return self._submit_cuda(batch, order)
@@ -163,24 +163,27 @@ class _Batch:
         lengths = [len(self.positions), len(self.patch_rows), len(self.offsets)]
         indices = torch.cat([self.positions, self.patch_rows, self.offsets]).pin_memory()
         positions, patch_rows, offsets = torch.split(indices.to(device, non_blocking=True), lengths)
-        return _Batch(self.pixels.pin_memory().to(device, non_blocking=True), positions, patch_rows, offsets)
+        return _Batch(self.pixels.to(device, non_blocking=True), positions, patch_rows, offsets)
 
 
-def _pack(patches: Patches, positions: PositionSets, *, filled: bool) -> _Batch:
-    """Return the sets as one batch; `filled` adds empty patches up to a row count of which there are few."""
+def _pack(patches: Patches, positions: PositionSets, *, for_cpu: bool) -> _Batch:
+    """Return the sets as one batch.
+
+    For a CPU, empty patches are added up to a row count of which there are few; for CUDA, memory is pinned.
+    """
     counts = np.array([len(kept) for kept in positions], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts + 1)])
     kept = int(counts.sum())
-    total = _rounded_up(kept + len(counts)) - len(counts) if filled else kept
-    pixels = np.empty((total, _PATCH_VALUES), dtype=np.uint8)
-    np.concatenate([part.reshape(-1, _PATCH_VALUES) for part in patches], out=pixels[:kept])
+    total = _rounded_up(kept + len(counts)) - len(counts) if for_cpu else kept
+    pixels = torch.empty(total, _PATCH_VALUES, dtype=torch.uint8, pin_memory=not for_cpu)
+    np.concatenate([part.reshape(-1, _PATCH_VALUES) for part in patches], out=pixels[:kept].numpy())
     pixels[kept:] = 0
     places = np.zeros(total, dtype=np.int64)
     np.concatenate(positions, out=places[:kept])
     # Patch j of all stands behind the class tokens of its own and all earlier sets; filling behind all.
     patch_rows = np.arange(total) + len(counts)
     patch_rows[:kept] = np.arange(kept) + np.repeat(np.arange(1, len(counts) + 1), counts)
-    return _Batch(*(torch.from_numpy(part) for part in (pixels, places, patch_rows, offsets)))
+    return _Batch(pixels, *(torch.from_numpy(part) for part in (places, patch_rows, offsets)))
 
 
 def _rounded_up(rows: int) -> int:

@@ -27,10 +27,14 @@ def test_threads_without_any_quota_are_the_cores(tmp_path, monkeypatch):
 
 
 def test_bfloat16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert hardware.best_dtype() == torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert hardware.best_dtype() == torch.float32
+    for avx512, amx, dtype in (
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+        (False, False, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda flag=avx512: flag)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda flag=amx: flag)
+        assert hardware.best_dtype() == dtype
 
 
 def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
