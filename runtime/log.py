@@ -14,6 +14,7 @@ import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from runtime.log_repeats import RepeatFilter
 from runtime.roles import LogSettings
 
 _USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@")
@@ -65,6 +66,7 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
             ],
         )
     )
+    handler.addFilter(RepeatFilter("aiokafka"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
