@@ -12,7 +12,7 @@ from runtime.kafka_admin import read_all
 from runtime.settings import Settings
 from schemas.dead_letter import DeadLetter, dead_letter_from_headers
 from schemas.errors import DecodeError
-from schemas.topics import dead_topic
+from schemas.topics import dead_topic, max_frame_record_bytes, max_offload_record_bytes
 
 _UNKNOWN_ORIGIN = "unknown"
 
@@ -76,14 +76,14 @@ async def replay_dead_letters(
         TransientError: a broker does not answer.
     """
     num_sent = 0
-    for kafka, source in _sources(settings):
+    limits = (
+        max_frame_record_bytes(settings.producer.max_frame_bytes),
+        max_offload_record_bytes(settings.edge.max_offload_bytes),
+    )
+    for (kafka, source), limit_bytes in zip(_sources(settings), limits, strict=True):
         if topic not in (None, source):
             continue
-        async with Sink(
-            kafka,
-            max_request_bytes=settings.producer.max_request_size,
-            max_in_flight_bytes=settings.producer.max_in_flight_bytes,
-        ) as sink:
+        async with Sink(kafka, max_request_bytes=limit_bytes, max_in_flight_bytes=2 * limit_bytes) as sink:
             num_partitions = await sink.num_partitions(source)
             deliveries = []
             async for record in read_all(kafka, dead_topic(source)):
