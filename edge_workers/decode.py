@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from runtime.spread import spread
 from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE
 from schemas.label import State
-from vit.preprocess import decode_image, resize_crop
+from vit.preprocess import Pixels, decode_image
 
 _BATCHES_AHEAD = 2
 """One batch on the device and one decoded behind it: frames are chosen as late as that allows."""
@@ -43,7 +43,9 @@ class Answered:
     attention: NDArray[np.float32]
 
 
-def prepare(frames: Sequence[Incoming], *, max_frame_pixels: int) -> Prepared:
+def prepare(
+    frames: Sequence[Incoming], *, max_frame_pixels: int, resize_crop: Callable[[Pixels], Pixels]
+) -> Prepared:
     """Every image decoded, resized to 256 and cropped to 224, or refused with its reason."""
     crops = np.empty((len(frames), CROP_SIDE, CROP_SIDE, 3), np.uint8)
     good: list[Incoming] = []
@@ -81,6 +83,7 @@ class Preparer:
         *,
         batch_frames: int,
         max_frame_pixels: int,
+        resize_crop: Callable[[Pixels], Pixels],
         prepared: Channel[Prepared],
         refused: Channel[Answered | list[Refused]],
         tally: EdgeTally,
@@ -90,7 +93,7 @@ class Preparer:
         self._threads = threads
         self._num_threads = num_threads
         self._batch_frames = batch_frames
-        self._prepare = partial(prepare, max_frame_pixels=max_frame_pixels)
+        self._prepare = partial(prepare, max_frame_pixels=max_frame_pixels, resize_crop=resize_crop)
         self._prepared = prepared
         self._refused = refused
         self._slots = asyncio.Semaphore(_BATCHES_AHEAD)

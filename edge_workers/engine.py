@@ -12,6 +12,8 @@ from schemas.geometry import CROP_SIDE
 from vit import errors as vit_errors
 from vit.edge_forward import EdgeForward, EdgeOutput
 from vit.hardware import available_threads
+from vit.preprocess import Pixels
+from vit.resize import one_thread, resize_crop_fast
 from vit.weights import load_model
 
 
@@ -45,3 +47,13 @@ class EdgeEngine:
     def classify(self, crops: NDArray[np.uint8]) -> EdgeOutput:
         """Scores (B, C) float32 and attention over patches (B, 196) float32 of (B, 224, 224, 3) crops."""
         return self._forward(crops)
+
+    @staticmethod
+    def resize_crop(image: Pixels) -> Pixels:
+        """The (224, 224, 3) uint8 crop of a (height, width, 3) uint8 image. For the codec threads."""
+        return resize_crop_fast(image)
+
+    @staticmethod
+    def in_codec_thread() -> None:
+        """The calling thread computes alone: the codec threads share the cores with the model's."""
+        one_thread()

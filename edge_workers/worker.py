@@ -86,7 +86,11 @@ class EdgeWorker:
         self._clock = clock
         self._metrics = metrics.consumer
         self._tally = EdgeTally(metrics, settings.topics.frames)
-        self._threads = ThreadPoolExecutor(edge.decode_threads, thread_name_prefix="codec")
+        self._threads = ThreadPoolExecutor(
+            edge.decode_threads,
+            thread_name_prefix="codec",
+            initializer=adapters.engine.in_codec_thread,
+        )
         self._prepared: Channel[Prepared] = Channel(1)
         self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
         unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
@@ -108,6 +112,7 @@ class EdgeWorker:
             edge.decode_threads,
             batch_frames=edge.batch_frames,
             max_frame_pixels=settings.producer.max_frame_pixels,
+            resize_crop=adapters.engine.resize_crop,
             prepared=self._prepared,
             refused=self._answered,
             tally=self._tally,
