@@ -6,8 +6,10 @@ import sys
 
 import typer
 
+from evaluation.errors import EvaluationError
 from runtime.errors import SaccadeError, SettingsError
 from saccade.commands import config, dead_letters, demo, labels, measure, stack, topics, train, workers
+from vit.errors import ModelError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong usage or wrong settings."""
     try:
         app(args=arguments, prog_name="saccade")
-    except* SaccadeError as group:
+    except* (SaccadeError, ModelError, EvaluationError) as group:
         error = first_leaf(group)
         fail(error, EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
 

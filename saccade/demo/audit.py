@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import simplejpeg
@@ -11,6 +11,7 @@ import simplejpeg
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings
+from saccade.demo.server_sample import ServerAlone
 from saccade.demo.summary import AuditedFrame, AuditedOffload
 from schemas.errors import DecodeError
 from schemas.frame import Frame, decode_frame
@@ -21,19 +22,21 @@ from vit.preprocess import Pixels, decode_image, resize_crop
 
 WHOLE_JPEG_QUALITY = 75
 BATCH_FRAMES = 256
+SAMPLE_EVERY = 5
+"""Of the scored frames, which the server alone is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything found; ``crops`` are the scored sample for the server-alone figure with their truths."""
+    """Everything found; ``server_right`` says of a sample of scored frames whether the server alone is right."""
 
     frames: list[AuditedFrame]
     offloads: list[AuditedOffload]
     dead_lettered: int
-    undecodable: int
+    server_right: list[bool]
 
 
-async def audit(settings: Settings, store: LabelStore) -> Audit:
+async def audit(settings: Settings, store: LabelStore, server: ServerAlone) -> Audit:
     """Read the topics from their beginning to their present end and match each frame with its labels."""
     offloads = await audit_offloads(settings)
     edge_labels = {(record.camera, record.seq): record.edge_label for record in offloads}
@@ -43,24 +46,40 @@ async def audit(settings: Settings, store: LabelStore) -> Audit:
         async for _ in read_all(settings.kafka, dead_topic(topic)):
             dead += 1
     frames: list[AuditedFrame] = []
-    undecodable = 0
+    server_right: list[bool] = []
+    async for batch in frame_batches(settings):
+        frames += await audit_batch(batch, store, edge_labels, first_labels)
+        scored = [frame for frame in batch if frame.truth is not None and frame.truth >= 0]
+        server_right += [
+            await server.classify(crop_of(frame)) == frame.truth for frame in scored[::SAMPLE_EVERY]
+        ]
+    return Audit(frames, offloads, dead, server_right)
+
+
+async def frame_batches(settings: Settings) -> AsyncIterator[list[Frame]]:
+    """Yield every decodable frame of the topic, some hundred at a time."""
     batch: list[Frame] = []
     async for record in read_all(settings.kafka, FRAMES):
-        try:
-            batch.append(
-                decode_frame(
-                    record.value,
-                    max_frame_bytes=settings.producer.max_frame_bytes,
-                    max_frame_pixels=settings.producer.max_frame_pixels,
-                )
-            )
-        except DecodeError:
-            undecodable += 1
+        frame = frame_of(record.value, settings)
+        if frame is not None:
+            batch.append(frame)
         if len(batch) == BATCH_FRAMES:
-            frames += await audit_batch(batch, store, edge_labels, first_labels)
+            yield batch
             batch = []
-    frames += await audit_batch(batch, store, edge_labels, first_labels)
-    return Audit(frames=frames, offloads=offloads, dead_lettered=dead, undecodable=undecodable)
+    if batch:
+        yield batch
+
+
+def frame_of(value: bytes, settings: Settings) -> Frame | None:
+    """Return the frame, None for a record that is none: the workers dead-letter it."""
+    try:
+        return decode_frame(
+            value,
+            max_frame_bytes=settings.producer.max_frame_bytes,
+            max_frame_pixels=settings.producer.max_frame_pixels,
+        )
+    except DecodeError:
+        return None
 
 
 async def audit_offloads(settings: Settings) -> list[AuditedOffload]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 
 from runtime.channel import Channel
 from runtime.kafka import Source
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings
-from saccade.demo.audit import crop_of
+from saccade.demo.audit import crop_of, frame_of
 from saccade.demo.board import Board
 from saccade.demo.server_sample import ServerAlone
-from schemas.errors import DecodeError
-from schemas.frame import Frame, decode_frame
+from schemas.frame import Frame
 
 POLL_S = 0.5
 POLL_RECORDS = 200
@@ -40,32 +38,16 @@ async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame])
                         samples.put_nowait(frame)
 
 
-def frame_of(value: bytes, settings: Settings) -> Frame | None:
-    """Return the frame, None for a record that is none: the workers dead-letter it."""
-    try:
-        return decode_frame(
-            value,
-            max_frame_bytes=settings.producer.max_frame_bytes,
-            max_frame_pixels=settings.producer.max_frame_pixels,
-        )
-    except DecodeError:
-        return None
-
-
 async def feed_labels(store: LabelStore, board: Board) -> None:
     """Show every label on the board until cancelled."""
     async for label in store.watch(None):
         board.on_label(label)
 
 
-async def feed_server_alone(model: str, board: Board, samples: Channel[Frame], right: list[bool]) -> None:
-    """Ask the server's model about each sampled whole frame; ``right`` collects whether it was right."""
-    async with AsyncExitStack() as resources:
-        server = await resources.enter_async_context(ServerAlone.of(model))
-        async for frame in samples:
-            answer = await server.classify(crop_of(frame))
-            right.append(answer == frame.truth)
-            board.on_server_sample(right[-1])
+async def feed_server_alone(server: ServerAlone, board: Board, samples: Channel[Frame]) -> None:
+    """Ask the server's model about each sampled whole frame and show whether it was right."""
+    async for frame in samples:
+        board.on_server_sample(await server.classify(crop_of(frame)) == frame.truth)
 
 
 async def every(seconds: float, step: Callable[[], object]) -> None:

@@ -25,6 +25,7 @@ from saccade.demo.plan import DemoPlan
 from saccade.demo.probe import counters
 from saccade.demo.processes import Worker, workers_running
 from saccade.demo.report import print_summary
+from saccade.demo.server_sample import ServerAlone
 from saccade.demo.summary import Summary, summarise
 from saccade.demo.uplink import UplinkWatch
 from schemas.frame import Frame
@@ -53,23 +54,23 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
         edges, servers, producer = workers_of(plan, backend, cameras)
         console.print(f"==> {len(edges)} edge and {len(servers)} server workers (logs in {plan.out})")
         await resources.enter_async_context(workers_running([*edges, *servers]))
+        server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
         uplink = UplinkWatch(store, backend, plan, begin_s=asyncio.get_running_loop().time())
         board = Board()
-        server_right: list[bool] = []
-        async with feeds_running(plan, backend, store, board, uplink, server_right, console):
+        async with feeds_running(plan, backend, store, board, uplink, server_alone, console):
             seconds = await publish(plan, producer, stop)
             console.print("==> draining")
             await drain(backend, [*edges, *servers])
             finals = {server.name: await finals_of(server) for server in servers}
         console.print("==> audit: every frame from Kafka, every label from Redis")
-        found = await audit(backend.settings, store)
+        found = await audit(backend.settings, store, server_alone)
         summary = summarise(
             found.frames,
             found.offloads,
             seconds=seconds,
             dead_lettered=found.dead_lettered,
             producer_drops=producer_drops(producer),
-            server_sample=server_right,
+            server_sample=found.server_right,
             server_worker_finals=finals,
             **uplink.verdict(),
         )
@@ -104,7 +105,7 @@ async def feeds_running(
     store: LabelStore,
     board: Board,
     uplink: UplinkWatch,
-    server_right: list[bool],
+    server_alone: ServerAlone,
     console: Console,
 ) -> AsyncIterator[None]:
     """Keep the board fed and shown inside the block: a table on a terminal, a line now and then elsewhere."""
@@ -125,7 +126,7 @@ async def feeds_running(
             tasks = [
                 group.create_task(feed.feed_frames(backend.settings, board, samples)),
                 group.create_task(feed.feed_labels(store, board)),
-                group.create_task(feed.feed_server_alone(plan.server_model, board, samples, server_right)),
+                group.create_task(feed.feed_server_alone(server_alone, board, samples)),
                 group.create_task(uplink.follow(board)),
                 group.create_task(feed.every(REFRESH_S, show)),
                 group.create_task(feed.every(PROGRESS_S, progress)),

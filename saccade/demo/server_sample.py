@@ -14,7 +14,7 @@ ALL_POSITIONS = np.arange(196, dtype=np.int64)
 
 
 class ServerAlone:
-    """Classifies whole crops one at a time in a thread of its own; made by :meth:`of`."""
+    """Classifies whole crops one at a time in a thread of its own; made by :meth:`loaded`."""
 
     def __init__(self, thread: DeviceThread, model: str) -> None:
         self._thread = thread
@@ -22,7 +22,7 @@ class ServerAlone:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, model: str) -> AsyncIterator[ServerAlone]:
+    async def loaded(cls, model: str) -> AsyncIterator[ServerAlone]:
         """Yield a classifier with the model loaded, on one thread."""
         async with DeviceThread("server-alone") as thread:
             server = cls(thread, model)

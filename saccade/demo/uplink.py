@@ -27,8 +27,8 @@ READ_EVERY_S = 0.5
 class UplinkWatch:
     """Reads the edge workers' explanations while the demo runs and judges the budget at its end.
 
-    ``begin_s`` is when the budget's second 0 was, on the loop's clock; ``largest_burst_bytes`` is of all workers
-    together.
+    ``begin_s`` is when the budget's second 0 was, on the loop's clock; ``largest_burst_bytes`` is that of all
+    workers together.
     """
 
     store: LabelStore
