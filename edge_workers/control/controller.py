@@ -155,7 +155,7 @@ class Controller:
         if not is_free or self._state is State.STARTUP:
             self._push = surplus
             return
-        if not 0.0 < self._choice.share < 1.0:
+        if self._choice.share <= 0.0 or self._wants_less(sample):
             return
         by_servers = sample.max_records_per_s * self._choice.bytes_per_offload
         error = surplus - sample.offered_bytes_per_s / min(affordable, max(by_servers, 1.0))
@@ -195,7 +195,10 @@ class Controller:
             return State.DEGRADE, sample.cause
         if sample.is_probing or rose:
             return State.PROBE, sample.cause
-        return State.STEADY, "demand" if self._choice.share >= 1.0 else sample.cause
+        return State.STEADY, "demand" if self._wants_less(sample) else sample.cause
+
+    def _wants_less(self, sample: Sample) -> bool:
+        return self._wanted_bytes_per_s <= sample.affordable_bytes_per_s
 
     def _servers_bind(self, sample: Sample) -> bool:
         by_servers = sample.max_records_per_s * self._choice.bytes_per_offload

@@ -34,7 +34,6 @@ class Family:
     bytes_per_offload: float
     bytes_per_offload_p95: float
     kept: float
-    min_tau: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,7 @@ class Curve:
 
     def __init__(self, frontier: Frontier) -> None:
         self._edges, self._edge_accuracy, self._gain = _accuracy_by_entropy(frontier)
-        self._quantiles = np.asarray(frontier.h_min_quantiles, dtype=np.float64)
-        self.families = tuple(self._family(group) for group in _grouped(frontier.points))
+        self.families = tuple(_family(frontier, group) for group in _grouped(frontier.points))
         self._bytes = np.array([family.bytes_per_offload for family in self.families])
         self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
         self._kept = np.array([family.kept for family in self.families])
@@ -190,23 +188,38 @@ class Curve:
     def _bin(self, min_entropy: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         return np.searchsorted(self._edges, min_entropy, side="right")
 
-    def _family(self, group: list[FrontierPoint]) -> Family:
-        """What is kept of the gain, over all of the family's points: Σ measured gains / Σ full gains."""
-        inner = self._quantiles[1:-1] if len(self._quantiles) > 2 else self._quantiles
-        idx = self._bin(inner)
-        edge_alone = float(self._edge_accuracy[idx].mean())
-        full, measured = 0.0, 0.0
-        for point in group:
-            full += float(np.where(inner >= point.point.tau, self._gain[idx], 0.0).mean())
-            measured += point.accuracy - edge_alone
-        heavy = max(group, key=lambda point: point.offload_ratio)
-        return Family(
-            point=replace(heavy.point, tau=0.0),
-            bytes_per_offload=heavy.bytes_per_offload,
-            bytes_per_offload_p95=max(point.bytes_per_offload_p95 for point in group),
-            kept=min(max(measured / full, 0.0), 1.5) if full > 1e-6 else 1.0,
-            min_tau=min(point.point.tau for point in group),
-        )
+
+def _family(frontier: Frontier, group: list[FrontierPoint]) -> Family:
+    """What is kept of the gain, over all of the family's points: Σ measured gains / Σ full gains."""
+    full = sum(_full_gain(frontier, point.point.tau) for point in group)
+    measured = sum(point.accuracy for point in group) - len(group) * _edge_alone(frontier)
+    heavy = max(group, key=lambda point: point.offload_ratio)
+    return Family(
+        point=replace(heavy.point, tau=0.0),
+        bytes_per_offload=heavy.bytes_per_offload,
+        bytes_per_offload_p95=max(point.bytes_per_offload_p95 for point in group),
+        kept=min(max(measured / full, 0.0), 1.5) if full > 1e-6 else 1.0,
+    )
+
+
+def _edge_alone(frontier: Frontier) -> float:
+    total = sum(each.count for each in frontier.accuracy_by_h_min)
+    if total == 0:
+        return min(frontier.points, key=lambda p: p.offload_ratio).accuracy
+    return sum(each.count * each.edge_accuracy for each in frontier.accuracy_by_h_min) / total
+
+
+def _full_gain(frontier: Frontier, tau: float) -> float:
+    """The accuracy gained by whole-frame answers for all of the calibration's frames from `tau` on."""
+    total = sum(each.count for each in frontier.accuracy_by_h_min)
+    if total == 0:
+        return max(point.accuracy for point in frontier.points) - _edge_alone(frontier)
+    gain = 0.0
+    for each in frontier.accuracy_by_h_min:
+        width = each.hi - each.lo
+        above = min(max((each.hi - tau) / width, 0.0), 1.0) if 0 < width < math.inf else float(each.lo >= tau)
+        gain += above * each.count * (each.server_accuracy - each.edge_accuracy)
+    return gain / total
 
 
 def _grouped(points: Iterable[FrontierPoint]) -> list[list[FrontierPoint]]:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_workers.control.allowance import Allowance
+from edge_workers.control.bucket import DEPTH_SHARE
+from edge_workers.control.leases import LEASE_S, Grant
+from schemas.rates import Auto, constant, parse_budget
+
+
+def test_a_step_takes_effect_at_its_own_time_also_when_nobody_looked() -> None:
+    """Tokens that came at the old rate after the step would break the cap."""
+    budget = parse_budget("800kbit@0,8kbit@10")
+    assert not isinstance(budget, Auto)
+    allowance = Allowance(budget, is_shared=False, start_s=100.0)  # type: ignore[arg-type]
+    assert allowance.bucket.try_debit(45_000, 100.0)
+    allowance.advance(120.0)
+    assert allowance.rate_bytes_per_s == 1_000.0
+    assert allowance.bucket.tokens(120.0) == pytest.approx(DEPTH_SHARE * 16_000)
+
+
+def test_without_a_lease_nothing_may_leave_and_a_share_brings_its_part_of_rate_and_burst() -> None:
+    allowance = Allowance(constant(30_000.0), is_shared=True, start_s=0.0)
+    assert (allowance.rate_bytes_per_s, allowance.bucket.depth_bytes) == (0.0, 0.0)
+    allowance.leased(Grant(0.25, 4), asked_s=0.9, now_s=1.0)
+    assert allowance.rate_bytes_per_s == 7_500.0
+    assert allowance.burst_bytes == pytest.approx(4_000.0)
+
+
+def test_a_lease_ends_at_its_own_time_and_takes_the_tokens_with_it() -> None:
+    allowance = Allowance(constant(30_000.0), is_shared=True, start_s=0.0)
+    allowance.leased(Grant(1.0, 1), asked_s=0.0, now_s=0.0)
+    allowance.advance(60.0)
+    assert (allowance.rate_bytes_per_s, allowance.bucket.tokens(60.0)) == (0.0, 0.0)
+    allowance.leased(Grant(1.0, 1), asked_s=60.0, now_s=60.1)
+    assert allowance.bucket.tokens(60.1) == 0.0
+    assert allowance.bucket.tokens(60.1 + LEASE_S / 2) > 0.0
+
+
+def test_all_shares_together_have_the_burst_of_the_budget() -> None:
+    allowances = [Allowance(constant(8_000.0), is_shared=True, start_s=0.0) for _ in range(4)]
+    for allowance in allowances:
+        allowance.leased(Grant(0.25, 4), asked_s=0.0, now_s=0.0)
+    assert sum(allowance.burst_bytes for allowance in allowances) == pytest.approx(16_000.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "timeout_s", "expected"),
+    [(100_000.0, 3.0, 50_000.0), (10_000.0, 3.0, 10_000.0), (10_000.0, 1.0, 5_000.0), (1e3, 3.0, 1e3)],
+)
+def test_what_the_producer_may_hold_is_the_least_of_burst_timeout_and_a_second(
+    rate: float, timeout_s: float, expected: float
+) -> None:
+    allowance = Allowance(constant(rate), is_shared=False, start_s=0.0)
+    assert allowance.hand_over_bytes(timeout_s) == pytest.approx(expected)
+
+
+def test_no_budget_is_no_limit() -> None:
+    allowance = Allowance(None, is_shared=False, start_s=0.0)
+    assert allowance.rate_bytes_per_s == math.inf
+    assert allowance.bucket.try_debit(1e12, 0.0)
+
+
+def test_a_volume_sets_the_rate_from_outside() -> None:
+    allowance = Allowance(constant(0.0), is_shared=False, start_s=0.0)
+    allowance.set_told(2_000.0, 5.0)
+    assert allowance.rate_bytes_per_s == 2_000.0
+
+
+def test_a_schedule_may_have_begun_before() -> None:
+    budget = parse_budget("800kbit@0,8kbit@10")
+    allowance = Allowance(budget, is_shared=False, start_s=50.0, origin_s=35.0)  # type: ignore[arg-type]
+    assert allowance.rate_bytes_per_s == 1_000.0

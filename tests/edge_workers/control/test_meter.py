@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_workers.control.meter import INITIAL_OVERHEAD_BYTES, UplinkMeter
+
+
+def test_what_was_handed_over_is_in_flight_until_it_lands() -> None:
+    meter = UplinkMeter(0.0)
+    first, second = meter.handed_over(1_000, 0.0), meter.handed_over(2_000, 0.1)
+    assert meter.in_flight_bytes == 3_000 + 2 * INITIAL_OVERHEAD_BYTES
+    meter.acknowledged(first, 0.2)
+    meter.failed(second)
+    assert (meter.in_flight_bytes, meter.num_in_flight) == (0.0, 0)
+
+
+def test_silence_counts_from_the_last_sign_while_something_is_in_flight() -> None:
+    meter = UplinkMeter(0.0)
+    assert meter.silence_s(9.0) == 0.0
+    first = meter.handed_over(1_000, 9.0)
+    meter.handed_over(1_000, 9.5)
+    assert meter.silence_s(10.0) == 1.0
+    meter.acknowledged(first, 10.0)
+    assert meter.silence_s(10.5) == 0.5
+
+
+@pytest.mark.parametrize("overhead", [100, 900])
+def test_the_overhead_of_a_record_is_learnt_from_the_wire(overhead: int) -> None:
+    meter, wire = UplinkMeter(0.0), 0
+    for idx in range(1_000):
+        sent = meter.handed_over(3_000, idx / 10)
+        wire += 3_000 + overhead
+        meter.measure(wire, idx / 10 + 0.05)
+        meter.acknowledged(sent, idx / 10 + 0.06)
+    assert meter.overhead_bytes == pytest.approx(overhead, rel=0.05)
+    assert meter.wire_rate(1.0, 100.0) == pytest.approx(10 * (3_000 + overhead), rel=0.05)
+
+
+def test_without_a_socket_acknowledged_records_are_counted() -> None:
+    meter = UplinkMeter(0.0)
+    meter.acknowledged(meter.handed_over(1_000, 0.0), 0.1)
+    meter.handed_over(1_000, 0.1)
+    assert meter.measure(None, 0.2) == 1_000 + INITIAL_OVERHEAD_BYTES
+
+
+def test_a_queue_is_what_never_leaves_the_flight() -> None:
+    """Bytes that come and go are no queue, however many; bytes that stay are."""
+    meter = UplinkMeter(0.0)
+    for idx in range(10):
+        sent = meter.handed_over(10_000, idx / 10)
+        meter.acknowledged(sent, idx / 10 + 0.05)
+        meter.measure(None, idx / 10 + 0.06)
+    assert meter.standing_bytes(0.5, 0.96) == 0.0
+    flying = [meter.handed_over(10_000, 1.0)]
+    for idx in range(11, 22):
+        flying.append(meter.handed_over(10_000, idx / 10))
+        meter.acknowledged(flying.pop(0), idx / 10)
+        meter.measure(None, idx / 10)
+    assert meter.standing_bytes(0.5, 2.1) > 10_000
+
+
+def test_the_busy_rate_is_what_the_path_carried_while_it_was_never_idle() -> None:
+    meter = UplinkMeter(0.0)
+    flying = [meter.handed_over(4_600, 5.0) for _ in range(4)]
+    for idx in range(1, 20):
+        flying.append(meter.handed_over(4_600, 5.0 + idx / 10))
+        meter.acknowledged(flying.pop(0), 5.0 + idx / 10)
+    assert meter.busy_rate(6.9) == pytest.approx(50_000, rel=0.01)
+    assert meter.busy_rate(7.9) == pytest.approx(25_000, rel=0.1)
+
+
+def test_delays_that_grow_show_as_a_trend() -> None:
+    meter = UplinkMeter(0.0)
+    for idx in range(10):
+        handed_s = idx / 10
+        meter.acknowledged(meter.handed_over(100, handed_s), handed_s + 0.05 + 0.5 * handed_s)
+    assert meter.delay_trend(1.4) == pytest.approx(0.333, rel=0.05)
+    assert meter.base_delay_s(1.4) == pytest.approx(0.05)
+    assert meter.delay_s(1.4) == pytest.approx(0.5)
