@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def learn(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
     orders: Orders | None = None,
+    initial: Mapping[str, Tensor] | None = None,
     until: int | None = None,
     report: Callable[[Progress], None] = lambda _: None,
     evaluate: Callable[[int, Learner], None] = lambda _step, _learner: None,
@@ -58,6 +59,7 @@ def learn(
         checkpoint: file of the state, written each minute and at the end.
         threads: torch threads.
         orders: the edge's patch order of every crop in the pool; needed by stages with subsets.
+        initial: weights to begin with instead of random ones, where there is no checkpoint; names as timm's.
         until: stop, checkpointed, before this step.
     """
     torch.set_num_threads(threads)
@@ -70,6 +72,8 @@ def learn(
         mlp_ratio=shape.mlp_ratio,
         num_classes=shape.num_classes,
     )
+    if initial is not None:
+        vit.load_state_dict(initial)
     run = MixedPrecision(Learner(vit).to(device), dtype)
     step = resume(run, checkpoint)
     end = plan.steps if until is None else min(until, plan.steps)
@@ -120,7 +124,7 @@ def learn_step(
     outputs = run.learner(patches, positions)
     loss = loss_of(outputs, truth, patch_truth, cover, guide_attention=plan.guide_attention)
     torch.autograd.backward(loss)
-    run.step(rate_factor(step, plan.steps, plan.decay_share))
+    run.step(plan.rate * rate_factor(step, plan.steps, plan.decay_share))
     return float(loss.detach())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -75,8 +76,7 @@ def main() -> None:
         (options.folder / "shape.json").write_text(text, encoding="utf-8")
         if options.card is not None:
             replace_table(options.card, table)
-        for line in table.splitlines():
-            reporter.say(line)
+    sys.stdout.write(table + "\n")
 
 
 if __name__ == "__main__":

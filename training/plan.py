@@ -22,7 +22,8 @@ class TrainingPlan:
     """One model's training.
 
     ``decay_share``: share of all steps, the last ones, with a falling rate. ``guide_attention``: whether the
-    class attention learns to point at the object, which the edge's must.
+    class attention learns to point at the object, which the edge's must. ``rate`` multiplies
+    the learning rates.
     """
 
     role: str
@@ -31,6 +32,7 @@ class TrainingPlan:
     seed: int
     decay_share: float
     guide_attention: bool
+    rate: float = 1.0
 
     @property
     def steps(self) -> int:

@@ -97,11 +97,17 @@ def fill(pool: Pool, first_seed: int, *, step: int = 250, easy: int = 0) -> None
 
     The first ``easy`` scenes are easy ones, getting harder: they are what a model sees first.
     """
+    for start in range(pool.filled(), pool.size, step):
+        part = range(start, min(start + step, pool.size))
+        fill_part(pool, part, first_seed, easy=easy)
+        pool.mark(part.stop)
+
+
+def fill_part(pool: Pool, part: range, first_seed: int, *, easy: int = 0) -> None:
+    """Render the scenes of these indices into the pool, without marking them valid."""
     assert_split(range(first_seed, first_seed + pool.size), Split.TRAIN)
-    for index in range(pool.filled(), pool.size):
+    for index in part:
         seed = first_seed + index
         ease = max(0.0, 1.0 - index / easy) if easy else 0.0
         view = render_view(seed, ease=ease, want_mask=True)
         pool.put(index, view, camera_crop(view.image, quality_of(seed)))
-        if (index + 1) % step == 0 or index + 1 == pool.size:
-            pool.mark(index + 1)

@@ -16,7 +16,7 @@ from vit.select import attention_sum_counts
 
 SHARES: Final = (0.75, 0.50, 0.25, 0.12)
 DELTAS: Final = (0.9, 0.97)
-FLOORS: Final = (12, 24, 36)
+FLOORS: Final = (12, 24)
 GATED: Final = tuple((delta, floor) for delta in DELTAS for floor in FLOORS)
 """The (δ, min_patches) that the gate's operating points are made of."""
 
