@@ -141,7 +141,8 @@ class ServerSettings(Section):
     max_batch_wait_ms: int = Field(default=10, ge=0, le=10_000)
     """How long a record may wait for company while the model is free."""
     max_batch_ms: int = Field(default=250, ge=1, le=60_000)
-    """A forward pass is cut to what the model computes in this time: a slow machine still meets deadlines."""
+    """A forward pass is cut to what the model computes in this time, or in a quarter of the time that the
+    most urgent record has left, whichever is more: a slow machine still meets deadlines."""
     max_waiting_records: int = Field(default=1_024, ge=1)
     max_waiting_bytes: int = Field(default=64 * _MIB, ge=_MIB)
     fetch_max_bytes: int = Field(default=8 * _MIB, ge=1_024)

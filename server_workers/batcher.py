@@ -63,8 +63,9 @@ class Batcher(Generic[T]):
 
     Args:
         max_batch_tokens: tokens of a batch; at least `max_set_tokens`, those of the largest possible set.
-        max_batch_s: a batch is cut to the tokens that the device computes in this time, so that a slow device
-            still meets deadlines; one set is always let in.
+        max_batch_s: a batch is cut to the tokens that the device computes in this time, or in a quarter of
+            what the most urgent set has left, whichever is more: a slow device still meets deadlines. One set
+            is always let in.
         max_wait_s: how long the oldest set may wait for company while the device is free.
         max_waiting_sets: `full` is True from here on.
         max_waiting_tokens: the same by tokens.
@@ -145,7 +146,7 @@ class Batcher(Generic[T]):
         self._num_tokens += item.num_tokens
         self._oldest_arrival_s = min(self._oldest_arrival_s, now_s)
 
-    def due_at(self) -> float:
+    def due_at(self, now_s: float) -> float:
         """The time from which `take` should be called on a free device: `inf` when nothing waits.
 
         That is at once when a whole batch waits or nothing more is let in, else when the oldest set has
@@ -153,7 +154,7 @@ class Batcher(Generic[T]):
         """
         if not self._heap:
             return math.inf
-        if self._num_tokens >= self._room() or self.full:
+        if self._num_tokens >= self._room(now_s) or self.full:
             return -math.inf
         head = self._heap[0].item
         latest_s = head.deadline_s - 2 * head.num_tokens / self.tokens_per_s
@@ -169,7 +170,7 @@ class Batcher(Generic[T]):
         sets: list[T] = []
         expired: list[T] = []
         passed: list[_Entry[T]] = []
-        rate, room = self.tokens_per_s, self._room()
+        rate, room = self.tokens_per_s, self._room(now_s) if self._heap else 0
         while self._heap and room > 0 and len(passed) < _MAX_PASSED:
             entry = heapq.heappop(self._heap)
             num_tokens = entry.item.num_tokens
@@ -195,6 +196,7 @@ class Batcher(Generic[T]):
         self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
         return gone
 
-    def _room(self) -> int:
-        affordable = self.tokens_per_s * self._max_batch_s
-        return max(1, int(min(self._max_batch_tokens, affordable)))
+    def _room(self, now_s: float) -> int:
+        """Tokens of a batch that is formed now; something must wait."""
+        batch_s = max(self._max_batch_s, (self._heap[0].item.deadline_s - now_s) / 4)
+        return max(1, int(min(self._max_batch_tokens, self.tokens_per_s * batch_s)))

@@ -42,7 +42,7 @@ def test_a_budget_that_the_largest_set_can_never_fit_is_refused_at_once() -> Non
 
 def test_nothing_waiting_is_never_due() -> None:
     waiting = batcher()
-    assert waiting.due_at() == math.inf
+    assert waiting.due_at(0.0) == math.inf
     assert waiting.take(5.0).sets == []
 
 
@@ -60,20 +60,33 @@ def test_a_batch_is_due_when_full_or_waited_long_enough_or_urgent(items: list[It
     waiting.learn(100, 1.0)
     for item in items:
         waiting.push(item, 1.0)
-    assert waiting.due_at() == pytest.approx(due_s)
+    assert waiting.due_at(1.0) == pytest.approx(due_s)
 
 
 def test_a_slow_device_gets_batches_that_it_computes_in_the_allowed_time() -> None:
     waiting = batcher(tokens=1000, batch_s=0.5)
     for name in range(20):
-        waiting.push(Item(name), 0.0)
+        waiting.push(Item(name, deadline_s=1.9), 0.0)
     waiting.learn(100, 1.0)
-    assert waiting.due_at() == -math.inf
+    assert waiting.due_at(0.0) == -math.inf
     assert waiting.take(0.0).num_tokens == 50
     for _ in range(40):
-        waiting.learn(10, 10.0)
-    assert waiting.tokens_per_s == pytest.approx(1.0, rel=0.01)
+        waiting.learn(100, 10.0)
+    assert waiting.tokens_per_s == pytest.approx(10.0, rel=0.01)
     assert waiting.take(0.0).num_tokens == 10
+
+
+def test_far_deadlines_allow_a_slow_device_larger_batches() -> None:
+    waiting = batcher(tokens=1000, batch_s=0.5)
+    for name in range(50):
+        waiting.push(Item(name, deadline_s=12.0), 0.0)
+    waiting.learn(100, 1.0)
+    assert waiting.take(0.0).num_tokens == 300
+    unhurried = batcher(tokens=150, batch_s=0.5)
+    for name in range(50):
+        unhurried.push(Item(name), 0.0)
+    unhurried.learn(100, 1.0)
+    assert unhurried.take(0.0).num_tokens == 150
 
 
 def test_it_is_full_by_count_and_by_tokens_and_then_due() -> None:
@@ -82,7 +95,7 @@ def test_it_is_full_by_count_and_by_tokens_and_then_due() -> None:
         assert not many.full
         many.push(Item(name, 2), 0.0)
     assert many.full
-    assert many.due_at() == -math.inf
+    assert many.due_at(0.0) == -math.inf
 
 
 def test_the_most_urgent_go_first_and_the_wait_of_the_rest_goes_on() -> None:
