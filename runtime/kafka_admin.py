@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_co
 
 from runtime.connections import KafkaSettings
 from runtime.errors import StackError, TransientError
-from runtime.kafka_connection import Record, connection_arguments, record_of, started, translated
+from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
 from runtime.settings import Settings
 from schemas.topics import TopicSpec, frames_specs, offload_specs
 
@@ -142,7 +142,7 @@ async def read_all(kafka: KafkaSettings, topic: str) -> AsyncIterator[Record]:
     except (TimeoutError, KafkaError) as error:
         raise translated(error, f"reading all of {topic}") from None
     finally:
-        await consumer.stop()
+        await stop(consumer)
 
 
 async def _read(consumer: Any, partitions: list[KafkaTopicPartition]) -> AsyncIterator[Record]:
@@ -176,7 +176,7 @@ async def _admin(kafka: KafkaSettings) -> AsyncIterator[Any]:
     except (TimeoutError, KafkaError) as error:
         raise translated(error, f"administering {kafka.bootstrap_servers}") from None
     finally:
-        await admin.stop()
+        await stop(admin)
 
 
 class _Admin(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka is untyped

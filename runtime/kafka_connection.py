@@ -6,6 +6,7 @@ Only the modules `runtime.kafka*` import aiokafka, and nothing of it leaves them
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +27,13 @@ from aiokafka.errors import (
 
 from runtime.connections import KafkaSettings
 from runtime.errors import SaccadeError, SettingsError, StackError, TransientError
+from runtime.log import get_logger
 
 START_TIMEOUT_S = 30.0
 """How long a starting client waits for a broker that is starting too."""
 CLOSE_TIMEOUT_S = 5.0
+
+_log = get_logger(__name__)
 
 
 class RecordRefused(SaccadeError):  # noqa: N818 - reads as what happened
@@ -142,6 +146,31 @@ class _Client(Protocol):
 C = TypeVar("C", bound=_Client)
 
 
+async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    """The client and its connections are closed, whatever state its broker is in; takes `timeout_s` at most.
+
+    A consumer of aiokafka (0.14) lets the cancellation of its own fetches out of `stop`, as if the caller had
+    been cancelled, and leaves its connections open: hence a task of its own, and the rest is done here.
+    """
+    stopping = asyncio.ensure_future(client.stop())
+    try:
+        await asyncio.wait([stopping], timeout=timeout_s)
+    finally:
+        stopping.cancel()
+    await asyncio.wait([stopping])
+    if not stopping.cancelled() and stopping.exception() is None:
+        return
+    _log.info("closed a Kafka client without its broker's answer")
+    fetcher = getattr(client, "_fetcher", None)
+    fetches = set() if fetcher is None else set(fetcher._pending_tasks)
+    for fetch in fetches:
+        fetch.cancel()
+    if fetches:
+        await asyncio.wait(fetches)
+    inner = getattr(client, "_client", None) or client.client
+    await inner.close()
+
+
 async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float = START_TIMEOUT_S) -> C:
     """A connected client, made anew for each try.
 
@@ -160,7 +189,7 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
                 try:
                     await client.start()
                 except BaseException as error:
-                    await client.stop()
+                    await stop(client)
                     if isinstance(error, KafkaConnectionError):
                         await _check_refusal(kafka)
                     raise

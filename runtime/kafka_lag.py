@@ -14,7 +14,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from runtime.connections import KafkaSettings
 from runtime.errors import StackError
-from runtime.kafka_connection import connection_arguments, started, translated
+from runtime.kafka_connection import connection_arguments, started, stop, translated
 
 _START_TIMEOUT_S = 10.0
 
@@ -77,4 +77,4 @@ async def group_lag(kafka: KafkaSettings) -> AsyncIterator[GroupLag]:
         finally:
             await admin.close()
     finally:
-        await consumer.stop()
+        await stop(consumer)

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.errors import KafkaError
 
 from runtime.connections import KafkaSettings
-from runtime.kafka_connection import Record, connection_arguments, record_of, started, translated
+from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
 
 _FIRST_STEP_RECORDS = 64
 _POLL_MS = 1_000
@@ -51,7 +51,7 @@ async def newest_match(
     except KafkaError as error:
         raise translated(error, f"reading {topic} backwards") from None
     finally:
-        await consumer.stop()
+        await stop(consumer)
     return None
 
 

@@ -20,6 +20,7 @@ from runtime.kafka_connection import (
     RecordRefused,
     connection_arguments,
     started,
+    stop,
     translated,
 )
 from runtime.log import get_logger
@@ -72,15 +73,10 @@ class Sink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        is_delivered = await self.flush(CLOSE_TIMEOUT_S)
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                if not is_delivered:
-                    _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
-                    await self._abandon()
-                await self._producer.stop()
-        except (TimeoutError, KafkaError) as failure:
-            _log.warning("closed the producer by force", error=str(failure))
+        if not await self.flush(CLOSE_TIMEOUT_S):
+            _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
+            await self._abandon()
+        await stop(self._producer)
 
     @property
     def in_flight_bytes(self) -> int:

@@ -21,18 +21,16 @@ from aiokafka.errors import KafkaError
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import (
-    CLOSE_TIMEOUT_S,
     Record,
     connection_arguments,
     record_of,
     started,
+    stop,
     translated,
 )
-from runtime.log import get_logger
 from runtime.offsets import TopicPartition
 from runtime.waiting import set_within
 
-_log = get_logger(__name__)
 RebalanceCallback = Callable[[set[TopicPartition]], Awaitable[None]]
 
 
@@ -84,11 +82,7 @@ class Source:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._consumer.stop()
-        except (TimeoutError, KafkaError) as failure:
-            _log.warning("left the group without the broker's answer", error=str(failure))
+        await stop(self._consumer)
 
     @property
     def drain_s(self) -> float:

@@ -11,7 +11,7 @@ from runtime.errors import StackError, TransientError
 from runtime.intake import Intake
 from runtime.kafka import Record, Sink, Source
 from runtime.kafka_admin import create_topics
-from runtime.kafka_connection import started
+from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
 from runtime.offsets import TopicPartition
 from runtime.settings import KafkaSettings
 from saccade.embedded import EmbeddedStack
@@ -223,3 +223,31 @@ async def test_a_broker_that_is_not_there_is_one_clear_line() -> None:
     source = Source(kafka, ["frames"], group_id="g")
     with pytest.raises(TransientError, match=r"Kafka at 127\.0\.0\.1:1 does not answer"):
         await started(source._make, kafka, timeout_s=0.3)
+
+
+@pytest.mark.faults
+async def test_an_outage_is_ridden_out_and_a_member_can_leave_during_it(
+    stack: EmbeddedStack, kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    quick = kafka.model_copy(update={"request_timeout_ms": 1_000})
+    await fill(sink, topic, range(60))
+    async with Source(quick, [topic], group_id=unique("group")) as staying:
+        records = await read(staying, 60)
+        async with Source(quick, [topic], group_id=unique("group")) as leaving:
+            await read(leaving, 60)
+            await stack.kill_kafka()
+            try:
+                assert await staying.getmany(10, 0.2) == []
+                with pytest.raises(TransientError):
+                    await staying.commit(next_offsets(records))
+                with pytest.raises(TransientError):
+                    await staying.lag()
+                async with asyncio.timeout(CLOSE_TIMEOUT_S + 2.0):
+                    await leaving.__aexit__(None, None, None)
+            finally:
+                await stack.start_kafka()
+        await fill(sink, topic, range(60, 120))
+        again = await read(staying, 60)
+        assert values_of(again) == list(range(60, 120))
+        await staying.commit(next_offsets(again))
+        assert await staying.lag() == 0
