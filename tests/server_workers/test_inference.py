@@ -1,0 +1,168 @@
+"""Batches through a fake model: one that fails on some members, and one that fails on all."""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.clock import SystemClock
+from runtime.dead_letters import DeadLetters
+from runtime.device_thread import DeviceThread
+from runtime.errors import ModelError
+from runtime.intake import Intake, Taken
+from runtime.kafka import Record
+from runtime.metrics import Metrics
+from runtime.site_clock import SiteClock
+from schemas.offload import Offload, bitmap_of
+from server_workers.batcher import Batcher
+from server_workers.incoming import Ready
+from server_workers.inference import Inference
+from server_workers.labels import Final
+from server_workers.sites import SiteRedis, Sites
+from server_workers.tally import ServerTally
+
+POISON = 13
+
+
+class Engine:
+    """Scores the number of patches; refuses a batch that holds a set of 13."""
+
+    classes = tuple(str(index) for index in range(200))
+
+    def classify(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        if any(len(kept) == POISON for kept in positions):
+            raise RuntimeError("cannot compute this")
+        return np.stack([np.eye(200, dtype=np.float32)[len(kept)] * 9 for kept in positions])
+
+
+class Broken(Engine):
+    def classify(self, patches: object, positions: object) -> NDArray[np.float32]:
+        raise RuntimeError("device lost")
+
+
+class NotFinite(Engine):
+    def classify(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        scores = np.zeros((len(positions), 200), np.float32)
+        scores[[len(kept) == POISON for kept in positions]] = np.nan
+        return scores
+
+
+class Reader:
+    """Holds what the inference asks of a reader."""
+
+    def __init__(self) -> None:
+        self.intake = Intake(drain_s=1.0, forget=lambda _: [])
+        self.arrived = asyncio.Event()
+        self.over = False
+
+    def batch_left(self) -> None: ...
+
+
+class Finals:
+    def __init__(self, expected: int, done: Callable[[], None]) -> None:
+        self.put_finals: list[Final] = []
+        self.closed = False
+        self._expected, self._done = expected, done
+
+    async def put(self, finals: Sequence[Final]) -> None:
+        self.put_finals += finals
+        if len(self.put_finals) >= self._expected:
+            self._done()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    async def send(self, topic: str, value: bytes, **_: Any) -> asyncio.Future[object]:
+        self.sent.append(value)
+        delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        delivery.set_result(None)
+        return delivery
+
+
+async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Finals, Sink, Reader]:
+    clock = SystemClock()
+    reader, sink = Reader(), Sink()
+    await reader.intake.on_assigned({("offload", 0)})
+
+    def stop() -> None:
+        reader.over = True
+        reader.arrived.set()
+
+    finals = Finals(num_finals, stop)
+    site_clock = SiteClock()
+    site_clock.learn(clock.time_ns(), clock.monotonic_s(), clock.monotonic_s())
+    batcher: Batcher[Ready] = Batcher(
+        max_batch_tokens=5000,
+        max_batch_s=math.inf,
+        max_wait_s=0.0,
+        max_waiting_sets=1000,
+        max_waiting_tokens=10**6,
+        max_set_tokens=197,
+    )
+    for offset, length in enumerate(lengths):
+        positions = np.arange(length)
+        record = Offload(
+            "", "c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", 0, 0.5, 1.0, 0.5, 0.9, "hash"
+        )
+        ticket = reader.intake._ledger.take("offload", 0, offset)
+        assert ticket is not None
+        taken = Taken(Record("offload", 0, offset, 0, None, str(length).encode()), ticket)
+        patches = np.zeros((length, 16, 16, 3), np.uint8)
+        batcher.push(Ready(taken, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)
+    letters = DeadLetters(sink)
+    async with DeviceThread("test") as device:
+        inference = Inference(
+            engine,
+            device,
+            batcher,
+            reader,  # type: ignore[arg-type]
+            finals=finals,  # type: ignore[arg-type]
+            sites=Sites(SiteRedis("default", None, site_clock), {}),  # type: ignore[arg-type]
+            letters=letters,
+            tally=ServerTally(Metrics("test"), "offload"),
+            clock=clock,
+        )
+        async with asyncio.timeout(10):
+            await inference.run()
+    letters.close()
+    await letters.run()
+    return finals, sink, reader
+
+
+async def test_a_label_names_the_best_class_of_its_own_record() -> None:
+    finals, _, _ = await infer(Engine(), [5, 180, 42], 3)
+    assert {(final.label.seq, final.label.name) for final in finals.put_finals} == {
+        (0, "5"),
+        (1, "180"),
+        (2, "42"),
+    }
+    assert all(final.label.confidence > 0.9 for final in finals.put_finals)
+    assert finals.closed
+
+
+@pytest.mark.parametrize("engine", [Engine(), NotFinite()])
+async def test_a_record_that_the_model_refuses_is_a_dead_letter_and_its_batch_is_labelled(
+    engine: Engine,
+) -> None:
+    finals, sink, reader = await infer(engine, [5, POISON, 42, 7], 3)
+    assert sorted(final.label.seq for final in finals.put_finals) == [0, 2, 3]
+    assert sink.sent == [b"13"]
+    assert reader.intake.num_finished == 1
+
+
+async def test_a_device_that_fails_on_everything_ends_the_worker() -> None:
+    with pytest.raises(ModelError, match="9 records in a row: device lost"):
+        await infer(Broken(), [5] * 30, 30)
