@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import vit
 from edge_workers.control.curve import FrontierRefusedError, check_models
 from edge_workers.control.default_curve import default_frontier
 from edge_workers.control.governor import GovernorConfig
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from runtime.metrics import Metrics
     from runtime.settings import Settings
 
+SHIPPED = Path(vit.__file__).parent / "shipped"
 _log = get_logger(__name__)
 
 
@@ -64,24 +67,33 @@ def make_uplink(
         clock,
         settings.edge.point,
         topic=settings.topics.offload,
-        config=_config(settings, budget),
+        config=_config(settings, budget, clock),
         frontier=_frontier(settings, edge_hash=edge_hash, classes_hash=classes_hash),
         share=share,
         gauges=UplinkGauges(metrics.uplink),
     )
 
 
-def _config(settings: Settings, budget: Schedule | Auto | Volume | None) -> GovernorConfig:
+def _config(settings: Settings, budget: Schedule | Auto | Volume | None, clock: Clock) -> GovernorConfig:
     if budget is None:
         return UNLIMITED
     # A volume's rate is known once Redis has told what was spent of it; until then nothing may leave.
     told = constant(0.0) if isinstance(budget, Volume) else budget
+    start_unix_s = settings.budget.schedule_start_unix_s
+    origin_s = None if start_unix_s is None else clock.monotonic_s() - (clock.time_ns() / 1e9 - start_unix_s)
     return GovernorConfig(
         budget=told,
+        origin_s=origin_s,
         is_shared=not isinstance(budget, Auto),
         camera_weights=settings.budget.camera_weights,
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
     )
+
+
+def shipped_frontier() -> Frontier | None:
+    """The frontier of the shipped pair, None where the installation has none."""
+    path = SHIPPED / "frontier.json"
+    return load_frontier(path) if path.exists() else None
 
 
 def _frontier(settings: Settings, *, edge_hash: str, classes_hash: str) -> Frontier | None:
@@ -89,6 +101,10 @@ def _frontier(settings: Settings, *, edge_hash: str, classes_hash: str) -> Front
         return None
     path = settings.budget.frontier
     if path is None:
+        shipped = shipped_frontier()
+        if shipped is not None and shipped.edge_hash == edge_hash:
+            _log.info("frontier", path="shipped", points=len(shipped.points), data=shipped.data)
+            return shipped
         _log.warning(
             "no frontier: a built-in curve of typical costs steers the budget; run saccade calibrate"
         )

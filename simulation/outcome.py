@@ -61,7 +61,7 @@ class SimulationResult:
     """
 
     duration_s: float
-    wall_s: float
+    cpu_s: float
     windows_over_cap: int
     worst_excess_bytes: float
     burst_bytes: float
@@ -88,8 +88,8 @@ class SimulationResult:
 
     @property
     def times_faster(self) -> float:
-        """Simulated seconds per second."""
-        return self.duration_s / max(self.wall_s, 1e-9)
+        """Simulated seconds per second of the processor."""
+        return self.duration_s / max(self.cpu_s, 1e-9)
 
     def bytes_between(self, from_s: float, to_s: float) -> float:
         """Bytes that left in [from_s, to_s)."""
@@ -117,7 +117,7 @@ def summarise(
     budget: Schedule | Auto,
     capacity: Schedule | None,
     duration_s: float,
-    wall_s: float,
+    cpu_s: float,
 ) -> SimulationResult:
     """The figures over all workers."""
     counts = [worker.counts for worker in workers]
@@ -140,7 +140,7 @@ def summarise(
             held[cause] = held.get(cause, 0) + count
     return SimulationResult(
         duration_s=duration_s,
-        wall_s=wall_s,
+        cpu_s=cpu_s,
         windows_over_cap=0 if verdict is None else verdict.windows_over_cap,
         worst_excess_bytes=float("nan") if verdict is None else verdict.worst_excess_bytes,
         burst_bytes=max((size for _, size in bursts), default=float("nan")),

@@ -25,7 +25,10 @@ class ByteBucket:
     Over any window at most ∫ budget dt + the largest depth is debited. Estimates that turn out too low are
     charged afterwards and may take the tokens below zero; estimates that turn out too high are given back.
 
-    State: `_tokens` at `_at_s`; `_expected` bytes debited by estimate that the meter has not seen yet.
+    State: `_tokens` at `_at_s`; `_expected` bytes debited by estimate that the meter has not seen yet;
+    `_refundable`, how much of it may still come back. A bucket with the true sizes is fuller than this one by
+    what was estimated too high, but never fuller than its depth: what was too high before both were full is
+    gone. So only debits made since count, less everything measured since, and at most the room left.
     """
 
     def __init__(self, budget_bytes_per_s: float, depth_bytes: float, now_s: float) -> None:
@@ -34,6 +37,7 @@ class ByteBucket:
         self._tokens = depth_bytes
         self._at_s = now_s
         self._expected = 0.0
+        self._refundable = 0.0
         self._measured: float | None = None
 
     def __repr__(self) -> str:
@@ -60,6 +64,7 @@ class ByteBucket:
         self._rate = budget_bytes_per_s
         self._depth = depth_bytes
         self._tokens = min(self._tokens, depth_bytes)
+        self._refundable = min(self._refundable, self._depth - self._tokens)
 
     def try_debit(self, num_bytes: float, now_s: float) -> bool:
         """True and the tokens are taken if there are enough of them, else False and nothing changed."""
@@ -68,6 +73,7 @@ class ByteBucket:
             return False
         self._tokens -= num_bytes
         self._expected += num_bytes
+        self._refundable += num_bytes
         return True
 
     def wait_s(self, num_bytes: float, now_s: float) -> float:
@@ -97,11 +103,15 @@ class ByteBucket:
         foreseen = min(left, self._expected)
         self._tokens -= left - foreseen
         self._expected -= foreseen
+        self._refundable = max(self._refundable - left, 0.0)
         surplus = max(self._expected - unacknowledged_bytes, 0.0)
         self._expected -= surplus
-        self._tokens = min(self._tokens + surplus, self._depth)
+        returned = min(surplus, self._refundable)
+        self._refundable -= returned
+        self._tokens += returned
 
     def _refill(self, now_s: float) -> None:
         if now_s > self._at_s:
             self._tokens = min(self._tokens + self._rate * (now_s - self._at_s), self._depth)
+            self._refundable = min(self._refundable, self._depth - self._tokens)
             self._at_s = now_s

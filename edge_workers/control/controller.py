@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from edge_workers.control.curve import Choice, Curve, Weighed
+from edge_workers.control.curve import HUNGRY, Choice, Curve, Weighed
 from schemas.operating_point import OperatingPoint
 
 STARTUP_S: Final = 2.0
 STARTUP_FRAMES: Final = 8
 DEGRADE_S: Final = 2.0
-SURPLUS: Final = 1.15
+SURPLUS: Final = 1.3
 SURPLUS_RECORDS: Final = 0.5
 """More is offered than can be sent, the more the fewer records the bucket holds, so that the queue keeps the
 most uncertain ones and seldom runs dry."""
 MIN_PUSH: Final = 0.5
 MAX_PUSH: Final = 2.0
+MAX_HUNGER: Final = 1e3
 _GAIN_PER_S: Final = 0.5
 _FALL: Final = 0.95
 _RISE: Final = 1.02
@@ -64,13 +65,15 @@ class Sample:
     probes_servers: bool
     is_overrun: bool
     is_probing: bool
+    is_hungry: bool
 
 
 class Controller:
     """Picks points; `update` four times a second, `choice` is the last decision.
 
     State: the present choice, the state and its cause since when, the push (the integral of the feedback)
-    and how much larger records are than when calibrated.
+    how much larger records are than when calibrated, and how much more is asked for while the bucket runs
+    full.
     """
 
     def __init__(self, curve: Curve, start: OperatingPoint, now_s: float) -> None:
@@ -85,6 +88,7 @@ class Controller:
         self._push = SURPLUS
         self._bytes_scale = 1.0
         self._wanted_bytes_per_s = 0.0
+        self._hunger = HUNGRY
         self._choice = Choice(start, curve.family_of(start), 1.0, 0.0, 0.0, 0.0, start.tau)
         self._has_chosen = False
 
@@ -173,6 +177,8 @@ class Controller:
             max_record_bytes=sample.max_record_bytes,
         )
         self._wanted_bytes_per_s = free.bytes_per_s
+        # The mix remembers harder frames than come now: ask for ever more while the bucket runs full.
+        self._hunger = min(2.0 * self._hunger, MAX_HUNGER) if sample.is_hungry else HUNGRY
         self._choice = self._curve.choose(
             sample.weighed,
             affordable_bytes_per_s=affordable if may_send else 0.0,
@@ -180,6 +186,7 @@ class Controller:
             bytes_scale=self._bytes_scale,
             max_records_per_s=sample.max_records_per_s * self._push,
             max_record_bytes=sample.max_record_bytes,
+            hunger=self._hunger,
             current=self._choice.family if self._has_chosen else None,
         )
         self._has_chosen = True

@@ -20,8 +20,8 @@ from edge_workers.control.mix import Floats, Mix
 from schemas.frontier import Frontier, FrontierPoint
 from schemas.operating_point import OperatingPoint
 
-HUNGRY: Final = 3.0
-"""How much more is asked for while the bucket runs full."""
+HUNGRY: Final = 8.0
+"""How much more is asked for as soon as the bucket runs full."""
 KEEP_MARGIN: Final = 0.002
 """Another family must promise this much more accuracy before the encoder changes."""
 
@@ -40,7 +40,7 @@ class Family:
 class Choice:
     """A decision: the point, the share of frames that it offloads now, and what that costs and is worth.
 
-    `hungry_tau` offloads `HUNGRY` times as much: for moments at which less comes than was foreseen.
+    `hungry_tau` offloads some times as much: for moments at which less comes than was foreseen.
     """
 
     point: OperatingPoint
@@ -139,6 +139,7 @@ class Curve:
         bytes_scale: float = 1.0,
         max_records_per_s: float = math.inf,
         max_record_bytes: float = math.inf,
+        hunger: float = HUNGRY,
         current: int | None = None,
     ) -> Choice:
         """The family and τ with the highest accuracy that the rates allow.
@@ -150,6 +151,7 @@ class Curve:
             bytes_scale: by how much records are larger now than when calibrated.
             max_records_per_s: what the servers finish.
             max_record_bytes: families whose 95th percentile is above it are left out while others remain.
+            hunger: by how much `hungry_tau` asks for more.
             current: the family in use; kept unless another is better by `KEEP_MARGIN`.
         """
         mix = weighed.mix
@@ -164,7 +166,7 @@ class Curve:
         if current is not None and value[current] >= value[family] - KEEP_MARGIN:
             family = current
         start = int(weighed.best_start[first[family]])
-        more = np.searchsorted(-mix.share_from, -HUNGRY * allowed[family], side="left")
+        more = np.searchsorted(-mix.share_from, -hunger * allowed[family], side="left")
         hungry = int(weighed.best_start[more])
         share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
         return Choice(

@@ -13,9 +13,10 @@ import math
 from collections import deque
 from typing import Final
 
+from edge_workers.control.meter import SILENT_S
+
 START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
-SILENT_S: Final = 1.0
 DRAIN_SHARE: Final = 0.8
 MIN_WINDOW_S: Final = 0.5
 MAX_WINDOW_S: Final = 2.0
@@ -27,6 +28,8 @@ _SLOWEST_GROWTH_PER_S: Final = 0.02
 _FASTEST_GROWTH_PER_S: Final = 0.7
 _DOUBLING_S: Final = 0.8
 _RAMP_PER_S: Final = 0.1
+_DOUBT: Final = 0.03
+_MAX_DOUBT: Final = 0.25
 _TRIED_SHARE: Final = 1.5
 _WAKE_SHARE: Final = 0.7
 _MEMORY_S: Final = 3.0
@@ -110,7 +113,10 @@ class RateEstimator:
         if self._is_silent:
             self._wake(now_s)
         elif standing_bytes > allowed:
-            self._cut(now_s, busy_bytes_per_s, standing_bytes - allowed)
+            # Over a second a few large records measure the path only roughly: what is near enough is no cut.
+            doubt = min(_DOUBT + record_bytes / max(busy_bytes_per_s, 1.0), _MAX_DOUBT)
+            carried = busy_bytes_per_s if busy_bytes_per_s < (1.0 - doubt) * self._rate else self._rate
+            self._cut(now_s, carried, standing_bytes - allowed)
         elif is_used and now_s >= self._drains_until_s:
             self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
         self._beliefs.append((now_s, self._rate))
@@ -126,10 +132,10 @@ class RateEstimator:
         self._calm_since_s = now_s - 2.0
         self._was_congested = True
 
-    def _cut(self, now_s: float, busy_bytes_per_s: float, excess_bytes: float) -> None:
+    def _cut(self, now_s: float, carried_bytes_per_s: float, excess_bytes: float) -> None:
         self._was_congested = True
         self._calm_since_s = now_s
-        self._rate = max(min(self._rate, busy_bytes_per_s), MIN_BYTES_PER_S)
+        self._rate = max(carried_bytes_per_s, MIN_BYTES_PER_S)
         drain_s = excess_bytes / max((1.0 - DRAIN_SHARE) * self._rate, 1.0)
         self._drains_until_s = now_s + min(drain_s, MAX_WINDOW_S)
 

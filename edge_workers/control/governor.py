@@ -17,10 +17,9 @@ from edge_workers.control.allowance import Allowance
 from edge_workers.control.bucket import ByteBucket
 from edge_workers.control.controller import Controller, Sample
 from edge_workers.control.curve import Curve
-from edge_workers.control.estimator import SILENT_S
 from edge_workers.control.explain import Explanation
 from edge_workers.control.leases import Claim, Grant
-from edge_workers.control.meter import HandOver, UplinkMeter
+from edge_workers.control.meter import SILENT_S, HandOver, UplinkMeter
 from edge_workers.control.mix import FrameMix
 from edge_workers.control.pending import PendingQueue, Waiting
 from edge_workers.control.servers import ServerWatch
@@ -37,7 +36,7 @@ PROBE_EVERY_S: Final = 1.0
 PROBE_SERVERS_S: Final = 2.0
 """Without any server heard one record goes out so often, as a new server reports from its first record on."""
 _RATE_WINDOW_S: Final = 2.0
-_HUNGRY_SHARE: Final = 0.6
+_HUNGRY_SHARE: Final = 0.2
 _WANTING_S: Final = 0.3
 _USED_SHARE: Final = 0.85
 _SLOW_LINK_S: Final = 0.5
@@ -332,6 +331,7 @@ class Governor(Generic[T]):
             blocked=blocked,
             is_overrun=self.servers.are_overrun(),
             probes_servers=blocked == "no_server",
+            is_hungry=self._is_hungry,
             is_probing=self._probe_only or self.allowance.estimator.is_ramping,
         )
         choice = self.controller.update(sample, now_s)

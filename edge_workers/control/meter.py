@@ -17,6 +17,8 @@ WINDOW_S: Final = 10.0
 STANDING_S: Final = 2.0
 BUSY_S: Final = 1.0
 BUSY_RECORDS: Final = 5
+SILENT_S: Final = 1.0
+"""No acknowledgement for so long while something is in flight: the path is silent."""
 BASE_DELAY_S: Final = 30.0
 TREND_S: Final = 2.0
 _SIZE_WEIGHT: Final = 0.1
@@ -105,6 +107,8 @@ class UplinkMeter:
     def acknowledged(self, sent: HandOver, now_s: float) -> None:
         """The broker has the record: it is no longer in flight and its delay is known."""
         self._land(sent)
+        if now_s - self._last_sign_s >= SILENT_S:
+            self._busy.clear()  # an outage says nothing about what the path carries
         self._last_sign_s = now_s
         self._acknowledged_bytes += sent.estimate_bytes
         self._landed_records += 1

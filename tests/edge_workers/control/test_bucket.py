@@ -76,6 +76,47 @@ def test_estimates_that_were_wrong_are_made_good_at_the_next_measurement(
         assert bucket.tokens(now_s) <= rate * now_s + depth - sent + 1e-3
 
 
+REPORTS = st.lists(
+    st.tuples(
+        st.floats(0.0, 0.5),  # seconds since the step before
+        st.one_of(st.none(), st.floats(0.0, 60_000.0)),  # a new budget
+        st.floats(0.0, 9_000.0),  # estimate of a record that wants to leave
+        st.floats(0.3, 1.0),  # its true size over the estimate
+        st.integers(0, 3),  # how many records are acknowledged
+        st.booleans(),  # whether the meter is read
+    ),
+    max_size=80,
+)
+
+
+@given(REPORTS)
+def test_giving_back_what_was_estimated_too_high_never_breaks_the_cap(
+    steps: list[tuple[float, float | None, float, float, int, bool]],
+) -> None:
+    """Late measurements and acknowledgements, and steps in between: the true bytes still keep the cap."""
+    now_s, rate, sent = 0.0, 20_000.0, 0.0
+    bucket = ByteBucket(rate, burst_bytes(rate), now_s)
+    bucket.correct(0.0, 0.0, 0.0)
+    history, left, flying = [(now_s, rate)], [], []
+    for elapsed_s, budget, estimate, true_share, num_acknowledged, is_read in steps:
+        now_s += elapsed_s
+        if budget is not None:
+            bucket.set_budget(budget, burst_bytes(budget), now_s)
+            history.append((now_s, budget))
+        if bucket.try_debit(estimate, now_s):
+            sent += estimate * true_share
+            left.append((now_s, estimate * true_share))
+            flying.append(estimate)
+        flying = flying[num_acknowledged:]
+        if is_read:
+            bucket.correct(sent, sum(flying), now_s)
+    for first, (from_s, _) in enumerate(left):
+        total = 0.0
+        for to_s, num_bytes in left[first:]:
+            total += num_bytes
+            assert total <= allowed(history, from_s, to_s) * (1 + 1e-9) + 1e-3
+
+
 def test_an_estimate_that_was_too_high_is_given_back_once_acknowledged() -> None:
     bucket = ByteBucket(1_000.0, 16_000.0, 0.0)
     bucket.correct(0.0, 0.0, 0.0)

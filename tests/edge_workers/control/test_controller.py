@@ -34,6 +34,7 @@ def make_sample(**changes: Any) -> Sample:
         probes_servers=False,
         is_overrun=False,
         is_probing=False,
+        is_hungry=False,
     )
     return replace(sample, **changes)
 
