@@ -169,6 +169,8 @@ class BudgetSettings(Section):
 
     rate: Annotated[str | None, OffIsNone] = None
     """`400kbit`, `80kbps`, `auto`, `5GB/month`, or `RATE@SECOND,RATE@SECOND,...`; `off` = no budget."""
+    schedule_start_unix_s: Annotated[float | None, OffIsNone] = Field(default=None, ge=0)
+    """When second 0 of a schedule is, for all workers alike; each worker's own start when not given."""
     hour_weights: Annotated[tuple[float, ...] | None, Json, OffIsNone] = None
     """24 weights by hour of day (UTC) that spread a volume; even when not given."""
     frontier: FilePath | None = None

@@ -8,6 +8,8 @@ import typer
 
 from evaluation.errors import EvaluationError
 from runtime.errors import SaccadeError, SettingsError
+from runtime.log import configure_logging
+from runtime.settings import LogSettings
 from saccade.commands import config, dead_letters, demo, labels, measure, stack, topics, train, workers
 from vit.errors import ModelError
 
@@ -32,6 +34,8 @@ app.add_typer(config.app, name="config")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 wrong usage or wrong settings."""
+    # On stderr and without progress, until a worker takes its own log settings.
+    configure_logging(LogSettings(level="warning"))
     try:
         app(args=arguments, prog_name="saccade")
     except* (SaccadeError, ModelError, EvaluationError) as group:

@@ -28,7 +28,7 @@ SAMPLE_EVERY = 5
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything found; ``server_right`` says of a sample of scored frames whether the server alone is right."""
+    """Everything found; ``server_right`` says for a sample of frames if the server alone is right."""
 
     frames: list[AuditedFrame]
     offloads: list[AuditedOffload]

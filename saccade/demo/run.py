@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -30,6 +31,8 @@ from saccade.demo.summary import Summary, summarise
 from saccade.demo.uplink import UplinkWatch
 from schemas.frame import Frame
 
+START_S = 10.0
+"""From the start of the workers to second 0 of the budget: about when they are ready and cameras publish."""
 DRAIN_TIMEOUT_S = 60.0
 REFRESH_S = 0.5
 PROGRESS_S = 5.0
@@ -51,13 +54,17 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
     async with AsyncExitStack() as resources:
         backend = await resources.enter_async_context(backend_of(plan))
         store = await resources.enter_async_context(LabelStore(backend.settings.redis))
-        edges, servers, producer = workers_of(plan, backend, cameras)
+        loop = asyncio.get_running_loop()
+        starts_unix_s = time.time() + START_S
+        begin_s = loop.time() + START_S
+        edges, servers, producer = workers_of(plan, backend, cameras, starts_unix_s)
         console.print(f"==> {len(edges)} edge and {len(servers)} server workers (logs in {plan.out})")
         await resources.enter_async_context(workers_running([*edges, *servers]))
         server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
-        uplink = UplinkWatch(store, backend, plan, begin_s=asyncio.get_running_loop().time())
+        uplink = UplinkWatch(store, backend, plan, begin_s=begin_s)
         board = Board()
         async with feeds_running(plan, backend, store, board, uplink, server_alone, console):
+            await producer.start()
             seconds = await publish(plan, producer, stop)
             console.print("==> draining")
             await drain(backend, [*edges, *servers])
@@ -79,13 +86,12 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
 
 
 def workers_of(
-    plan: DemoPlan, backend: Backend, cameras: Sequence[str]
+    plan: DemoPlan, backend: Backend, cameras: Sequence[str], starts_unix_s: float
 ) -> tuple[list[Worker], list[Worker], Worker]:
     """Return the edge workers, the server workers and the producer, not started yet."""
     edge = ["edge", *backend.flags(), *backend.offload_flags(), "--model", plan.edge_model, "--threads", "1"]
-    edge += ["--set", "log.level=info"]
     if plan.budget is not None:
-        edge += ["--budget", plan.budget]
+        edge += ["--budget", plan.budget, "--set", f"budget.schedule_start_unix_s={starts_unix_s:.3f}"]
     serve = ["serve", *backend.flags(), "--model", plan.server_model, "--threads", "1"]
     produce = ["produce", *backend.flags(), "--json", "--loop", "--fps", str(plan.fps)]
     produce += ["--set", f"producer.state_dir={plan.out / 'producer-state'}"]
@@ -141,7 +147,6 @@ async def feeds_running(
 async def publish(plan: DemoPlan, producer: Worker, stop: asyncio.Event) -> float:
     """Let the cameras publish for the planned time or until ``stop``; return the seconds that it took."""
     loop = asyncio.get_running_loop()
-    await producer.start()
     began_s = loop.time()
     try:
         async with asyncio.timeout(plan.seconds):
