@@ -9,7 +9,11 @@ import numpy as np
 import torch
 
 from schemas.geometry import CROP_SIDE
-from vit.preprocess import SHORT_SIDE, Pixels
+from vit.preprocess import SHORT_SIDE, Pixels, resize_crop
+
+# Beyond this the whole resized image would be much larger than its crop, without bound: 10 x 300,000 pixels
+# would need 6 GB.
+_MAX_ASPECT = 4
 
 
 def resize_crop_fast(image: Pixels) -> Pixels:
@@ -20,6 +24,8 @@ def resize_crop_fast(image: Pixels) -> Pixels:
     """
     height, width = image.shape[:2]
     short = min(height, width)
+    if max(height, width) > _MAX_ASPECT * short:
+        return resize_crop(image)
     size = tuple(SHORT_SIDE if side == short else int(SHORT_SIDE * side / short) for side in (height, width))
     # Some decoders hand out read-only memory, which torch does not take.
     pixels = torch.from_numpy(np.require(image, requirements="W")).permute(2, 0, 1)[None]

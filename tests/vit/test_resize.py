@@ -22,3 +22,7 @@ def test_read_only_images_are_taken_as_they_are() -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     image.flags.writeable = False
     assert not resize_crop_fast(image).any()
+
+
+def test_an_extreme_shape_needs_no_extreme_memory():
+    assert resize_crop_fast(np.zeros((2, 300_000, 3), np.uint8)).shape == (224, 224, 3)
