@@ -11,6 +11,7 @@ from runtime.errors import SaccadeError, SettingsError
 from runtime.log import configure_logging
 from runtime.settings import LogSettings
 from saccade.commands import config, dead_letters, demo, labels, measure, stack, topics, train, workers
+from training.errors import TrainingError
 from vit.errors import ModelError
 
 EXIT_FAILED = 1
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     configure_logging(LogSettings(level="warning"))
     try:
         app(args=arguments, prog_name="saccade")
-    except* (SaccadeError, ModelError, EvaluationError) as group:
+    except* (SaccadeError, ModelError, EvaluationError, TrainingError) as group:
         error = first_leaf(group)
         fail(error, EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
 

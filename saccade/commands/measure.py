@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from evaluation.errors import EvaluationError
+from runtime.errors import SettingsError
+from saccade.options import JsonOption
+from schemas.errors import DecodeError
 
 EdgeModel = Annotated[str, typer.Option("--edge-model", help="timm name, folder, file, or shipped.")]
 ServerModel = Annotated[str, typer.Option("--server-model", help="timm name, folder, file, or shipped.")]
@@ -18,6 +24,8 @@ DEFAULT_SERVER = "deit_base_patch16_224"
 def register(app: typer.Typer) -> None:
     """Add the measurements to ``app``."""
     app.command()(evaluate)
+    app.command()(calibrate)
+    app.command()(simulate)
 
 
 def evaluate(
@@ -39,9 +47,19 @@ def evaluate(
     ] = False,
     clips: Annotated[Path | None, typer.Option(help="Folder of videos for --stream.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    paper: Annotated[
+        bool,
+        typer.Option("--check-paper", help="Hold the ImageNet validation images in --data to the paper."),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/evaluate"),
 ) -> None:
     """Measure the method and its baselines: accuracy against bytes, patches and server work."""
+    if paper:
+        if data is None:
+            raise EvaluationError("--check-paper needs --data: the 50,000 ImageNet validation images")
+        from evaluation.check_paper import CheckPaperRequest, check_paper
+
+        raise typer.Exit(check_paper(CheckPaperRequest(data, labels, edge_model, server_model)))
     from evaluation.request import EvaluateRequest
     from evaluation.run import evaluate as run_evaluation
 
@@ -62,3 +80,82 @@ def evaluate(
         command=shlex.join(["saccade", *sys.argv[1:]]),
     )
     typer.echo(str(run_evaluation(request)))
+
+
+def calibrate(
+    data: Annotated[Path | None, typer.Option(help="Folder of images of your cameras.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with columns file and label or class_index, beside --data.")
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Take the server's answer on the raw image as the truth.")
+    ] = False,
+    scenes: Annotated[int | None, typer.Option(help="So many rendered calibration scenes.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the rendered scenes.")] = 0,
+    edge_model: EdgeModel = DEFAULT_EDGE,
+    server_model: ServerModel = DEFAULT_SERVER,
+    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    out: Annotated[Path, typer.Option(help="The frontier's file.")] = Path("frontier.json"),
+) -> None:
+    """Find what each operating point costs and is worth, for budget.frontier of these two models."""
+    from evaluation.calibrate import CalibrateRequest
+    from evaluation.calibrate import calibrate as run_calibration
+
+    request = CalibrateRequest(
+        out=out,
+        edge=edge_model,
+        server=server_model,
+        data=data,
+        labels=labels,
+        unlabelled=unlabelled,
+        scenes=scenes,
+        seed=seed,
+        limit=limit,
+        dtype=dtype,
+    )
+    typer.echo(str(run_calibration(request)))
+
+
+def simulate(
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="CSV second,bytes_per_s of a told budget, counted at the bucket's exit."),
+    ] = None,
+    link: Annotated[Path | None, typer.Option(help="CSV of a link's capacity, unknown to the edge.")] = None,
+    cameras: Annotated[int, typer.Option(help="Cameras in all, 1 to 1000.")] = 5,
+    workers: Annotated[int, typer.Option(help="Edge workers that share the uplink, 1 to 50.")] = 1,
+    fps: Annotated[float, typer.Option(help="Frames per second of each camera.", min=0.01)] = 5.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long; 30 s past the last step by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    frontier: Annotated[Path | None, typer.Option(help="From saccade calibrate.")] = None,
+    recording: Annotated[Path | None, typer.Option(help="Recorded frames instead of drawn ones.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and pictures.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the controller against a simulated budget or link, thousands of times faster than real time."""
+    from simulation.run import simulate_command
+
+    try:
+        figures = simulate_command(
+            trace,
+            link,
+            cameras,
+            workers,
+            seed,
+            frontier,
+            out,
+            recording=recording,
+            frames_per_s=fps,
+            seconds=seconds,
+        )
+    except (ValueError, DecodeError) as error:
+        raise SettingsError(str(error)) from error
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if not isinstance(value, list | dict):
+            typer.echo(f"{name} = {value}")

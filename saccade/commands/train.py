@@ -1,9 +1,56 @@
-"""``saccade evaluate|calibrate|simulate``: accuracy per byte, the frontier, and the controller on a trace."""
+"""``saccade train``: the shipped pair from nothing, or a pair for a user's own classes."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the measurements to ``app``."""
+    """Add the command to ``app``."""
+    app.command()(train)
+
+
+def train(
+    data: Annotated[
+        Path | None, typer.Option(help="Own images, one folder per class; without it, rendered scenes.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for edge.safetensors and server.safetensors.")] = Path(
+        "runs/train/models"
+    ),
+    work: Annotated[
+        Path, typer.Option(help="Folder for the pool and checkpoints; the same command goes on from there.")
+    ] = Path("runs/train/work"),
+    epochs: Annotated[float, typer.Option(help="With --data: how often each image is seen.")] = 30.0,
+    scale: Annotated[
+        float, typer.Option(help="Without --data: multiplies the length of the training.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="With --data: of everything random.")] = 1,
+    edge_model: Annotated[str, typer.Option(help="With --data: the model to start from.")] = "shipped:edge",
+    server_model: Annotated[
+        str, typer.Option(help="With --data: the model to start from.")
+    ] = "shipped:server",
+) -> None:
+    """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
+    from evaluation.reporter import TerminalReporter
+    from training.fine_tune import fine_tune
+    from training.run import train_pair, usual_setup
+
+    with TerminalReporter() as reporter:
+        if data is None:
+            files = train_pair(out, work, usual_setup(scale), reporter)
+        else:
+            files = fine_tune(
+                data,
+                out,
+                work,
+                edge=edge_model,
+                server=server_model,
+                epochs=epochs,
+                seed=seed,
+                reporter=reporter,
+            )
+    for file in files:
+        typer.echo(str(file))
