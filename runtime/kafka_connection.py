@@ -114,6 +114,24 @@ def translated(error: BaseException, doing: str) -> SaccadeError:
     return SaccadeError(what)
 
 
+async def _check_reachable(kafka: KafkaSettings) -> None:
+    """Returns when a broker accepts connections; the library's clients would log an error at each try.
+
+    Raises:
+        KafkaConnectionError: none does.
+    """
+    for server in kafka.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            async with asyncio.timeout(kafka.request_timeout_ms / 1000):
+                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, TimeoutError):
+            continue
+        writer.close()
+        return
+    raise KafkaConnectionError(f"no connection to {kafka.bootstrap_servers}")
+
+
 async def _check_refusal(kafka: KafkaSettings) -> None:
     """Returns unless the first broker turns this client away for good, which the library's clients only log.
 
@@ -185,6 +203,7 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
             on=KafkaConnectionError, attempts=None, timeout=timeout_s, wait_initial=0.2, wait_max=2.0
         ):
             with attempt:
+                await _check_reachable(kafka)
                 client = make()
                 try:
                     await client.start()

@@ -11,6 +11,7 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
@@ -70,6 +71,7 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
+    set_on_retry_hooks([_tell_retry])
     # aiokafka tells every rebalance and every lost connection; its warnings are the part one acts on.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -82,6 +84,12 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
         wrapper_class=BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
+    )
+
+
+def _tell_retry(details: RetryDetails) -> None:
+    get_logger("runtime.retry").info(
+        "trying again", why=str(details.caused_by), wait_s=round(details.wait_for, 2), tries=details.retry_num
     )
 
 
