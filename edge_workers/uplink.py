@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edge_workers.control.default_curve import default_frontier
 from edge_workers.control.governor import SAMPLE_S, Drop, Governor, GovernorConfig, Send
-from runtime.channel import Channel, ChannelClosed
+from runtime.channel import Channel
 from runtime.waiting import set_within
 
 if TYPE_CHECKING:
@@ -171,13 +171,11 @@ class Uplink:
         """Send until `stop` is set, then give up what still waits or flies (`stopped`)."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._hand_over(), name="hand over")
-                sharing: list[asyncio.Task[None]] = []
+                helpers = [group.create_task(self._hand_over(), name="hand over")]
                 if self._share is not None:
-                    sharing.append(group.create_task(self._share.run(self._governor), name="share"))
+                    helpers.append(group.create_task(self._share.run(self._governor), name="share"))
                 await self._steer(stop)
-                self._handed.close()
-                for task in sharing:
+                for task in helpers:
                     task.cancel()
         finally:
             self._is_over = True
@@ -225,10 +223,7 @@ class Uplink:
     async def _hand_over(self) -> None:
         """One after the other to the producer, which may take its time; decisions go on meanwhile."""
         while True:
-            try:
-                send = await self._handed.get()
-            except ChannelClosed:
-                return
+            send = await self._handed.get()
             pending = send.ticket.pending
             delivery = await self._sink.send(
                 self._topic, pending.encoded, key=pending.camera.encode(), partition=pending.partition
