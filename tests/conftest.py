@@ -67,7 +67,14 @@ async def pipeline(
             "topics": {"frames": unique("frames"), "offload": unique("offload"), "partitions": 4},
             "redis": {"url": stack.redis_url},
             "producer": {"state_dir": str(tmp_path / "state")},
-            "edge": {"group_id": unique("edge"), "model": str(tiny_model), "threads": 1, "tau": 0.0},
+            "edge": {
+                "group_id": unique("edge"),
+                "model": str(tiny_model),
+                "threads": 1,
+                "tau": 0.0,
+                # A busy test machine is no reason to give an offload up.
+                "max_latency_ms": 30_000,
+            },
             "server": {"group_id": unique("server"), "model": str(tiny_model), "threads": 1},
         },
         {},
