@@ -31,6 +31,7 @@ from vit.macs import forward_macs
 
 PAPER_DELTAS: Final = (0.87, 0.90, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 HEADLINE_DELTA: Final = 0.97
+_BY_IMPORTANCE: Final = (0.97, 0.95, 0.90, 0.99, 0.87, 0.93, 0.98, 0.92, 0.96, 0.94)
 SHARES: Final = (0.06, 0.12, 0.25, 0.5, 0.75)
 MAIN_SHARE: Final = 0.25
 """The mean kept share at which selection rules and options are compared in the default run."""
@@ -109,17 +110,17 @@ def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
     headline = Rule("attention_sum", HEADLINE_DELTA)
     return list(
         chain(
-            [Whole()],
-            (Ranked(Rule("attention_sum", delta)) for delta in PAPER_DELTAS),
-            (Ranked(rule) for rule in _share_rules(edge)),
+            [Whole(), Ranked(headline), Ranked(main)],
             [Whole("webp", 75), Whole("jpeg", 75), Whole("avif", 45)],
-            [Ranked(headline, "webp", 75), Ranked(main, "webp", 75)],
             (RandomPatches(main, seed) for seed in RANDOM_SEEDS),
             [DetailOnRequest(SDT_SCALE, SDT_SHARE)],
             [MaskedFill(MASKED_SHARE, MASK_SEED), MaskedFill(MASKED_SHARE, MASK_SEED, MASKED_SHARE)],
+            (Ranked(rule) for rule in _share_rules(edge)),
+            (Ranked(Rule("attention_sum", delta)) for delta in _BY_IMPORTANCE),
+            [Ranked(main, "avif", 45), Ranked(main, "webp", 75), Ranked(headline, "webp", 75)],
             _rules_at_share(attention, MAIN_SHARE),
             [Ranked(Rule("attention_sum", HEADLINE_DELTA, FLOOR)), Tiered(main, "webp", 90, 50)],
-            [Ranked(main, "avif", 45), Whole("avif", 30), Whole("webp", 50), Downscaled(4)],
+            [Whole("avif", 30), Whole("webp", 50), Downscaled(4)],
             [Whole("avif", 60), Whole("jpeg", 50), Whole("webp", 90), Whole("webp", 25)],
             [Ranked(headline, "avif", 45), Ranked(headline, "jpeg", 75)],
             _rules_at_share(attention, 0.5),

@@ -16,7 +16,7 @@ from evaluation.gates import (
     tau_grid,
     threshold_for_ratio,
 )
-from evaluation.points import Point, Setting, make_point, with_tau
+from evaluation.points import ALL, Point, Setting, make_point, with_tau
 from evaluation.rounds import two_rounds
 from evaluation.study import Study
 from evaluation.sweep import Payload, mean_payload, random_gate_share
@@ -56,11 +56,11 @@ def all_points(study: Study) -> list[Point]:
     return points
 
 
-def edge_only(study: Study) -> Point:
+def edge_only(study: Study, split: str = ALL) -> Point:
     """Return the point where nothing is ever sent."""
     nothing = np.zeros(study.num_images)
     setting = Setting("edge_only", None, None)
-    return make_point(study, setting, nothing, Payload(nothing, nothing, nothing, nothing))
+    return make_point(study, setting, nothing, Payload(nothing, nothing, nothing, nothing), split)
 
 
 def setting_of(treatment: Treatment) -> Setting | None:

@@ -1,9 +1,9 @@
-"""The real models behind the protocols of `evaluation.models`. Imports torch through `vit`."""
+"""The real models behind the protocols of `evaluation.models`; torch is loaded with the first of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, Logits, ModelFacts
 from evaluation.rollout import mean_head_rollout, rollout
 from evaluation.selection import Attention, Positions
-from vit.attention_maps import attention_maps
-from vit.edge_forward import EdgeForward
-from vit.hardware import available_threads, best_device, dtype_named
-from vit.model import Model
-from vit.packed_forward import PackedForward
 from vit.preprocess import Pixels
+
+if TYPE_CHECKING:
+    from vit.model import Model
 
 _MAPS_AT_ONCE: Final = 4
 _LAST_LAYERS: Final = 6
@@ -31,6 +29,10 @@ class VitModel:
     """
 
     def __init__(self, model: Model, dtype: str = "auto") -> None:
+        from vit.edge_forward import EdgeForward
+        from vit.hardware import available_threads, best_device, dtype_named
+        from vit.packed_forward import PackedForward
+
         device = best_device()
         chosen = dtype_named(dtype, device)
         self._model = model
@@ -61,16 +63,20 @@ class VitModel:
         output = self._edge(crops)
         attention = {LAST: output.attention}
         if {ROLLOUT, LAYER_ROLLOUT} & set(sources):
-            maps = [
-                image
-                for first in range(0, len(crops), _MAPS_AT_ONCE)
-                for image in attention_maps(self._model, crops[first : first + _MAPS_AT_ONCE])
-            ]
-            attention[ROLLOUT] = np.stack([rollout(image) for image in maps])
-            selected = [image[-_LAST_LAYERS:].mean(axis=1) for image in maps]
-            attention[LAYER_ROLLOUT] = np.stack([mean_head_rollout(image) for image in selected])
+            attention |= self._rollouts(crops)
         return output.logits, attention
 
     def classify(self, patches: Sequence[Pixels], positions: Sequence[Positions]) -> Logits:
         """Return (B, C) logits of B sets of patches."""
         return self._server(patches, positions)
+
+    def _rollouts(self, crops: NDArray[np.uint8]) -> dict[str, Attention]:
+        """Return both rollouts (B, 196); few images at once, as the maps of all layers are large."""
+        from vit.attention_maps import attention_maps
+
+        every, last = [], []
+        for first in range(0, len(crops), _MAPS_AT_ONCE):
+            for maps in attention_maps(self._model, crops[first : first + _MAPS_AT_ONCE]):
+                every.append(rollout(maps))
+                last.append(mean_head_rollout(maps[-_LAST_LAYERS:].mean(axis=1)))
+        return {ROLLOUT: np.stack(every), LAYER_ROLLOUT: np.stack(last)}

@@ -56,3 +56,9 @@ def record_wire_bytes(
         classes_hash="0123456789abcdef",
     )
     return wire_bytes(len(encode_offload(record)))
+
+
+def value_bytes(wire: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the record values' bytes of (N,) bytes on the uplink: the inverse of `wire_bytes`."""
+    segments = np.ceil(wire / (SEGMENT_DATA_BYTES + SEGMENT_HEADER_BYTES))
+    return np.asarray(wire - SEGMENT_HEADER_BYTES * segments - RECORD_FRAMING_BYTES)

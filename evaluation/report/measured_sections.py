@@ -9,7 +9,7 @@ from evaluation.chosen import CODED_PATCHES, RAW_PATCHES, WHOLE_CODEC, Verdict
 from evaluation.comparisons import Comparison
 from evaluation.confidence import auroc, reliability, risk_coverage
 from evaluation.gates import margin_scores, shannon_scores
-from evaluation.points import Point, Setting
+from evaluation.points import ALL, Point, Setting
 from evaluation.report.markdown import (
     change,
     giga,
@@ -77,7 +77,7 @@ def figure_10(points: Sequence[Point]) -> str:
     rows = []
     for method in dict.fromkeys(point.setting.method for point in points):
         mine = sorted(
-            (point for point in points if point.setting.method == method and point.split == "all"),
+            (point for point in points if point.setting.method == method and point.split == ALL),
             key=lambda point: point.figures.bytes_per_frame,
         )
         picked = {0, len(mine) // 4, len(mine) // 2, 3 * len(mine) // 4, len(mine) - 1}
@@ -188,7 +188,12 @@ def losses(study: Study, points: Sequence[Point]) -> str:
     for point in sorted(points, key=lambda each: each.figures.bytes_per_frame):
         each = point.setting
         raw_again = each.method == "server_only" and each.codec == "raw"
-        if each.tau != 0.0 or each.method not in {"saccade", "server_only"} or raw_again:
+        if (
+            point.split != ALL
+            or each.tau != 0.0
+            or each.method not in {"saccade", "server_only"}
+            or raw_again
+        ):
             continue
         gain, around = paired_difference(point.figures.correct, reference.correct, study.clusters)
         rows.append([setting_text(each), *point_cells(point), in_points(gain), signed_interval(*around)])
