@@ -14,7 +14,7 @@ from runtime.settings import ServerSettings
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from vit import errors as vit_errors
 from vit.hardware import available_threads, best_device
-from vit.packed_forward import PackedForward
+from vit.packed_forward import PackedForward, PendingLogits
 from vit.weights import load_model
 
 _WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
@@ -43,6 +43,8 @@ class ServerEngine:
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash
+        # While a GPU computes one batch the next is packed and copied; a CPU does one thing after the other.
+        self.batches_in_flight = 1 if self._forward.device.type == "cpu" else 2
         self.tokens_per_s = self._warm_up()
 
     def _warm_up(self) -> float:
@@ -63,3 +65,9 @@ class ServerEngine:
     ) -> NDArray[np.float32]:
         """Scores (B, C) float32 of B sets: patches (k_i, 16, 16, 3) uint8 at ascending positions (k_i,)."""
         return self._forward(list(patches), list(positions))
+
+    def submit(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> PendingLogits:
+        """`classify` begun: its `result` may be waited for on another thread while more is submitted."""
+        return self._forward.submit(list(patches), list(positions))

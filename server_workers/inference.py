@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.channel import Channel
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
@@ -28,25 +31,48 @@ _MAX_FAILED_IN_A_ROW = 8
 """So many records that fail even alone mean that the device is broken, not the records."""
 
 
+class PendingScores(Protocol):
+    """A batch that the device may still be computing."""
+
+    def result(self) -> NDArray[np.float32]:
+        """Waits; the scores (B, C) float32."""
+        ...
+
+
 class Engine(Protocol):
     """What the inference needs of `server_workers.engine.ServerEngine`."""
 
     classes: tuple[str, ...]
+    batches_in_flight: int
 
-    def classify(
+    def submit(
         self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
-    ) -> NDArray[np.float32]:
-        """Scores (B, C) float32 of B sets."""
+    ) -> PendingScores:
+        """B sets are being computed."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Sets on the device since the local monotonic time `began_s`, or why they are not."""
+
+    sets: list[Ready]
+    pending: PendingScores | Exception
+    began_s: float
+
+
 class Inference:
-    """Empties the batcher, as fast as the device computes."""
+    """Empties the batcher, as fast as the device computes.
+
+    Two stages: `begin` forms batches and hands them to the device while it has room, `collect` waits for
+    their scores on a thread of its own and publishes labels.
+    """
 
     def __init__(
         self,
         engine: Engine,
         device: DeviceThread,
+        results: DeviceThread,
         batcher: Batcher[Ready],
         reader: RecordReader,
         *,
@@ -58,6 +84,7 @@ class Inference:
     ) -> None:
         self._engine = engine
         self._device = device
+        self._results = results
         self._batcher = batcher
         self._reader = reader
         self._finals = finals
@@ -66,21 +93,38 @@ class Inference:
         self._tally = tally
         self._clock = clock
         self._failed_in_a_row = 0
+        self._room = asyncio.Semaphore(engine.batches_in_flight)
+        self._begun: Channel[_Begun] = Channel(engine.batches_in_flight)
+        self._last_done_s = -math.inf
 
-    async def run(self) -> None:
-        """Computes until the reader is over; then no more labels come.
+    async def begin(self) -> None:
+        """Batches go to the device until the reader is over; then no more are to be collected."""
+        try:
+            while True:
+                await self._room.acquire()
+                batch = await self._next_batch()
+                if batch is None:
+                    return
+                for ready in batch.expired:
+                    self._tally.too_late(ready.record.site)
+                    self._reader.intake.finish(ready.taken.ticket)
+                if batch.sets:
+                    await self._begun.put(await self._submit(batch.sets))
+                else:
+                    self._room.release()
+        finally:
+            self._begun.close()
+
+    async def collect(self) -> None:
+        """Labels are published until nothing more is begun; then no more labels come.
 
         Raises:
             ModelError: the device fails on every record.
         """
         try:
-            while (batch := await self._next_batch()) is not None:
-                for ready in batch.expired:
-                    self._tally.too_late(ready.record.site)
-                    self._reader.intake.finish(ready.taken.ticket)
-                if batch.sets:
-                    answers = await each_apart(self._compute, batch.sets)
-                    await self._publish(batch.sets, answers)
+            async for begun in self._begun:
+                answers = await self._answers(begun)
+                await self._publish(begun.sets, answers)
         finally:
             self._finals.close()
 
@@ -98,17 +142,40 @@ class Inference:
             await set_within(self._reader.arrived, None if np.isinf(due_s) else due_s - now_s)
         return None
 
+    async def _submit(self, sets: Sequence[Ready]) -> _Begun:
+        began_s = self._clock.monotonic_s()
+        patches, positions = [ready.patches for ready in sets], [ready.positions for ready in sets]
+        pending: PendingScores | Exception
+        try:
+            pending = await self._device.submit(self._engine.submit, patches, positions)
+        except Exception as error:  # noqa: BLE001 - a model raises anything on a bad member, which `collect` finds
+            pending = error
+        return _Begun(list(sets), pending, began_s)
+
+    async def _answers(self, begun: _Begun) -> Sequence[NDArray[np.float32] | Exception]:
+        """The scores of each set, or its error where it fails even alone; the device has room again."""
+        try:
+            return await self._scores(begun)
+        except Exception:  # noqa: BLE001 - told apart member by member
+            return await each_apart(self._compute, begun.sets)
+        finally:
+            self._room.release()
+
     async def _compute(self, sets: Sequence[Ready]) -> list[NDArray[np.float32]]:
-        num_tokens = sum(ready.num_tokens for ready in sets)
-        began_s, began = self._clock.monotonic_s(), time.perf_counter()
-        scores = await self._device.submit(
-            self._engine.classify, [ready.patches for ready in sets], [ready.positions for ready in sets]
-        )
-        seconds = time.perf_counter() - began
+        return await self._scores(await self._submit(sets))
+
+    async def _scores(self, begun: _Begun) -> list[NDArray[np.float32]]:
+        if isinstance(begun.pending, Exception):
+            raise begun.pending
+        scores = await self._results.submit(begun.pending.result)
+        done_s = self._clock.monotonic_s()
+        # A batch that waited behind another on the device began when that one was done.
+        began_s, self._last_done_s = max(begun.began_s, self._last_done_s), done_s
         if not np.isfinite(scores).all():
-            raise ModelError(f"scores of a batch of {len(sets)} are no numbers")
-        self._batcher.learn(num_tokens, seconds)
-        self._tally.computed(sets, num_tokens, seconds, began_s)
+            raise ModelError(f"scores of a batch of {len(begun.sets)} are no numbers")
+        num_tokens = sum(ready.num_tokens for ready in begun.sets)
+        self._batcher.learn(num_tokens, done_s - began_s)
+        self._tally.computed(begun.sets, num_tokens, done_s - began_s, began_s)
         return list(scores)
 
     async def _publish(

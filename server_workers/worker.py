@@ -1,7 +1,7 @@
 """A server worker: offload records from Kafka in, final labels in Redis out.
 
-    read -> batcher -> infer -> a queue for each Redis
-    (check, decode     (device
+    read -> batcher -> infer -> collect -> a queue for each Redis
+    (check, decode     (device   (labels)
      in threads)        thread)
 
 A record's offset is finished when its label is written, refused as late, or lost with its Redis; when it had
@@ -53,10 +53,11 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What the worker talks to, connected."""
+    """What the worker talks to, connected. `results` is the thread that waits for the device."""
 
     engine: ServerEngine
     device: DeviceThread
+    results: DeviceThread
     sites: Sites
     letters_sink: Sink
 
@@ -102,6 +103,7 @@ class ServerWorker:
         self._inference = Inference(
             adapters.engine,
             adapters.device,
+            adapters.results,
             self._batcher,
             self._reader,
             finals=FinalLabels(self._sites, self._queues),
@@ -140,7 +142,8 @@ class ServerWorker:
                 group.create_task(self._letters.run(), name="letters")
                 group.create_task(self._commit(settled), name="commit")
                 group.create_task(self._heartbeat(source).run(settled), name="heartbeat")
-                computing = group.create_task(self._inference.run(), name="infer")
+                group.create_task(self._inference.begin(), name="infer")
+                collecting = group.create_task(self._inference.collect(), name="collect")
                 reading = group.create_task(self._reader.run(), name="read")
                 reading.add_done_callback(lambda _: self._reader.end())
                 reading.add_done_callback(lambda _: stop.set())
@@ -148,7 +151,7 @@ class ServerWorker:
                 await stop.wait()
                 self._health.stopping()
                 reading.cancel()
-                await asyncio.wait([computing])
+                await asyncio.wait([collecting])
                 self._letters.close()
                 await self.intake.drained()
                 settled.set()
@@ -242,4 +245,5 @@ async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> A
     device = await stack.enter_async_context(DeviceThread("server-model"))
     engine = await device.submit(ServerEngine, settings.server)
     _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
-    return Adapters(engine, device, sites, sink)
+    results = await stack.enter_async_context(DeviceThread("server-results"))
+    return Adapters(engine, device, results, sites, sink)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,22 @@ from server_workers.tally import ServerTally
 POISON = 13
 
 
+@dataclass
+class Scores:
+    values: NDArray[np.float32]
+
+    def result(self) -> NDArray[np.float32]:
+        return self.values
+
+
 class Engine:
     """Scores the number of patches; refuses a batch that holds a set of 13."""
 
     classes = tuple(str(index) for index in range(200))
+    batches_in_flight = 1
+
+    def submit(self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]) -> Scores:
+        return Scores(self.classify(patches, positions))
 
     def classify(
         self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
@@ -42,8 +55,25 @@ class Engine:
 
 
 class Broken(Engine):
-    def classify(self, patches: object, positions: object) -> NDArray[np.float32]:
+    def classify(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
         raise RuntimeError("device lost")
+
+
+class Overlapping(Engine):
+    """A device that computes on while the next batch is begun, and fails only when asked for results."""
+
+    batches_in_flight = 2
+
+    def submit(self, patches: Any, positions: Any) -> Scores:
+        engine = self
+
+        class Late(Scores):
+            def result(self) -> NDArray[np.float32]:
+                return engine.classify(patches, positions)
+
+        return Late(np.zeros(0, np.float32))
 
 
 class NotFinite(Engine):
@@ -123,10 +153,11 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
         patches = np.zeros((length, 16, 16, 3), np.uint8)
         batcher.push(Ready(taken, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)
     letters = DeadLetters(sink)
-    async with DeviceThread("test") as device:
+    async with DeviceThread("device") as device, DeviceThread("results") as results:
         inference = Inference(
             engine,
             device,
+            results,
             batcher,
             reader,  # type: ignore[arg-type]
             finals=finals,  # type: ignore[arg-type]
@@ -136,7 +167,9 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
             clock=clock,
         )
         async with asyncio.timeout(10):
-            await inference.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(inference.begin())
+                group.create_task(inference.collect())
     letters.close()
     await letters.run()
     return finals, sink, reader
@@ -153,7 +186,7 @@ async def test_a_label_names_the_best_class_of_its_own_record() -> None:
     assert finals.closed
 
 
-@pytest.mark.parametrize("engine", [Engine(), NotFinite()])
+@pytest.mark.parametrize("engine", [Engine(), NotFinite(), Overlapping()])
 async def test_a_record_that_the_model_refuses_is_a_dead_letter_and_its_batch_is_labelled(
     engine: Engine,
 ) -> None:
@@ -164,5 +197,8 @@ async def test_a_record_that_the_model_refuses_is_a_dead_letter_and_its_batch_is
 
 
 async def test_a_device_that_fails_on_everything_ends_the_worker() -> None:
-    with pytest.raises(ModelError, match="9 records in a row: device lost"):
+    with pytest.raises(ExceptionGroup) as failure:
         await infer(Broken(), [5] * 30, 30)
+    (error,) = failure.value.exceptions
+    assert isinstance(error, ModelError)
+    assert "9 records in a row: device lost" in str(error)
