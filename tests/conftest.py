@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 def unique() -> Callable[[str], str]:
     """Makes names that no other test of this run uses: `unique("frames")` -> `frames-4711-3`."""
     return lambda name: f"{name}-{os.getpid()}-{next(_COUNT)}"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A loopback port on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def produce(
     as_json: JsonOption = False,
 ) -> None:
     """Publish cameras to the frames topic; print what was published and dropped at the end."""
-    from producers.camera import CameraSpec
+    from producers.camera import CameraSpec, check_names
     from producers.run import run_producers
 
     settings = settings_from(
@@ -67,6 +67,7 @@ def produce(
     )
     configure_logging(settings.log)
     cameras = [CameraSpec.parse(text, fps=fps, loop=loop, limit=limit) for text in camera]
+    check_names(cameras)
 
     async def main(stop: asyncio.Event) -> None:
         summary = await run_producers(settings, cameras, stop=stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from producers.camera import CameraSpec, check_names
 from runtime.errors import SettingsError
 from schemas.rates import parse_budget
 
@@ -50,12 +51,15 @@ class DemoPlan:
         """Return the plan with defaults filled in.
 
         Raises:
-            SettingsError: a budget that is no rate, or only one of Kafka and Redis given.
+            SettingsError: a camera that names nothing there is, a budget that is no rate, or only one of
+                Kafka and Redis given.
         """
         if (kafka is None) != (redis is None):
             raise SettingsError(
                 "--kafka and --redis go together: give both, or neither for the embedded ones"
             )
+        if cameras:
+            check_names([CameraSpec.parse(camera) for camera in cameras])
         rendered = tuple(f"road{i}=scenes:{FIRST_SEED + i}" for i in range(1, RENDERED_CAMERAS + 1))
         return cls(
             seconds=seconds,

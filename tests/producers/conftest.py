@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import socket
 import socketserver
 import struct
 import threading
@@ -189,14 +188,6 @@ def loopback_camera(transport_stream: bytes) -> Iterator[Callable[..., tuple[str
         server.script.finished.set()
         server.shutdown()
         server.server_close()
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A loopback port on which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield int(taken.getsockname()[1])
 
 
 class MemorySource:
