@@ -53,16 +53,16 @@ def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel
         if request.clips is None or request.scenes is not None:
             number = request.scenes or DEFAULT_CAMERAS
             cameras = rendered_cameras(number, watched, fps, request.seed, reporter)
-            pages.append(_measure(request, f"scenes-{fps:g}fps", cameras, edge, server, reporter))
+            pages.append(measure_cameras(request, f"scenes-{fps:g}fps", cameras, edge, server, reporter))
         if request.clips is not None:
             cameras = clip_cameras(request.clips, watched, fps)
-            pages.append(_measure(request, f"clips-{fps:g}fps", cameras, edge, server, reporter))
+            pages.append(measure_cameras(request, f"clips-{fps:g}fps", cameras, edge, server, reporter))
     page = request.out / "report.md"
     page.write_text(overview(request.command, edge.facts, server.facts, pages, time.monotonic() - begun))
     return page
 
 
-def _measure(
+def measure_cameras(
     request: EvaluateRequest,
     name: str,
     cameras: Sequence[Camera],
