@@ -17,10 +17,11 @@ from runtime.spread import spread
 from schemas.topics import offload_partition
 
 _MERGED_BATCHES = 4
+_STOPPED = GivenUp("stopped")
 
 
 class Offerer:
-    """Encodes and offers; a frame's offset is finished when its record's outcome is known."""
+    """Encodes and offers; a frame's offset is finished when its record is acknowledged or given up."""
 
     def __init__(
         self,
@@ -86,8 +87,11 @@ class Offerer:
 
     def _settled(self, encoded: Encoded, ticket: Ticket, outcome: Outcome) -> None:
         self._tally.offered(encoded, outcome)
-        self._intake.finish(ticket)
+        if outcome == _STOPPED:  # whoever reads the frame next may still have the time to send it
+            self._intake.abandon([ticket])
+        else:
+            self._intake.finish(ticket)
 
 
 def _outcome_of(done: asyncio.Future[Outcome]) -> Outcome:
-    return GivenUp("stopped") if done.cancelled() else done.result()
+    return _STOPPED if done.cancelled() else done.result()

@@ -197,9 +197,10 @@ class EdgeWorker:
                     await self.intake.commit()
 
     async def _settle_offers(self, offers_over: asyncio.Event) -> None:
-        """The uplink has had the time of one deadline to send what it holds; the rest is given up."""
+        """The uplink has had some time to send what it holds; the rest is left to be read again."""
+        edge = self._settings.edge
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.edge.max_latency_ms / 1000):
+            async with asyncio.timeout(min(edge.max_latency_ms / 1000, edge.drain_s / 2)):
                 await self.intake.drained()
         offers_over.set()
 
