@@ -49,11 +49,14 @@ class TrainingPlan:
 
 
 def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> TrainingPlan:
-    """Return the plan of the edge's model, about 1 M parameters; ``scale`` multiplies all lengths."""
+    """Return the plan of the edge's model, about 0.2 M parameters; ``scale`` multiplies all lengths.
+
+    A model of 1 M parameters reaches 97 % on these scenes and leaves the server nothing to do.
+    """
     return TrainingPlan(
         role="edge",
-        architecture=Architecture(embed_dim=96, depth=8, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
-        stages=scaled((Stage(5, 128, 700), Stage(7, 96, 700), Stage(14, 48, 800)), scale),
+        architecture=Architecture(embed_dim=48, depth=5, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
+        stages=scaled((Stage(5, 128, 700), Stage(7, 96, 700), Stage(14, 48, 550)), scale),
         seed=seed,
         decay_share=0.2,
         guide_attention=True,
@@ -68,7 +71,7 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
             embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes
         ),
         stages=scaled(
-            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 500), Stage(14, 48, 900, subsets=True)),
+            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 500), Stage(14, 48, 700, subsets=True)),
             scale,
         ),
         seed=seed,

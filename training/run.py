@@ -58,7 +58,11 @@ def usual_setup(scale: float = 1.0) -> Setup:
 
 
 def train_pair(
-    out: Path, work: Path, setup: Setup | None = None, reporter: Reporter | None = None
+    out: Path,
+    work: Path,
+    setup: Setup | None = None,
+    reporter: Reporter | None = None,
+    plans: tuple[TrainingPlan, TrainingPlan] | None = None,
 ) -> tuple[Path, Path]:
     """Train a pair on rendered scenes and return its two files in ``out``, the edge's and the server's.
 
@@ -70,6 +74,7 @@ def train_pair(
         work: folder for everything that a resumed run needs; one run at a time.
         setup: `usual_setup` where absent.
         reporter: where progress goes.
+        plans: of edge and server, for another shape or length; those of the shipped pair where absent.
 
     Raises:
         TrainingError: ``work`` holds a run of another setup.
@@ -86,7 +91,9 @@ def train_pair(
         work / "record.json", watched_pool(work / "watched", setup.watched), setup.device, reporter
     )
     edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
-    edge_learner = train_one(edge_plan(len(CLASSES), scale=setup.scale), pool, work, setup, record, None)
+    shipped = edge_plan(len(CLASSES), scale=setup.scale), server_plan(len(CLASSES), scale=setup.scale)
+    edge_recipe, server_recipe = plans or shipped
+    edge_learner = train_one(edge_recipe, pool, work, setup, record, None)
     edge = export(edge_learner, edge_path, "saccade-edge")
     orders = rank_pool(
         edge,
@@ -96,9 +103,7 @@ def train_pair(
         device=setup.device,
         reporter=reporter,
     )
-    server_learner = train_one(
-        server_plan(len(CLASSES), scale=setup.scale), pool, work, setup, record, orders
-    )
+    server_learner = train_one(server_recipe, pool, work, setup, record, orders)
     export(server_learner, server_path, "saccade-server")
     return edge_path, server_path
 
