@@ -129,6 +129,17 @@ def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
     )
 
 
+def restored_treatments(upsampler: str | None, filler: str | None) -> list[Treatment]:
+    """Return the baselines that need a restoring network's weights, for the networks that are given."""
+    wanted: list[Treatment] = []
+    if upsampler is not None:
+        wanted += [Downscaled(scale, upsampler) for scale in (2, 4)]
+    if filler is not None:
+        wanted.append(MaskedFill(MASKED_SHARE, MASK_SEED, filler=filler))
+        wanted.append(MaskedFill(MASKED_SHARE, MASK_SEED, MASKED_SHARE, filler))
+    return wanted
+
+
 def full_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
     """Return everything: the default run's, all selection rules at all shares, all codecs and qualities."""
     edge = attention[EDGE]

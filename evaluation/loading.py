@@ -10,6 +10,7 @@ from evaluation.corpus import Corpus, folder_corpus, table_corpus
 from evaluation.models import AttentiveModel, PatchModel
 from evaluation.reporter import Reporter
 from evaluation.scene_corpus import scene_corpus
+from evaluation.treatments import PLAIN_RESTORERS, Restorers
 
 
 class FullModel(AttentiveModel, PatchModel, Protocol):
@@ -34,6 +35,31 @@ def load_models(edge: str, servers: Sequence[str], dtype: str) -> list[FullModel
         equal = large.weights_hash == small.weights_hash
         models.append(models[0] if equal else VitModel(large, dtype))
     return models
+
+
+def load_restorers(
+    super_resolution: Path | None, masked_autoencoder: Path | None
+) -> tuple[Restorers, str | None, str | None]:
+    """Return all restorers, and the names of the up-sampler and filler that weights were given for.
+
+    Raises:
+        ModelError: a file does not hold such a network.
+    """
+    upsample, fill = dict(PLAIN_RESTORERS.upsample), dict(PLAIN_RESTORERS.fill)
+    upsampler = filler = None
+    if super_resolution is not None:
+        from vit.super_resolution import SuperResolution  # (pulls in torch)
+
+        network = SuperResolution(super_resolution)
+        upsampler = f"real_esrgan_{network.identity}"
+        upsample[upsampler] = network
+    if masked_autoencoder is not None:
+        from vit.masked_autoencoder import MaskedAutoencoder
+
+        painter = MaskedAutoencoder(masked_autoencoder)
+        filler = f"mae_{painter.identity}"
+        fill[filler] = painter
+    return Restorers(upsample, fill), upsampler, filler
 
 
 def load_corpus(

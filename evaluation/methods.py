@@ -24,6 +24,7 @@ from evaluation.treatments import (
     EDGE,
     EDGE_LAYER_ROLLOUT,
     EDGE_ROLLOUT,
+    MEAN_FILL,
     SERVER,
     DetailOnRequest,
     Downscaled,
@@ -77,10 +78,10 @@ def setting_of(treatment: Treatment) -> Setting | None:
             return Setting(
                 "saccade", MIN_ENTROPY, None, "attention_sum", rule.delta, rule.min_patches, tiers, sharp
             )
-        case Downscaled(scale):
-            return Setting("isr", None, 0.0, f"bicubic_1/{scale}", None, None, "raw", 0)
-        case MaskedFill(share, _, known) if known == 0:
-            return Setting("mot", None, 0.0, "random", share, None, "raw", 0)
+        case Downscaled(scale, upsampler):
+            return Setting("isr", None, 0.0, f"{upsampler}_1/{scale}", None, None, "raw", 0)
+        case MaskedFill(share, _, known, filler) if known == 0:
+            return Setting("mot", None, 0.0, _random_name(filler), share, None, "raw", 0)
         case _:
             return None
 
@@ -168,6 +169,10 @@ def rival_gate_points(study: Study) -> Iterator[Point]:
                 threshold = threshold_for_ratio(scores, ratio)
                 named = replace(setting, gate=gate, tau=threshold)
                 yield make_point(study, named, offloaded(scores, threshold), payload)
+
+
+def _random_name(filler: str) -> str:
+    return "random" if filler == MEAN_FILL else f"random_{filler}"
 
 
 def _lot_and_oracle(study: Study, setting: Setting, payload: Payload) -> Iterator[Point]:

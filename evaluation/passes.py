@@ -16,7 +16,7 @@ from evaluation.corpus import Corpus
 from evaluation.models import AttentiveModel, Logits, PatchModel
 from evaluation.reporter import Reporter
 from evaluation.selection import Attention
-from evaluation.treatments import FrameFacts, Sent, Treatment, treatment_key
+from evaluation.treatments import PLAIN_RESTORERS, FrameFacts, Restorers, Sent, Treatment, treatment_key
 from schemas.errors import DecodeError
 from vit.entropy import confidence
 from vit.preprocess import Pixels, from_patches
@@ -114,6 +114,7 @@ def answer(
     attention: Mapping[str, AttentionOf],
     store: ChunkStore,
     reporter: Reporter,
+    restorers: Restorers = PLAIN_RESTORERS,
 ) -> dict[Treatment, Answers]:
     """Return the server's answers by treatment; every image must be readable.
 
@@ -127,7 +128,7 @@ def answer(
             part = store.load(key)
             if part is None:
                 crops = crops or [corpus.crop(idx) for idx in rows]
-                part = _answer_chunk(corpus, model, treatment, attention, rows, crops)
+                part = _answer_chunk(corpus, model, treatment, attention, rows, crops, restorers)
                 store.save(key, part)
             parts[treatment].append(part)
             reporter.advance(len(rows))
@@ -222,11 +223,12 @@ def _answer_chunk(
     attention: Mapping[str, AttentionOf],
     rows: range,
     crops: Sequence[Pixels],
+    restorers: Restorers,
 ) -> Arrays:
     sent = []
     for idx, crop in zip(rows, crops, strict=True):
         facts = {} if treatment.source is None else {treatment.source: attention[treatment.source].rows[idx]}
-        sent.append(treatment.apply(crop, FrameFacts(corpus.names[idx], facts)))
+        sent.append(treatment.apply(crop, FrameFacts(corpus.names[idx], facts, restorers)))
     logits = [
         model.classify([each.patches for each in batch], [each.positions for each in batch])
         for batch in (sent[first : first + BATCH_SETS] for first in range(0, len(sent), BATCH_SETS))

@@ -37,6 +37,8 @@ class EvaluateRequest:
     limit: int | None = None
     full: bool = False
     dtype: str = "auto"
+    super_resolution: Path | None = None
+    masked_autoencoder: Path | None = None
     cache: Path = DEFAULT_CACHE
     command: str = "saccade evaluate"
 

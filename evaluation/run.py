@@ -6,10 +6,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.catalogue import DEFAULT_BUDGET, SDT_SCALE, Plan, default_treatments, full_treatments, plan
+from evaluation.catalogue import (
+    DEFAULT_BUDGET,
+    SDT_SCALE,
+    Plan,
+    default_treatments,
+    full_treatments,
+    plan,
+    restored_treatments,
+)
 from evaluation.chunk_store import ChunkStore
 from evaluation.corpus import Corpus
-from evaluation.loading import FullModel, load_corpus, load_models
+from evaluation.loading import FullModel, load_corpus, load_models, load_restorers
 from evaluation.measurement import Seen, look, make_study, say_estimate, time_models
 from evaluation.methods import setting_of
 from evaluation.models import LAST
@@ -71,10 +79,11 @@ def measure(
     seen = look(corpus, edge, store, reporter, rollouts=True)
     timings = time_models(seen.corpus, edge, server)
     answers = _server_views(seen, server, store, reporter, whole=request.full and server is not edge)
-    chosen = _plan(request, seen, server, list(answers))
+    restorers, *named = load_restorers(request.super_resolution, request.masked_autoencoder)
+    chosen = _plan(request, seen, server, list(answers), restored_treatments(*named))
     say_estimate(chosen, seen, server, store, timings, reporter)
     reporter.start("server", len(seen.corpus.names) * len(chosen.treatments))
-    answers |= answer(seen.corpus, server, chosen.treatments, seen.attention, store, reporter)
+    answers |= answer(seen.corpus, server, chosen.treatments, seen.attention, store, reporter, restorers)
     study = make_study(seen, edge, server, answers)
     notes = RunNotes(
         command=request.command,
@@ -104,11 +113,18 @@ def _server_views(
     return answers
 
 
-def _plan(request: EvaluateRequest, seen: Seen, server: FullModel, done: Sequence[Treatment]) -> Plan:
+def _plan(
+    request: EvaluateRequest,
+    seen: Seen,
+    server: FullModel,
+    done: Sequence[Treatment],
+    asked: Sequence[Treatment],
+) -> Plan:
+    """Return what to run; treatments that were asked for come first."""
     wanted = full_treatments(seen.rows) if request.full else default_treatments(seen.rows)
     facts = server.facts
     return plan(
-        [treatment for treatment in wanted if treatment not in done],
+        [treatment for treatment in (Whole(), *asked, *wanted) if treatment not in done],
         seen.rows,
         len(seen.corpus.names),
         embed_dim=facts.embed_dim,

@@ -30,8 +30,8 @@ def scene_corpus(
     if classes != CLASSES:
         raise EvaluationError(
             f"rendered scenes show {len(CLASSES)} classes ({CLASSES[1]}, ...), the model knows "
-            f"{len(classes)} others ({classes[0]}, ...); use --edge shipped --server shipped, or --data with "
-            "images of the model's classes"
+            f"{len(classes)} others ({classes[0]}, ...); use --edge-model shipped --server-model shipped, or "
+            "--data with images of the model's classes"
         )
     pool = CALIBRATION_SEEDS if calibration else TEST_SEEDS
     most = len(pool) // SEEDS_A_RUN

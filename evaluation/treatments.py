@@ -4,8 +4,8 @@ Each treatment turns a crop into the bytes on the wire and the patches that reac
 randomness is decided by the frame's name and a seed, so a treatment gives the same payload in every run.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -23,17 +23,36 @@ EDGE_ROLLOUT: Final = "edge_rollout"
 EDGE_LAYER_ROLLOUT: Final = "edge_layer_rollout"
 SERVER: Final = "server"
 
+BICUBIC: Final = "bicubic"
+MEAN_FILL: Final = "mean_colour"
+
 ALL_POSITIONS: Final = np.arange(NUM_PATCHES, dtype=np.int64)
 MEAN_COLOUR: Final = (124, 116, 104)
 """ImageNet's mean in grey levels: what a model that subtracts it sees as nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Restorers:
+    """What the server may do to make a whole image of what it got, by name.
+
+    `upsample`: small (h, w, 3) image -> (224, 224, 3). `fill`: crop and visible positions -> all
+    (196, 16, 16, 3) patches, reading the visible ones only.
+    """
+
+    upsample: Mapping[str, Callable[[Pixels], Pixels]]
+    fill: Mapping[str, Callable[[Pixels, Positions], Pixels]]
+
+
+@dataclass(frozen=True)
 class FrameFacts:
-    """What is known of a frame before it is sent: its name and (196,) attention rows by source."""
+    """What is known of a frame before it is sent: its name and (196,) attention rows by source.
+
+    `restorers` are the server's means; the two that need no weights unless others are given.
+    """
 
     name: str
     attention: Mapping[str, Attention]
+    restorers: Restorers = field(default_factory=lambda: PLAIN_RESTORERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +189,22 @@ class Tiered:
 
 @dataclass(frozen=True, slots=True)
 class Downscaled:
-    """The crop at 1/`scale` of its side, sent raw, and bicubic up-sampling on the server."""
+    """The crop at 1/`scale` of its side, sent raw, and up-sampling on the server."""
 
     scale: int
+    upsampler: str = BICUBIC
     source: None = None
 
     def processed(self, attention: Mapping[str, Attention], num_frames: int) -> Counts:  # noqa: ARG002
         """Return 196 for every frame: the server computes on the up-sampled image."""
         return np.full(num_frames, NUM_PATCHES, dtype=np.int64)
 
-    def apply(self, crop: Pixels, facts: FrameFacts) -> Sent:  # noqa: ARG002
+    def apply(self, crop: Pixels, facts: FrameFacts) -> Sent:
         """Return the up-sampled image's patches."""
         small = downscale(crop, self.scale)
         wire = record_wire_bytes("raw", 0, small.tobytes())
-        return Sent(to_patches(upscale(small)), ALL_POSITIONS, NUM_PATCHES / self.scale**2, wire)
+        large = facts.restorers.upsample[self.upsampler](small)
+        return Sent(to_patches(large), ALL_POSITIONS, NUM_PATCHES / self.scale**2, wire)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +250,7 @@ class MaskedFill:
     share: float
     seed: int
     known_share: float = 0.0
+    filler: str = MEAN_FILL
     source: None = None
 
     def processed(self, attention: Mapping[str, Attention], num_frames: int) -> Counts:  # noqa: ARG002
@@ -236,13 +258,14 @@ class MaskedFill:
         return np.full(num_frames, NUM_PATCHES, dtype=np.int64)
 
     def apply(self, crop: Pixels, facts: FrameFacts) -> Sent:
-        """Return all patches: those sent so far, and the mean colour elsewhere."""
+        """Return all patches: those sent so far, and what the filler makes of them elsewhere."""
         order = random_order(facts.name, self.seed)
         known = round(self.known_share * NUM_PATCHES)
         sent = order[known : round((self.known_share + self.share) * NUM_PATCHES)]
         now = _coded(crop, np.sort(sent), "raw", 0)
         visible = order[: known + sent.size]
-        return Sent(fill_masked(crop, visible), ALL_POSITIONS, now.sent_patches, now.wire_bytes)
+        whole = facts.restorers.fill[self.filler](crop, visible)
+        return Sent(whole, ALL_POSITIONS, now.sent_patches, now.wire_bytes)
 
 
 def low_resolution_source(scale: int) -> str:
@@ -268,6 +291,9 @@ def fill_masked(crop: Pixels, visible: Positions) -> Pixels:
     patches[:] = MEAN_COLOUR
     patches[visible] = to_patches(crop)[visible]
     return patches
+
+
+PLAIN_RESTORERS: Final[Restorers] = Restorers({BICUBIC: upscale}, {MEAN_FILL: fill_masked})
 
 
 def _coded(crop: Pixels, positions: Positions, codec: str, quality: int) -> Sent:

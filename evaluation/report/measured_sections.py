@@ -33,11 +33,11 @@ and prints no values.
 - **SDT**: the crop at half its side goes first, raw; where the server stays unsure it asks for its
   most attended quarter of the patches at full resolution, pastes them into the up-sampled image and
   classifies again.
-- **ISR**: the crop at 1/2 or 1/4 of its side, raw; bicubic up-sampling on the server. No super-
-  resolution network is run, so this is a lower bound for the published method.
-- **MOT**: a random quarter of the patches, raw; the rest is filled with the mean colour. No masked
-  auto-encoder is run, so this too is a lower bound. **A-MOT**: a second random quarter where the
-  server stays unsure.
+- **ISR**: the crop at 1/2 or 1/4 of its side, raw, up-sampled on the server: always bicubic, a lower
+  bound for the published method; with Real-ESRGAN too where `--super-resolution` gives its weights.
+- **MOT**: a random quarter of the patches, raw, the rest filled with the mean colour, a lower bound
+  too; painted by a masked auto-encoder where `--masked-autoencoder` gives its weights. **A-MOT**: a
+  second random quarter where the server stays unsure. Work of restoring networks is not counted.
 - Their `tau` is the server's own threshold for the second round; they have no model at the edge.
   `patch_cost` counts pixels sent / 50,176.
 - **random_gate** is the exact mean over all draws of lots; **random_patches** the mean of three

@@ -47,6 +47,12 @@ def evaluate(
     ] = False,
     clips: Annotated[Path | None, typer.Option(help="Folder of videos for --stream.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    super_resolution: Annotated[
+        Path | None, typer.Option(help="Real-ESRGAN 4x weights (.safetensors) for the ISR baseline.")
+    ] = None,
+    masked_autoencoder: Annotated[
+        Path | None, typer.Option(help="MAE weights (.safetensors) for the MOT baselines.")
+    ] = None,
     paper: Annotated[
         bool,
         typer.Option("--check-paper", help="Hold the ImageNet validation images in --data to the paper."),
@@ -77,6 +83,8 @@ def evaluate(
         limit=limit,
         full=full,
         dtype=dtype,
+        super_resolution=super_resolution,
+        masked_autoencoder=masked_autoencoder,
         command=shlex.join(["saccade", *sys.argv[1:]]),
     )
     typer.echo(str(run_evaluation(request)))

@@ -21,7 +21,7 @@ def test_scenes_are_scored_reproducible_and_fresh_for_each_seed() -> None:
 
 
 def test_models_of_other_classes_and_bad_seeds_are_refused() -> None:
-    with pytest.raises(EvaluationError, match="--edge shipped"):
+    with pytest.raises(EvaluationError, match="--edge-model shipped"):
         scene_corpus(3, 0, ("cat", "dog"), SilentReporter())
     with pytest.raises(EvaluationError, match="seed below"):
         scene_corpus(3, 10**6, CLASSES, SilentReporter())

@@ -10,6 +10,7 @@ from evaluation.treatments import (
     MaskedFill,
     RandomPatches,
     Ranked,
+    Restorers,
     Tiered,
     Treatment,
     Whole,
@@ -131,3 +132,13 @@ def test_keys_tell_treatments_apart() -> None:
         treatment_key(each) for each in (Whole(), Ranked(QUARTER), Ranked(Rule("top_k", 0.3)), Downscaled(2))
     ]
     assert len({str(key) for key in keys}) == 4
+
+
+def test_restoring_networks_replace_bicubic_and_mean_colour(crop: np.ndarray) -> None:
+    restorers = Restorers(
+        {"net": lambda small: np.full((224, 224, 3), small.shape[0], np.uint8)},
+        {"paint": lambda crop, visible: np.full((196, 16, 16, 3), visible.size, np.uint8)},
+    )
+    facts = FrameFacts("a.png", {}, restorers)
+    assert set(Downscaled(4, "net").apply(crop, facts).patches.ravel().tolist()) == {56}
+    assert set(MaskedFill(0.25, 1, 0.25, "paint").apply(crop, facts).patches.ravel().tolist()) == {98}
