@@ -71,6 +71,12 @@ class Relay:
         """The schedule of the limit begins now."""
         self._started_s = asyncio.get_running_loop().time()
 
+    def follow(self, limit: Schedule | None) -> None:
+        """This limit is in force from now on, its second 0 being this moment."""
+        self._limit = limit
+        self.restart_clock()
+        self._tokens, self._refilled_s = 0.0, self._started_s
+
     def wire_bytes(self) -> float:
         """Return all bytes that came from clients so far, headers of their segments included."""
         return self.counter.wire_bytes_closed + sum(
