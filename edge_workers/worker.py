@@ -12,18 +12,15 @@ else waits; records end at their deadline and frames keep the edge's label.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge_workers.decode import Answered, Prepared, Preparer
 from edge_workers.encode import Unsure
 from edge_workers.incoming import Refused
+from edge_workers.inference import Inference
 from edge_workers.intake import FrameReader
 from edge_workers.offer import Offerer
 from edge_workers.publish import EdgeAnswers, EdgePublisher
@@ -45,7 +42,6 @@ from runtime.redis_store import LabelStore
 from runtime.settings import Settings
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
-from schemas.label import State
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 
@@ -77,69 +73,87 @@ class EdgeWorker:
     def __init__(
         self, settings: Settings, adapters: Adapters, clock: Clock, metrics: Metrics, health: Health
     ) -> None:
-        edge = settings.edge
         self._settings = settings
-        self._engine = adapters.engine
-        self._device = adapters.device
-        self._uplink = adapters.uplink
-        self._health = health
+        self._adapters = adapters
         self._clock = clock
+        self._health = health
         self._metrics = metrics.consumer
         self._tally = EdgeTally(metrics, settings.topics.frames)
         self._threads = ThreadPoolExecutor(
-            edge.decode_threads,
+            settings.edge.decode_threads,
             thread_name_prefix="codec",
             initializer=adapters.engine.in_codec_thread,
         )
-        self._prepared: Channel[Prepared] = Channel(1)
-        self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
-        unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
-        site_clock = SiteClock()
+        self._site_clock = SiteClock()
         self._clock_keeper = ClockKeeper(
             adapters.store,
-            site_clock,
+            self._site_clock,
             clock,
             settings.site,
             metrics=metrics.consumer,
             answers=lambda up: health.meets(REDIS_ANSWERS, up),
         )
         self._letters = DeadLetters(adapters.letters_sink)
+        self._prepared: Channel[Prepared] = Channel(1)
+        self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
+        self._unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
         self._reader = FrameReader(settings, clock, self._letters, self._tally)
         self.intake = self._reader.intake
-        self._preparer = Preparer(
+        self._preparer = self._make_preparer()
+        self._inference = self._make_inference()
+        self._publisher = self._make_publisher()
+        self._offerer = self._make_offerer()
+
+    def _make_preparer(self) -> Preparer:
+        return Preparer(
             self._reader,
             self._threads,
-            edge.decode_threads,
-            batch_frames=edge.batch_frames,
-            max_frame_pixels=settings.producer.max_frame_pixels,
-            resize_crop=adapters.engine.resize_crop,
+            self._settings.edge.decode_threads,
+            batch_frames=self._settings.edge.batch_frames,
+            max_frame_pixels=self._settings.producer.max_frame_pixels,
+            resize_crop=self._adapters.engine.resize_crop,
             prepared=self._prepared,
             refused=self._answered,
             tally=self._tally,
         )
-        self._publisher = EdgePublisher(
-            EdgeAnswers(adapters.engine.classes, edge.max_latency_ms),
-            LabelWriter(adapters.store, metrics.consumer, settings.site),
-            adapters.uplink,
+
+    def _make_inference(self) -> Inference:
+        return Inference(
+            self._adapters.engine,
+            self._adapters.device,
+            batch_done=self._preparer.batch_done,
+            clock=self._clock,
+            tally=self._tally,
+            prepared=self._prepared,
+            answered=self._answered,
+        )
+
+    def _make_publisher(self) -> EdgePublisher:
+        return EdgePublisher(
+            EdgeAnswers(self._adapters.engine.classes, self._settings.edge.max_latency_ms),
+            LabelWriter(self._adapters.store, self._metrics, self._settings.site),
+            self._adapters.uplink,
             self.intake,
             self._letters,
-            clock=clock,
-            site_clock=site_clock,
+            clock=self._clock,
+            site_clock=self._site_clock,
             tally=self._tally,
             incoming=self._answered,
-            unsure=unsure,
+            unsure=self._unsure,
         )
-        self._offerer = Offerer(
-            adapters.uplink,
+
+    def _make_offerer(self) -> Offerer:
+        return Offerer(
+            self._adapters.uplink,
             self.intake,
             self._threads,
-            edge.decode_threads,
-            site_clock=site_clock,
+            self._settings.edge.decode_threads,
+            site_clock=self._site_clock,
             tally=self._tally,
-            classes_hash=adapters.engine.classes_hash,
-            max_offload_bytes=edge.max_offload_bytes,
-            num_partitions=adapters.num_offload_partitions,
-            unsure=unsure,
+            classes_hash=self._adapters.engine.classes_hash,
+            max_offload_bytes=self._settings.edge.max_offload_bytes,
+            num_partitions=self._adapters.num_offload_partitions,
+            unsure=self._unsure,
         )
 
     async def ready(self) -> None:
@@ -156,27 +170,19 @@ class EdgeWorker:
         Cancelled, it commits what is finished and leaves the rest to be read again.
         """
         self.intake.attach(source)
-        heartbeat = Heartbeat(
-            self.intake, source, self._settings.topics.frames, health=self._health, metrics=self._metrics
-        )
         settled, offers_over = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._uplink.run(offers_over), name="uplink")
+                group.create_task(self._adapters.uplink.run(offers_over), name="uplink")
                 group.create_task(self._letters.run(), name="letters")
-                group.create_task(
-                    self.intake.commit_until(settled, self._settings.edge.commit_interval_ms / 1000)
-                )
-                group.create_task(heartbeat.run(settled), name="heartbeat")
+                group.create_task(self._commit(settled), name="commit")
+                group.create_task(self._heartbeat(source).run(settled), name="heartbeat")
                 group.create_task(self._clock_keeper.run(settled), name="clock")
                 stages = [
-                    group.create_task(stage, name=name)
-                    for name, stage in (
-                        ("prepare", self._preparer.run()),
-                        ("infer", self._infer()),
-                        ("publish", self._publisher.run()),
-                        ("offer", self._offerer.run()),
-                    )
+                    group.create_task(self._preparer.run(), name="prepare"),
+                    group.create_task(self._inference.run(), name="infer"),
+                    group.create_task(self._publisher.run(), name="publish"),
+                    group.create_task(self._offerer.run(), name="offer"),
                 ]
                 reading = group.create_task(self._reader.run(), name="read")
                 reading.add_done_callback(lambda _: self._reader.end())
@@ -196,6 +202,13 @@ class EdgeWorker:
                 async with asyncio.timeout(_FINAL_COMMIT_S):
                     await self.intake.commit()
 
+    async def _commit(self, settled: asyncio.Event) -> None:
+        await self.intake.commit_until(settled, self._settings.edge.commit_interval_ms / 1000)
+
+    def _heartbeat(self, source: Source) -> Heartbeat:
+        topic = self._settings.topics.frames
+        return Heartbeat(self.intake, source, topic, health=self._health, metrics=self._metrics)
+
     async def _settle_offers(self, offers_over: asyncio.Event) -> None:
         """The uplink has had some time to send what it holds; the rest is left to be read again."""
         edge = self._settings.edge
@@ -203,38 +216,6 @@ class EdgeWorker:
             async with asyncio.timeout(min(edge.max_latency_ms / 1000, edge.drain_s / 2)):
                 await self.intake.drained()
         offers_over.set()
-
-    async def _infer(self) -> None:
-        try:
-            async for batch in self._prepared:
-                began_s = time.perf_counter()
-                output = await self._device.submit(self._engine.classify, batch.crops)
-                self._preparer.batch_done()
-                now_s = self._clock.monotonic_s()
-                self._tally.computed(batch.frames, time.perf_counter() - began_s, now_s)
-                answered = Answered(batch, output.logits, output.attention)
-                finite = [bool(np.isfinite(row).all()) for row in output.logits]
-                if not all(finite):
-                    answered, refused = split(answered, finite)
-                    await self._answered.put(refused)
-                if answered.batch.frames:
-                    await self._answered.put(answered)
-        finally:
-            self._answered.close()
-
-
-def split(answered: Answered, good: Sequence[bool]) -> tuple[Answered, list[Refused]]:
-    """The rows that are good, and the frames of the others as undecodable."""
-    batch = answered.batch
-    refused = [
-        Refused(frame, State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")
-        for frame, is_good in zip(batch.frames, good, strict=True)
-        if not is_good
-    ]
-    frames = [frame for frame, is_good in zip(batch.frames, good, strict=True) if is_good]
-    rows = np.flatnonzero(good)
-    kept = Prepared(frames, batch.crops[rows], [])
-    return Answered(kept, answered.logits[rows], answered.attention[rows]), refused
 
 
 async def run_edge(settings: Settings, stop: asyncio.Event) -> None:

@@ -29,7 +29,7 @@ from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
-from runtime.settings import Settings
+from runtime.settings import ServerSettings, Settings
 from runtime.status_server import serve_status
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
@@ -77,15 +77,7 @@ class ServerWorker:
         self._letters = DeadLetters(adapters.letters_sink)
         self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
         self._tally = ServerTally(metrics, settings.topics.offload)
-        self._batcher: Batcher[Ready] = Batcher(
-            max_batch_tokens=server.max_batch_tokens,
-            max_batch_s=server.max_batch_ms / 1000,
-            max_wait_s=server.max_batch_wait_ms / 1000,
-            max_waiting_sets=server.max_waiting_records,
-            max_waiting_tokens=server.max_waiting_bytes // _PATCH_BYTES,
-            max_set_tokens=FULL_TOKENS,
-        )
-        self._batcher.learn(FULL_TOKENS, FULL_TOKENS / adapters.engine.tokens_per_s)
+        self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
         self._reader = RecordReader(
             self._batcher,
             self._letters,
@@ -100,7 +92,12 @@ class ServerWorker:
         )
         self.intake = self._reader.intake
         self._queues = {redis.name: self._queue(redis) for redis in self._sites.redises}
-        self._inference = Inference(
+        self._inference = self._make_inference(adapters)
+        self._up: set[str] = set()
+        self._keepers = {redis.name: self._keeper(redis) for redis in self._sites.redises}
+
+    def _make_inference(self, adapters: Adapters) -> Inference:
+        return Inference(
             adapters.engine,
             adapters.device,
             adapters.results,
@@ -110,20 +107,18 @@ class ServerWorker:
             sites=self._sites,
             letters=self._letters,
             tally=self._tally,
-            clock=clock,
+            clock=self._clock,
         )
-        self._up: set[str] = set()
-        self._keepers = {
-            redis.name: ClockKeeper(
-                redis.store,
-                redis.site_clock,
-                clock,
-                redis.name,
-                metrics=metrics.consumer,
-                answers=partial(self._answers, redis.name),
-            )
-            for redis in self._sites.redises
-        }
+
+    def _keeper(self, redis: SiteRedis) -> ClockKeeper:
+        return ClockKeeper(
+            redis.store,
+            redis.site_clock,
+            self._clock,
+            redis.name,
+            metrics=self._metrics,
+            answers=partial(self._answers, redis.name),
+        )
 
     async def run(self, source: Source, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
@@ -203,6 +198,19 @@ class ServerWorker:
         else:
             self._up.discard(name)
         self._health.meets(REDIS_ANSWERS, bool(self._up))
+
+
+def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[Ready]:
+    batcher: Batcher[Ready] = Batcher(
+        max_batch_tokens=server.max_batch_tokens,
+        max_batch_s=server.max_batch_ms / 1000,
+        max_wait_s=server.max_batch_wait_ms / 1000,
+        max_waiting_sets=server.max_waiting_records,
+        max_waiting_tokens=server.max_waiting_bytes // _PATCH_BYTES,
+        max_set_tokens=FULL_TOKENS,
+    )
+    batcher.learn(FULL_TOKENS, FULL_TOKENS / tokens_per_s)
+    return batcher
 
 
 async def run_server(settings: Settings, stop: asyncio.Event) -> None:
