@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -47,6 +49,21 @@ def record(seeds: Sequence[int], frames_each: int, *, every: int = 1) -> list[li
             ]
         )
     return streams
+
+
+def mixed(count: int, seed: int) -> list[Shot]:
+    """Return `count` shots of four cameras, a second apart each, in random order."""
+    shots = [shot for stream in record(range(1, 5), -(-count // 4), every=int(FPS)) for shot in stream]
+    return [shots[index] for index in np.random.default_rng(seed).permutation(len(shots))[:count]]
+
+
+def drawn_counts(num_sets: int, seed: int) -> list[int]:
+    """Return patch counts drawn from patch_counts.json: photos that DeiT-Tiny is unsure of."""
+    histogram = json.loads(Path(__file__).with_name("patch_counts.json").read_text())["images_by_patches"]
+    images = np.array(list(histogram.values()), dtype=float)
+    counts = np.array([int(count) for count in histogram])
+    drawn: list[int] = np.random.default_rng(seed).choice(counts, num_sets, p=images / images.sum()).tolist()
+    return drawn
 
 
 def frame_record(shot: Shot, camera: str, seq: int, captured_ns: int, *, live: bool = False) -> bytes:

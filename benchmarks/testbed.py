@@ -7,6 +7,7 @@ the write by Redis's clock (ms), offloads from the topic's end offsets. Worker m
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.machine import cpu_seconds
 from runtime.kafka import Sink
+from runtime.kafka_admin import create_topics, pipeline_topics
 from runtime.settings import Settings, load_settings
 from saccade.demo.probe import get, is_ready
 from saccade.demo.processes import free_port
@@ -200,7 +202,9 @@ async def testbed(name: str, **settings: object) -> AsyncIterator[Testbed]:
     run_dir = FOLDER / name
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir(parents=True)
-    async with embedded_stack(run_dir / "stack") as stack:
+    # A new topic's first moments and a worker's leaving are no news here.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    async with embedded_stack(run_dir / "stack", topics=False) as stack:
         tree: dict[str, Any] = {
             "kafka": {"bootstrap_servers": stack.bootstrap_servers},
             "redis": {"url": stack.redis_url},
@@ -208,9 +212,11 @@ async def testbed(name: str, **settings: object) -> AsyncIterator[Testbed]:
         for key, value in settings.items():
             section, _, leaf = key.partition("__")
             tree.setdefault(section, {})[leaf] = value
+        checked = load_settings(None, tree)
+        await create_topics(checked.kafka, pipeline_topics(checked))
         client = redis.asyncio.from_url(stack.redis_url, decode_responses=True)
         try:
-            yield Testbed(run_dir, stack, load_settings(None, tree), client)
+            yield Testbed(run_dir, stack, checked, client)
         finally:
             await client.aclose()
 
