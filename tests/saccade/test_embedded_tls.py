@@ -13,6 +13,9 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from edge_workers.worker import run_edge
+from producers.camera import CameraSpec
+from producers.run import run_producers
 from runtime.errors import SaccadeError, TransientError
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
@@ -21,6 +24,7 @@ from runtime.settings import Settings, load_settings
 from saccade.embedded import SecureListener, embedded_stack
 from schemas.label import Label, State
 from schemas.label import Source as LabelSource
+from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack
 
@@ -83,16 +87,23 @@ def make_settings(stack: Any, redis_port: int, cafile: Path, password: str) -> S
     return load_settings(None, {"kafka": kafka, "redis": redis, "topics": topics}, environ={})
 
 
-async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_away(tmp_path: Path) -> None:
+@asynccontextmanager
+async def secure_place(folder: Path) -> AsyncIterator[tuple[Any, int, Path]]:
+    """A stack whose Kafka wants SASL_SSL, the TLS port of its Redis, and the authority's file."""
     authority = trustme.CA()
-    cafile = tmp_path / "ca.pem"
+    cafile = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(cafile))
-    certificate = write_keystore(authority, tmp_path / "broker.pem")
-    listener = SecureListener(tmp_path / "broker.pem", "site", PASSWORD)
+    certificate = write_keystore(authority, folder / "broker.pem")
+    listener = SecureListener(folder / "broker.pem", "site", PASSWORD)
     async with (
-        embedded_stack(tmp_path / "run", topics=False, secure_listener=listener) as stack,
+        embedded_stack(folder / "run", topics=False, secure_listener=listener) as stack,
         tls_relay(certificate, stack.redis.port) as redis_port,
     ):
+        yield stack, redis_port, cafile
+
+
+async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_away(tmp_path: Path) -> None:
+    async with secure_place(tmp_path) as (stack, redis_port, cafile):
         settings = make_settings(stack, redis_port, cafile, PASSWORD)
         await create_topics(settings.kafka, pipeline_topics(settings))
         async with Sink(settings.kafka, max_request_bytes=1_000, max_in_flight_bytes=1_000) as sink:
@@ -117,3 +128,35 @@ async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_a
             with pytest.raises(SaccadeError, match=rf"refuse each other \(SASL_SSL\): .*{why}") as caught:
                 await anext(aiter(read_all(refused.kafka, "frames")))
             assert not isinstance(caught.value, TransientError)
+
+
+async def test_the_whole_pipeline_runs_over_tls(tmp_path: Path, tiny_model: Path) -> None:
+    async with secure_place(tmp_path) as (stack, redis_port, cafile):
+        settings = make_settings(stack, redis_port, cafile, PASSWORD)
+        settings = changed(
+            settings,
+            producer={"state_dir": tmp_path / "state"},
+            edge={"model": str(tiny_model), "threads": 1, "tau": 0.0, "max_latency_ms": 600_000},
+            server={"model": str(tiny_model), "threads": 1},
+            metrics={"port": None},
+        )
+        await create_topics(settings.kafka, pipeline_topics(settings))
+        stop = asyncio.Event()
+        camera = CameraSpec.parse("gate=scenes:2900000021?width=320&height=240", fps=0, limit=5)
+        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+            group.create_task(run_edge(settings, stop))
+            group.create_task(run_server(settings, stop))
+            await run_producers(settings, [camera], stop=asyncio.Event())
+            finals: set[int] = set()
+            async with asyncio.timeout(60):
+                while finals != set(range(5)):
+                    await asyncio.sleep(0.05)
+                    finals |= {each.seq async for each in store.history("gate") if each.source == "server"}
+            stop.set()
+
+
+def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
+    """The settings with other values in some sections."""
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
+    )
