@@ -120,6 +120,10 @@ class SiteShare:
 
     async def _listen(self, governor: Governor[Any]) -> None:
         reports = await self._store.read_reports(self._site)
+        if not reports and self._site:
+            # Servers report on a site from its first record on; until then, what they tell every site of this
+            # Redis says that they are there. Without it a new site would wait for them, and they for it.
+            reports = await self._store.read_reports("")
         governor.heard(reports, self._clock.monotonic_s())
 
     async def _count(self, governor: Governor[Any]) -> None:
