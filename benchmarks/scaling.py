@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--model deit|shipped] [--json FILE]
 
-One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras, a backlog that
-outlasts the run. The second worker joins in the middle, as a user would start it.
+One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras, a backlog
+that outlasts the run. The second worker joins in the middle, as a user would start it.
 """
 
 from __future__ import annotations
