@@ -39,8 +39,7 @@ _RATE_WINDOW_S: Final = 2.0
 _HUNGRY_SHARE: Final = 0.2
 _WANTING_S: Final = 0.3
 _USED_SHARE: Final = 0.85
-_SLOW_LINK_S: Final = 0.5
-_SLOW_MEMORY_S: Final = 4.0
+_LINK_MEMORY_S: Final = 4.0
 _RECORDS_BURST_S: Final = 0.25
 
 
@@ -117,7 +116,7 @@ class Governor(Generic[T]):
         self._sampled_s = start_s
         self._decided_s = -math.inf
         self._wanting_s = -math.inf
-        self._slow_s = -math.inf
+        self._link_delays: deque[tuple[float, float]] = deque()
         self._head: Waiting[T] | None = None
         self._probe_only = False
         self._failed_s = -math.inf
@@ -180,8 +179,9 @@ class Governor(Generic[T]):
         is_busy = meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
         is_wanted = is_busy or now_s - self._wanting_s < _WANTING_S
         self.allowance.estimate(meter, is_used=is_wanted, now_s=now_s)
-        if meter.delay_s(now_s) > _SLOW_LINK_S:
-            self._slow_s = now_s
+        self._link_delays.append((now_s, meter.delay_s(now_s)))
+        while self._link_delays[0][0] < now_s - _LINK_MEMORY_S:
+            self._link_delays.popleft()
         self._sampled_s = now_s
 
     def heard(self, reports: Iterable[ServerReport], now_s: float) -> None:
@@ -192,7 +192,7 @@ class Governor(Generic[T]):
         self.servers.update(
             reports,
             own_share=max(fraction, 0.01),
-            is_link_slow=now_s - self._slow_s < _SLOW_MEMORY_S,
+            link_delay_s=max((delay_s for _, delay_s in self._link_delays), default=0.0),
             own_records_per_s=len(self._recent(self._gains, now_s)) / _RATE_WINDOW_S,
             now_s=now_s,
         )

@@ -61,7 +61,7 @@ class ServerWatch:
         *,
         own_share: float,
         own_records_per_s: float,
-        is_link_slow: bool,
+        link_delay_s: float,
         now_s: float,
     ) -> None:
         """The limit agrees with the newest reports; reports seen before change nothing.
@@ -70,7 +70,9 @@ class ServerWatch:
             reports: the newest report of each server.
             own_share: this worker's part of the site's offloads, in (0, 1].
             own_records_per_s: what this worker sent lately.
-            is_link_slow: records were late before they reached the servers, so expiry is not their doing.
+            link_delay_s: the longest delay on the way there lately; ages at the servers begin at hand-over,
+            and
+                what the way took is not their doing.
             now_s: when they were read.
         """
         fresh = [report for report in reports if self._is_new(report)]
@@ -85,9 +87,10 @@ class ServerWatch:
         finals = sum(r.finals_in_time / max(r.interval_s, 1e-3) for r in newest)
         expired = sum(r.expired / max(r.interval_s, 1e-3) for r in newest)
         done = finals + expired
-        self._expired_share = expired / done if done > 0 and not is_link_slow else 0.0
+        self._expired_share = expired / done if done > 0 and link_delay_s < _LATE_AGE_S else 0.0
         self._goodput = finals
-        self._set_limit(max(r.queue_age_s for r in newest), own_share, own_records_per_s, now_s)
+        queue_age_s = max(r.queue_age_s for r in newest) - link_delay_s
+        self._set_limit(queue_age_s, own_share, own_records_per_s, now_s)
 
     def _is_new(self, report: ServerReport) -> bool:
         known = self._reports.get(report.server)

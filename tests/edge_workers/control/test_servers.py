@@ -25,9 +25,9 @@ def report(
 
 
 def hear(
-    watch: ServerWatch, now_s: float, *reports: ServerReport, own: float = 20.0, slow: bool = False
+    watch: ServerWatch, now_s: float, *reports: ServerReport, own: float = 20.0, link_delay_s: float = 0.0
 ) -> None:
-    watch.update(reports, own_share=1.0, own_records_per_s=own, is_link_slow=slow, now_s=now_s)
+    watch.update(reports, own_share=1.0, own_records_per_s=own, link_delay_s=link_delay_s, now_s=now_s)
 
 
 def test_servers_that_cope_set_no_limit() -> None:
@@ -55,7 +55,7 @@ def test_the_limit_rises_with_the_goodput_while_it_is_what_binds() -> None:
 
 def test_records_that_were_late_before_the_servers_are_not_their_fault() -> None:
     watch = ServerWatch(0.0)
-    hear(watch, 1.0, report(1, 10, expired=10), slow=True)
+    hear(watch, 1.0, report(1, 10, expired=10, queue_age_s=0.9), link_delay_s=0.6)
     assert (watch.max_records_per_s, watch.are_overrun()) == (math.inf, False)
 
 
