@@ -36,7 +36,8 @@ if old[1] then
   if state == 'provisional' then
     return is_last_word and 'ALREADY_FINAL' or 'STALE'
   end
-  if state ~= 'final' then
+  -- An edge that sees the frame again under another threshold must not shut out the server that was asked.
+  if state ~= 'final' or source == 'edge' then
     return 'STALE'
   end
   if is_last_word then

@@ -37,7 +37,7 @@ class PutResult(StrEnum):
     ALREADY_FINAL = "ALREADY_FINAL"
     """The frame has its last word: a final label, or a provisional one whose deadline has passed."""
     STALE = "STALE"
-    """A provisional label, or the loss of the frame, came after a provisional label."""
+    """An edge's label, or the loss of the frame, came after a provisional label: the server was asked."""
     LATE = "LATE"
     """The deadline and its grace had passed by Redis's clock."""
 

@@ -71,7 +71,7 @@ def judge(old: Label | None, new: Label) -> PutResult:  # noqa: PLR0911 - a tabl
         is_last_word = old.deadline_ns == PAST_NS
         if new.state is State.PROVISIONAL:
             return PutResult.ALREADY_FINAL if is_last_word else PutResult.STALE
-        if new.state is not State.FINAL:
+        if new.state is not State.FINAL or new.source is Source.EDGE:
             return PutResult.STALE
         if is_last_word:
             return PutResult.LATE
