@@ -71,7 +71,7 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
             embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes
         ),
         stages=scaled(
-            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 500), Stage(14, 48, 700, subsets=True)),
+            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 700), Stage(14, 48, 500, subsets=True)),
             scale,
         ),
         seed=seed,
