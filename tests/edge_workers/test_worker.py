@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 import simplejpeg
+import zstandard
 
 from edge_workers.worker import run_edge
 from runtime.kafka import Sink
@@ -137,7 +139,7 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
     pipeline: Settings, unique: Callable[[str], str]
 ) -> None:
     camera = unique("camera")
-    good = [frame(camera, seq) for seq in range(6)]
+    good = [frame(camera, seq) for seq in range(8)]
     broken = frame(camera, 100, image=b"no image at all")
     whole = encode_frame(good[0])
     garbage = [
@@ -147,6 +149,8 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         encode_frame(frame(camera, 101, width=1 << 15, height=1 << 15)),
         encode_frame(frame(camera, 102, encoding="bmp")),
         encode_frame(broken),
+        msgpack.packb(msgpack.unpackb(whole) | {"v": 99}),
+        zstandard.ZstdCompressor().compress(whole),
     ]
     values = [value for each, junk in zip(good, garbage, strict=True) for value in (junk, encode_frame(each))]
     async with LabelStore(pipeline.redis) as store, running(pipeline):
@@ -160,9 +164,10 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         dead_letter_from_headers(each.headers).offset: dead_letter_from_headers(each.headers).reason
         for each in letters
     }
-    assert sorted(reasons) == [0, 2, 4, 6, 8, 10]
+    assert sorted(reasons) == list(range(0, 16, 2))
     assert reasons[6] == "too_large"
     assert reasons[10] == "bad_image"
+    assert reasons[12] == "version"
     assert {each.value for each in letters} == set(garbage)
 
 

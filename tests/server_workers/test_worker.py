@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 import zstandard
@@ -141,9 +142,13 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
     pipeline: Settings, unique: Callable[[str], str]
 ) -> None:
     camera = unique("camera")
-    good = [offload(camera, seq) for seq in range(9)]
+    good = [offload(camera, seq) for seq in range(11)]
     whole = encode_offload(offload(camera, 50))
     huge = zstandard.ZstdCompressor().compress(b"\0" * (8 << 20))
+    plain = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(whole))
+    other_version = zstandard.ZstdCompressor().compress(msgpack.packb(plain | {"v": 99}))
+    # Magic number, a descriptor that says "eight bytes of content size follow", the size, no block.
+    declares_a_terabyte = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little")
     garbage = [
         b"",
         b"not zstd",
@@ -154,6 +159,8 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         encode_offload(offload(camera, 53, codec="raw")),
         encode_offload(offload(camera, 54, codec="hologram")),
         encode_offload(offload(camera, 55, classes_hash="0" * 16)),
+        other_version,
+        declares_a_terabyte,
     ]
     values = [
         value for each, junk in zip(good, garbage, strict=True) for value in (junk, encode_offload(each))
@@ -179,6 +186,8 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         "bad_patches",
         "bad_patches",
         "classes",
+        "version",
+        "too_large",
     ]
 
 
