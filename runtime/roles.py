@@ -38,8 +38,8 @@ class ProducerSettings(Section):
     fps: float = Field(default=5.0, ge=0, le=1_000)
     """Frames per second of each camera; 0 = as fast as possible."""
     drop: Literal["auto", "newest", "oldest", "never"] = "auto"
-    """Which frame goes when a camera's queue is full; `never` makes the source wait. `auto` is `oldest` for live
-    cameras, whose frames are worth less by the second, and `never` for files."""
+    """Which frame goes when a camera's queue is full; `never` makes the source wait. `auto` is `oldest` for
+    live cameras, whose frames are worth less by the second, and `never` for files."""
     queue_frames: int = Field(default=8, ge=1, le=10_000)
     """Frames of one camera that may wait for the broker."""
     jpeg_quality: int = Field(default=85, ge=1, le=100)

@@ -31,8 +31,8 @@ from saccade.demo.summary import Summary, summarise
 from saccade.demo.uplink import UplinkWatch
 from schemas.frame import Frame
 
-START_S = 10.0
-"""From the start of the workers to second 0 of the budget: about when they are ready and cameras publish."""
+START_S = 7.0
+"""From the start of the edge workers to second 0 of the budget: about when cameras publish."""
 DRAIN_TIMEOUT_S = 60.0
 REFRESH_S = 0.5
 PROGRESS_S = 5.0
@@ -54,13 +54,17 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
     async with AsyncExitStack() as resources:
         backend = await resources.enter_async_context(backend_of(plan))
         store = await resources.enter_async_context(LabelStore(backend.settings.redis))
-        loop = asyncio.get_running_loop()
-        starts_unix_s = time.time() + START_S
-        begin_s = loop.time() + START_S
-        edges, servers, producer = workers_of(plan, backend, cameras, starts_unix_s)
-        console.print(f"==> {len(edges)} edge and {len(servers)} server workers (logs in {plan.out})")
-        await resources.enter_async_context(workers_running([*edges, *servers]))
+        servers = server_workers_of(plan, backend)
+        console.print(
+            f"==> {plan.edge_workers} edge and {plan.server_workers} server workers (logs in {plan.out})"
+        )
+        await resources.enter_async_context(workers_running(servers))
         server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
+        # Last, because the budget's clock starts with them.
+        begin_s = asyncio.get_running_loop().time() + START_S
+        edges = edge_workers_of(plan, backend, time.time() + START_S)
+        await resources.enter_async_context(workers_running(edges))
+        producer = producer_of(plan, backend, cameras)
         uplink = UplinkWatch(store, backend, plan, begin_s=begin_s)
         board = Board()
         async with feeds_running(plan, backend, store, board, uplink, server_alone, console):
@@ -85,23 +89,27 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
     return summary.failures()
 
 
-def workers_of(
-    plan: DemoPlan, backend: Backend, cameras: Sequence[str], starts_unix_s: float
-) -> tuple[list[Worker], list[Worker], Worker]:
-    """Return the edge workers, the server workers and the producer, not started yet."""
+def server_workers_of(plan: DemoPlan, backend: Backend) -> list[Worker]:
+    """Return the server workers, not started yet."""
+    serve = ["serve", *backend.flags(), "--model", plan.server_model, "--threads", "1"]
+    return [Worker(f"server{i}", plan.out, serve) for i in range(1, plan.server_workers + 1)]
+
+
+def edge_workers_of(plan: DemoPlan, backend: Backend, starts_unix_s: float) -> list[Worker]:
+    """Return the edge workers, not started yet; second 0 of a stepping budget is at ``starts_unix_s``."""
     edge = ["edge", *backend.flags(), *backend.offload_flags(), "--model", plan.edge_model, "--threads", "1"]
     if plan.budget is not None:
         edge += ["--budget", plan.budget, "--set", f"budget.schedule_start_unix_s={starts_unix_s:.3f}"]
-    serve = ["serve", *backend.flags(), "--model", plan.server_model, "--threads", "1"]
+    return [Worker(f"edge{i}", plan.out, edge) for i in range(1, plan.edge_workers + 1)]
+
+
+def producer_of(plan: DemoPlan, backend: Backend, cameras: Sequence[str]) -> Worker:
+    """Return the producer of all cameras, not started yet."""
     produce = ["produce", *backend.flags(), "--json", "--loop", "--fps", str(plan.fps)]
     produce += ["--set", f"producer.state_dir={plan.out / 'producer-state'}"]
     for camera in cameras:
         produce += ["--camera", camera]
-    return (
-        [Worker(f"edge{i}", plan.out, edge) for i in range(1, plan.edge_workers + 1)],
-        [Worker(f"server{i}", plan.out, serve) for i in range(1, plan.server_workers + 1)],
-        Worker("producer", plan.out, produce),
-    )
+    return Worker("producer", plan.out, produce)
 
 
 @asynccontextmanager
