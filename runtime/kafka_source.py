@@ -2,8 +2,9 @@
 
 What aiokafka does not say and this module relies on, read in its source (0.14): it rebalances eagerly, so
 every partition is revoked and assigned anew; between the two the broker still takes commits of the old
-generation; one partition that is not assigned fails a whole commit; a failing listener is logged and
-forgotten.
+generation, and no read returns records; a read that was waiting when the rebalance began goes on and returns
+records of the new assignment, perhaps before the listener has heard of it; one partition that is not assigned
+fails a whole commit; a failing listener is logged and forgotten.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Source:
         self._generation = 0
         self._holding = asyncio.Event()
         self._callback_error: Exception | None = None
+        # Records that came before the listener knew their assignment, and that assignment.
+        self._early: tuple[object, list[Record]] = (None, [])
 
     def __repr__(self) -> str:
         held = len(self.assignment())
@@ -116,7 +119,9 @@ class Source:
         self._raise_callback_error()
         if not await set_within(self._holding, timeout_s):
             return []
-        generation = self._generation
+        early = self._take_early()
+        if early:
+            return early
         found: dict[KafkaTopicPartition, list[Any]] = {}
         try:
             # aiokafka forgets its own time limit when a rebalance begins while it waits.
@@ -128,9 +133,12 @@ class Source:
             return []
         except KafkaError as error:
             raise translated(error, f"reading {self._topics}") from None
-        if generation != self._generation or not self._holding.is_set():
-            return []  # read under an assignment that is over; they come again from the committed offset
-        return [record_of(each) for records in found.values() for each in records]
+        records = [record_of(each) for some in found.values() for each in some]
+        if self._holding.is_set():
+            return records
+        # Dropping them would lose them: the position of their partitions is already behind them.
+        self._early = (self._current_assignment, records)
+        return []
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """`getmany` returns none of these until `resume` or the next assignment; others are ignored."""
@@ -187,6 +195,16 @@ class Source:
         )
         consumer.subscribe(self._topics, listener=_Listener(self._revoked, self._assigned))
         return consumer
+
+    @property
+    def _current_assignment(self) -> object:
+        """The library's own object, which is another one after each rebalance."""
+        return self._consumer._subscription.subscription.assignment
+
+    def _take_early(self) -> list[Record]:
+        """What an earlier read kept back, unless its assignment is over: then it comes again by itself."""
+        (assignment, records), self._early = self._early, (None, [])
+        return records if assignment is self._current_assignment else []
 
     def _held(self, partitions: Iterable[TopicPartition]) -> list[KafkaTopicPartition]:
         held = self.assignment()

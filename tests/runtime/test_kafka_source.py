@@ -172,6 +172,44 @@ async def test_records_of_an_assignment_that_is_over_are_not_handed_out(
         await second.__aexit__(None, None, None)
 
 
+async def test_a_read_that_outlasts_a_rebalance_returns_the_first_records_of_the_new_assignment(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(600))
+    async with Source(kafka, [topic], group_id=group) as first:
+        assert values_of(await read(first, 600)) == list(range(600))
+        # Nothing is committed, so everything comes again once a second member has changed the assignment.
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(first.getmany(100, 20.0))
+            async with Source(kafka, [topic], group_id=group) as second:
+                again = await reading
+                again += await read(first, 300 - len(again)) + await read(second, 300)
+        assert values_of(again) == list(range(600))
+
+
+async def test_records_that_come_before_the_listener_is_done_are_kept_for_the_next_read(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(600))
+    go_on = asyncio.Event()
+
+    async def hold(_: set[TopicPartition]) -> None:
+        if first.generation() == 2:
+            await go_on.wait()
+
+    async with Source(kafka, [topic], group_id=group, on_assigned=hold) as first:
+        await read(first, 600)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(first.getmany(100, 20.0))
+            async with Source(kafka, [topic], group_id=group) as second:
+                assert await reading == []
+                go_on.set()
+                again = await read(first, 300) + await read(second, 300)
+        assert values_of(again) == list(range(600))
+
+
 async def test_what_a_callback_raises_reaches_the_reader(
     kafka: KafkaSettings, topic: str, unique: Callable[[str], str]
 ) -> None:
