@@ -14,8 +14,8 @@ FRAMES: Final = "frames"
 OFFLOAD: Final = "offload"
 PARTITIONS: Final = 48
 """Many divisors, so that 2, 3, 4, 6, 8, 12, 16, 24 or 48 workers share evenly."""
-RUN_BITS: Final = 6
-"""Runs of 64 frames of a camera share an offload partition, for codecs that lean on an earlier frame."""
+RUN_BITS: Final = 4
+"""Runs of 16 frames of a camera share an offload partition, for codecs that lean on an earlier frame."""
 
 FRAMES_RETENTION_S: Final = 15 * 60
 OFFLOAD_RETENTION_S: Final = 10 * 60
@@ -49,7 +49,7 @@ def frames_partition(camera: str, num_partitions: int) -> int:
 
 
 def offload_partition(camera: str, seq: int, num_partitions: int) -> int:
-    """The partition of an offloaded frame: runs of 64 frames of a camera stay together, cameras spread."""
+    """The partition of an offloaded frame: runs of 16 frames of a camera stay together, cameras spread."""
     return _hash(f"{camera}:{seq >> RUN_BITS}") % num_partitions
 
 

@@ -31,8 +31,8 @@ from saccade.demo.summary import Summary, summarise
 from saccade.demo.uplink import UplinkWatch
 from schemas.frame import Frame
 
-START_S = 7.0
-"""From the start of the edge workers to second 0 of the budget: about when cameras publish."""
+PRODUCER_START_S = 3.0
+"""About what a producer takes to publish; the budget's second 0 is when it does."""
 DRAIN_TIMEOUT_S = 60.0
 REFRESH_S = 0.5
 PROGRESS_S = 5.0
@@ -58,16 +58,19 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
         console.print(
             f"==> {plan.edge_workers} edge and {plan.server_workers} server workers (logs in {plan.out})"
         )
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
         await resources.enter_async_context(workers_running(servers))
+        start_s = loop.time() - asked_s + PRODUCER_START_S  # what the edge, which loads as much, will need
         server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
-        # Last, because the budget's clock starts with them.
-        begin_s = asyncio.get_running_loop().time() + START_S
-        edges = edge_workers_of(plan, backend, time.time() + START_S)
+        begin_s = loop.time() + start_s
+        edges = edge_workers_of(plan, backend, time.time() + start_s)
         await resources.enter_async_context(workers_running(edges))
         producer = producer_of(plan, backend, cameras)
         uplink = UplinkWatch(store, backend, plan, begin_s=begin_s)
         board = Board()
         async with feeds_running(plan, backend, store, board, uplink, server_alone, console):
+            await asyncio.sleep(max(0.0, begin_s - PRODUCER_START_S - loop.time()))
             await producer.start()
             seconds = await publish(plan, producer, stop)
             console.print("==> draining")
