@@ -23,7 +23,7 @@ $(READY): requirements.lock requirements.bootstrap pyproject.toml
 	@test -n "$(PYTHON)" || { echo "saccade needs Python 3.11, 3.12 or 3.13 on PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
 	@echo "==> Python packages into $(VENV) ($(PYTHON); about 5 GB, torch being most of it)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing: install it (Debian, Ubuntu: apt-get install python3-venv)"; rm -rf $(VENV); exit 1; }
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.bootstrap
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.bootstrap
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
