@@ -16,7 +16,13 @@ from schemas.operating_point import OperatingPoint
 from schemas.rates import Schedule
 from simulation.recording import Recording
 from simulation.simulate import Scenario, simulate
-from simulation.worker import RECORD_OVERHEAD_BYTES, SEGMENT_SHARE, Cameras, schedule_cameras
+from simulation.worker import (
+    RECORD_OVERHEAD_BYTES,
+    REQUEST_OVERHEAD_BYTES,
+    SEGMENT_SHARE,
+    Cameras,
+    schedule_cameras,
+)
 
 NUM_FINALISTS: Final = 4
 
@@ -63,7 +69,7 @@ def _plain_accuracies(
     """(points,) accuracies if each frame above τ is sent whenever its bytes are there, all workers as one."""
     families = np.array([recording.families.index(replace(point, tau=0.0)) for point in points])
     taus = np.array([point.tau for point in points])
-    wire = recording.num_bytes * (1.0 + SEGMENT_SHARE) + RECORD_OVERHEAD_BYTES
+    wire = recording.num_bytes * (1.0 + SEGMENT_SHARE) + RECORD_OVERHEAD_BYTES + REQUEST_OVERHEAD_BYTES
     depth = DEPTH_SHARE * burst_bytes(limit.rate_at(0.0))
     tokens = np.full(len(points), depth)
     right = np.zeros(len(points))

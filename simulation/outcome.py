@@ -126,7 +126,7 @@ def summarise(
     told = budget if isinstance(budget, Schedule) else None
     steps = told.rates_bytes_per_s if told is not None else ()
     bursts = [
-        (start, burst_bytes(rate) if rate > 0 else 0.0)
+        (start, burst_bytes(rate))
         for start, rate in zip(told.starts_s if told is not None else (), steps, strict=True)
     ]
     verdict = judge(departures, told, bursts) if told is not None else None

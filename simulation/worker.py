@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,8 @@ from simulation.link import SimulatedLink
 from simulation.recording import Recording
 from simulation.servers import SimulatedServers
 
-RECORD_OVERHEAD_BYTES: Final = 320.0
+RECORD_OVERHEAD_BYTES: Final = 70.0
+REQUEST_OVERHEAD_BYTES: Final = 250.0
 SEGMENT_SHARE: Final = 52.0 / 1448.0
 HARDEST_SHARE: Final = 0.2
 _NEVER: Final = float("inf")
@@ -101,7 +100,7 @@ def schedule_cameras(
 class SimulatedWorker:
     """Plays its cameras; `run_until` handles everything that is due and returns when something is next.
 
-    State: the governor, the next frame, acknowledgements and finals on their way, and the counts.
+    State: the governor, the next frame, the request under way and what goes into the next, and the counts.
     """
 
     def __init__(
@@ -133,8 +132,10 @@ class SimulatedWorker:
         self._next_sample_s = 0.0
         self._next_step_s = 0.0
         self._wire_bytes = 0.0
-        self._acks: list[tuple[float, int, Send[Frame]]] = []
-        self._order = itertools.count()
+        # As a Kafka producer has it: one request under way, everything handed over meanwhile goes into the next.
+        self._handed: list[Send[Frame]] = []
+        self._request: list[Send[Frame]] = []
+        self._acknowledged_s = _NEVER
 
     @property
     def wire_bytes(self) -> float:
@@ -143,8 +144,7 @@ class SimulatedWorker:
 
     def next_s(self) -> float:
         """When something is due; frames that stay at the edge are looked at with the next thing that is."""
-        ack_s = self._acks[0][0] if self._acks else _NEVER
-        due_s = min(ack_s, self._next_sample_s, self._next_step_s)
+        due_s = min(self._acknowledged_s, self._next_sample_s, self._next_step_s)
         tau = self.governor.point.tau
         for idx in range(self._next_frame, len(self._times)):
             at_s = self._times[idx]
@@ -180,10 +180,14 @@ class SimulatedWorker:
         self._next_step_s = max(self.governor.wake_s(now_s), now_s + 1e-4)
 
     def _take_acks(self, now_s: float) -> None:
-        while self._acks and self._acks[0][0] <= now_s:
-            send = heapq.heappop(self._acks)[2]
+        if self._acknowledged_s > now_s:
+            return
+        for send in self._request:
             frame = send.ticket
             self.governor.delivered(send, str(frame.camera), self._entropy[frame.idx], now_s)
+        self._request = []
+        self._acknowledged_s = _NEVER
+        self._request_next(now_s)
 
     def _take_frames(self, now_s: float) -> None:
         counts, governor = self.counts, self.governor
@@ -205,26 +209,39 @@ class SimulatedWorker:
             governor.offer(frame, num_bytes, str(camera), entropy, frame.deadline_s, now_s)
 
     def _send(self, send: Send[Frame], now_s: float) -> None:
-        frame, counts = send.ticket, self.counts
-        value = send.hand_over.num_bytes
-        wire = value + RECORD_OVERHEAD_BYTES + SEGMENT_SHARE * value
+        self.counts.sent += 1
+        self.counts.queue_ages.append((now_s, now_s - send.ticket.offered_s))
+        self._handed.append(send)
+        if not self._request:
+            self._request_next(now_s)
+
+    def _request_next(self, now_s: float) -> None:
+        """Everything handed over leaves in one request."""
+        if not self._handed:
+            return
+        self._request, self._handed = self._handed, []
+        values = sum(send.hand_over.num_bytes for send in self._request)
+        wire = (
+            REQUEST_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(self._request) + (1 + SEGMENT_SHARE) * values
+        )
         self._wire_bytes += wire
-        counts.sent += 1
-        counts.departures.append((now_s, wire))
-        counts.queue_ages.append((now_s, now_s - frame.offered_s))
-        arrives_s, acknowledged_s = self._link.carry(wire, now_s)
-        heapq.heappush(self._acks, (acknowledged_s, next(self._order), send))
+        self.counts.departures.append((now_s, wire))
+        arrives_s, self._acknowledged_s = self._link.carry(wire, now_s)
+        for send in self._request:
+            self._serve(send.ticket, arrives_s, now_s)
+
+    def _serve(self, frame: Frame, arrives_s: float, sent_s: float) -> None:
         final_s = None if arrives_s == _NEVER else self._servers.take(arrives_s, frame.deadline_s)
         if final_s is None:
-            counts.expired.append(now_s)
+            self.counts.expired.append(sent_s)
             return
-        counts.finals += 1
-        counts.final_times.append(final_s)
-        counts.finals_by_camera[frame.camera] += 1
+        self.counts.finals += 1
+        self.counts.final_times.append(final_s)
+        self.counts.finals_by_camera[frame.camera] += 1
         gained = int(self._recording.server_right[frame.idx, frame.family]) - int(
             self._recording.edge_right[frame.idx]
         )
-        counts.right_by_second[int(frame.offered_s)] += gained
+        self.counts.right_by_second[int(frame.offered_s)] += gained
 
     def _note_burst(self, now_s: float) -> None:
         burst = self.governor.allowance.burst_bytes

@@ -115,7 +115,7 @@ class Allowance:
         record_bytes = meter.record_bytes
         self.estimator.update(
             now_s,
-            busy_bytes_per_s=meter.busy_rate(now_s),
+            busy_bytes_per_s=meter.busy_rate(self.estimator.rate_bytes_per_s, now_s),
             standing_bytes=meter.standing_bytes(self.estimator.window_s(record_bytes), now_s),
             base_delay_s=meter.base_delay_s(now_s),
             record_bytes=record_bytes,

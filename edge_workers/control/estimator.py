@@ -13,7 +13,7 @@ import math
 from collections import deque
 from typing import Final
 
-from edge_workers.control.meter import SILENT_S
+from edge_workers.control.meter import OUTAGE_S, SILENT_S
 
 START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
@@ -22,12 +22,17 @@ MIN_WINDOW_S: Final = 0.5
 MAX_WINDOW_S: Final = 2.0
 _RECORDS_ALLOWED: Final = 2.0
 _ROUND_TRIPS_ALLOWED: Final = 2.0
+_QUEUE_ALLOWED_S: Final = 0.35
+"""A producer has one request under way: at a share s of the capacity a round trip r makes the next one hold what comes
+in r / (1 - s), so a path in good use always has this much on it (40 ms at 84 %)."""
 _RECORDS_IN_WINDOW: Final = 3.0
 _STARTUP_GROWTH_PER_S: Final = 1.0
 _SLOWEST_GROWTH_PER_S: Final = 0.02
 _FASTEST_GROWTH_PER_S: Final = 0.7
 _DOUBLING_S: Final = 0.8
 _RAMP_PER_S: Final = 0.1
+_BEYOND_BUSY: Final = 1.15
+_BLIND_CUT: Final = 0.7
 _DOUBT: Final = 0.03
 _MAX_DOUBT: Final = 0.25
 _TRIED_SHARE: Final = 1.5
@@ -49,7 +54,8 @@ class RateEstimator:
         self._calm_since_s = now_s
         self._drains_until_s = -math.inf
         self._was_congested = False
-        self._is_silent = False
+        self._silence_s = 0.0
+        self._judges_from_s = now_s
         self._growth_per_s = 0.0
         self._beliefs: deque[tuple[float, float]] = deque()
 
@@ -106,38 +112,52 @@ class RateEstimator:
         """
         elapsed_s, self._at_s = now_s - self._at_s, now_s
         self._growth_per_s = 0.0
-        allowed = _ROUND_TRIPS_ALLOWED * base_delay_s * self._rate + _RECORDS_ALLOWED * record_bytes
+        queue_s = max(_ROUND_TRIPS_ALLOWED * base_delay_s, _QUEUE_ALLOWED_S)
+        carried = min(self._rate, busy_bytes_per_s or self._rate)
+        allowed = queue_s * carried + _RECORDS_ALLOWED * record_bytes
         if silence_s >= SILENT_S:
-            self._is_silent = True
+            self._silence_s = silence_s
             return
-        if self._is_silent:
+        if self._silence_s >= OUTAGE_S:
             self._wake(now_s)
-        elif standing_bytes > allowed:
-            # Over a second a few large records measure the path only roughly: what is near enough is no cut.
-            doubt = min(_DOUBT + record_bytes / max(busy_bytes_per_s, 1.0), _MAX_DOUBT)
-            carried = busy_bytes_per_s if busy_bytes_per_s < (1.0 - doubt) * self._rate else self._rate
-            self._cut(now_s, carried, standing_bytes - allowed)
+        elif standing_bytes > allowed or self._silence_s > 0:
+            self._silence_s = 0.0
+            if now_s >= self._judges_from_s:
+                self._cut(now_s, busy_bytes_per_s, standing_bytes - allowed, record_bytes)
         elif is_used and now_s >= self._drains_until_s:
-            self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
+            tried = _TRIED_SHARE * (sent_bytes_per_s + record_bytes)
+            if standing_bytes > 0 and busy_bytes_per_s > 0:
+                tried = min(tried, _BEYOND_BUSY * busy_bytes_per_s + record_bytes)
+            self._grow(now_s, elapsed_s, tried)
         self._beliefs.append((now_s, self._rate))
         while self._beliefs[0][0] < now_s - _MEMORY_S:
             self._beliefs.popleft()
 
     def _wake(self, now_s: float) -> None:
         """After an outage start with most of what was carried before; the ramp finds the rest."""
-        self._is_silent = False
+        self._silence_s = 0.0
         before = max((rate for _, rate in self._beliefs), default=self._rate)
         self._rate = min(max(_WAKE_SHARE * before, MIN_BYTES_PER_S), self._ceiling)
         self._drains_until_s = now_s
         self._calm_since_s = now_s - 2.0
         self._was_congested = True
 
-    def _cut(self, now_s: float, carried_bytes_per_s: float, excess_bytes: float) -> None:
+    def _cut(self, now_s: float, busy_bytes_per_s: float, excess_bytes: float, record_bytes: float) -> None:
+        """To what was carried, and below it until the excess is gone; what then still stands is judged anew."""
         self._was_congested = True
         self._calm_since_s = now_s
-        self._rate = max(carried_bytes_per_s, MIN_BYTES_PER_S)
-        drain_s = excess_bytes / max((1.0 - DRAIN_SHARE) * self._rate, 1.0)
+        # Over a second a few large records measure the path only roughly: what is near enough is no cut.
+        doubt = min(_DOUBT + record_bytes / max(busy_bytes_per_s, 1.0), _MAX_DOUBT)
+        if busy_bytes_per_s <= 0:
+            self._rate *= _BLIND_CUT
+        elif busy_bytes_per_s < (1.0 - doubt) * self._rate:
+            self._rate = busy_bytes_per_s
+        else:
+            return
+        self._rate = max(self._rate, MIN_BYTES_PER_S)
+        drain_s = max(excess_bytes, 0.0) / max((1.0 - DRAIN_SHARE) * self._rate, 1.0)
         self._drains_until_s = now_s + min(drain_s, MAX_WINDOW_S)
+        self._judges_from_s = self._drains_until_s + self.window_s(record_bytes)
 
     def _grow(self, now_s: float, elapsed_s: float, tried_bytes_per_s: float) -> None:
         limit = min(self._ceiling, tried_bytes_per_s)

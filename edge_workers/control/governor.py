@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 from edge_workers.control.allowance import Allowance
-from edge_workers.control.bucket import ByteBucket
 from edge_workers.control.controller import Controller, Sample
 from edge_workers.control.curve import Curve
 from edge_workers.control.explain import Explanation
@@ -22,7 +21,7 @@ from edge_workers.control.leases import Claim, Grant
 from edge_workers.control.meter import SILENT_S, HandOver, UplinkMeter
 from edge_workers.control.mix import FrameMix
 from edge_workers.control.pending import PendingQueue, Waiting
-from edge_workers.control.servers import ServerWatch
+from edge_workers.control.servers import RecordPacer, ServerWatch
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule
@@ -40,7 +39,6 @@ _HUNGRY_SHARE: Final = 0.2
 _WANTING_S: Final = 0.3
 _USED_SHARE: Final = 0.85
 _LINK_MEMORY_S: Final = 4.0
-_RECORDS_BURST_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class Governor(Generic[T]):
             min_share=config.min_share,
             weights=config.camera_weights,
         )
-        self._records = ByteBucket(math.inf, math.inf, start_s)
+        self._pacer = RecordPacer(start_s)
         self._sampled_s = start_s
         self._decided_s = -math.inf
         self._wanting_s = -math.inf
@@ -174,8 +172,7 @@ class Governor(Generic[T]):
         self.allowance.advance(now_s)
         meter, bucket = self.meter, self.allowance.bucket
         total = meter.measure(wire_bytes, now_s)
-        if wire_bytes is not None:
-            bucket.correct(total, meter.in_flight_bytes, now_s)
+        bucket.correct(total, meter.in_flight_bytes, now_s)
         is_busy = meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
         is_wanted = is_busy or now_s - self._wanting_s < _WANTING_S
         self.allowance.estimate(meter, is_used=is_wanted, now_s=now_s)
@@ -196,8 +193,7 @@ class Governor(Generic[T]):
             own_records_per_s=len(self._recent(self._gains, now_s)) / _RATE_WINDOW_S,
             now_s=now_s,
         )
-        limit = self.servers.max_records_per_s
-        self._records.set_budget(limit, max(_RECORDS_BURST_S * limit, 1.0), now_s)
+        self._pacer.set_limit(self.servers.max_records_per_s, now_s)
 
     def leased(self, grant: Grant | None, asked_s: float, now_s: float) -> None:
         """A renewal sent at `asked_s` was granted, or failed (None)."""
@@ -271,7 +267,7 @@ class Governor(Generic[T]):
         estimate = self.meter.estimate_bytes(self._head.num_bytes)
         if not self._has_room(estimate, now_s):
             return wake_s
-        wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._records.wait_s(1.0, now_s))
+        wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._pacer.wait_s(now_s))
         return min(wake_s, now_s + wait_s)
 
     def explain(self, now_s: float) -> Explanation:
@@ -356,9 +352,12 @@ class Governor(Generic[T]):
         return 0 if blocked else math.inf
 
     def _may_send(self, estimate: float, now_s: float) -> bool:
-        if not self._has_room(estimate, now_s) or self._records.tokens(now_s) < 1.0:
+        if not self._has_room(estimate, now_s) or self._pacer.wait_s(now_s) > 0:
             return False
-        return self.allowance.bucket.try_debit(estimate, now_s) and self._records.try_debit(1.0, now_s)
+        if not self.allowance.bucket.try_debit(estimate, now_s):
+            return False
+        self._pacer.take(now_s)
+        return True
 
     def _has_room(self, estimate: float, now_s: float) -> bool:
         """The producer may hold this record too; one is always allowed."""

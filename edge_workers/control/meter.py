@@ -17,6 +17,11 @@ WINDOW_S: Final = 10.0
 STANDING_S: Final = 2.0
 BUSY_S: Final = 1.0
 BUSY_RECORDS: Final = 5
+MIN_BUSY_S: Final = 0.25
+OUTAGE_S: Final = 3.0
+"""A silence so long is an outage, not a path that became slow."""
+OVERDUE_S: Final = 0.3
+OVERDUE_SHARE: Final = 2.0
 SILENT_S: Final = 1.0
 """No acknowledgement for so long while something is in flight: the path is silent."""
 BASE_DELAY_S: Final = 30.0
@@ -51,6 +56,7 @@ class UplinkMeter:
         self._overhead_bytes = INITIAL_OVERHEAD_BYTES
         self._record_bytes = INITIAL_RECORD_BYTES
         self._wire_bytes: float = 0.0
+        self._wire_zero: float | None = None
         self._flying_values = 0
         self._landed_values = 0
         self._landed_records = 0
@@ -107,8 +113,8 @@ class UplinkMeter:
     def acknowledged(self, sent: HandOver, now_s: float) -> None:
         """The broker has the record: it is no longer in flight and its delay is known."""
         self._land(sent)
-        if now_s - self._last_sign_s >= SILENT_S:
-            self._busy.clear()  # an outage says nothing about what the path carries
+        if now_s - self._last_sign_s >= OUTAGE_S:
+            self._busy.clear()  # an outage says nothing about what the path carries, a slow request does
         self._last_sign_s = now_s
         self._acknowledged_bytes += sent.estimate_bytes
         self._landed_records += 1
@@ -131,14 +137,16 @@ class UplinkMeter:
         """A sample of the totals is taken; returns the total of bytes that left.
 
         Args:
-            wire_bytes: the socket's total since the start; None where the system has none, then
-                acknowledged records and their overhead are counted instead.
+            wire_bytes: the socket's total, of which the first sets the zero; None where the system has none,
+                then acknowledged records and their overhead are counted instead.
             now_s: the time of the sample.
         """
         if wire_bytes is None:
             self._wire_bytes = self._acknowledged_bytes
         else:
-            self._wire_bytes = wire_bytes
+            if self._wire_zero is None:
+                self._wire_zero = wire_bytes
+            self._wire_bytes = wire_bytes - self._wire_zero
             self._learn_overhead()
         self._standing.append((now_s, self._least_in_flight))
         self._least_in_flight = self._in_flight_bytes
@@ -158,11 +166,20 @@ class UplinkMeter:
         elapsed_s = self._samples[-1][0] - start[0]
         return (self._samples[-1][1] - start[1]) / elapsed_s if elapsed_s > 0 else 0.0
 
-    def busy_rate(self, now_s: float) -> float:
-        """Bytes/s acknowledged lately while something was always in flight: the path carries that."""
-        first_s = self._busy[0][0]
-        elapsed_s = max(now_s - first_s, 1e-3)
-        return (sum(num_bytes for _, num_bytes in self._busy) - self._busy[0][1]) / elapsed_s
+    def busy_rate(self, believed_bytes_per_s: float, now_s: float) -> float:
+        """Bytes/s that the path carried lately while something was always in flight; 0 if too little was seen.
+
+        A producer's requests are acknowledged one by one, each with all its records. So this counts up to the
+        last acknowledgement; once the next one takes twice as long as the believed rate explains, all that is
+        in flight at most has passed by now.
+        """
+        first_s, first_bytes = self._busy[0]
+        last_s = self._busy[-1][0]
+        acknowledged = sum(num_bytes for _, num_bytes in self._busy) - first_bytes
+        expected_s = OVERDUE_SHARE * self._in_flight_bytes / max(believed_bytes_per_s, 1.0)
+        if self._flying and now_s - last_s > max(expected_s, OVERDUE_S):
+            return (acknowledged + self._in_flight_bytes) / (now_s - first_s)
+        return acknowledged / (last_s - first_s) if last_s - first_s >= MIN_BUSY_S else 0.0
 
     def standing_bytes(self, window_s: float, now_s: float) -> float:
         """The least in flight at any time of the last `window_s` seconds (at most 2): a queue that stays."""

@@ -15,6 +15,7 @@ from schemas.server_report import ServerReport
 HEARTBEAT_S: Final = 5.0
 EXPIRED_LIMIT: Final = 0.2
 MIN_RECORDS_PER_S: Final = 1.0
+PACE_BURST_S: Final = 0.25
 _HEADROOM: Final = 1.05
 _DRAIN: Final = 0.7
 _BINDING_SHARE: Final = 0.7
@@ -110,3 +111,39 @@ class ServerWatch:
                 self._limit = max(self._limit, goodput) * _HEADROOM
             elif now_s - self._bound_s > _FORGET_S:
                 self._limit = math.inf
+
+
+class RecordPacer:
+    """Lets records pass at a limit per second, a quarter of a second's worth at once.
+
+    State: the records in hand at `_at_s`.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._limit = math.inf
+        self._in_hand = 1.0
+        self._at_s = now_s
+
+    def set_limit(self, records_per_s: float, now_s: float) -> None:
+        """From `now_s` on this limit holds; infinite is none."""
+        self._earn(now_s)
+        self._limit = records_per_s
+        self._earn(now_s)
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next record may pass; 0 if it may now."""
+        self._earn(now_s)
+        return max(1.0 - self._in_hand, 0.0) / self._limit
+
+    def take(self, now_s: float) -> None:
+        """A record passes."""
+        self._earn(now_s)
+        self._in_hand -= 1.0
+
+    def _earn(self, now_s: float) -> None:
+        if math.isinf(self._limit):
+            self._in_hand = 1.0
+        else:
+            most = max(PACE_BURST_S * self._limit, 1.0)
+            self._in_hand = min(self._in_hand + self._limit * (now_s - self._at_s), most)
+        self._at_s = now_s

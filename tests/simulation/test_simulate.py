@@ -37,7 +37,7 @@ def told() -> SimulationResult:
 
 @pytest.fixture(scope="module")
 def auto() -> SimulationResult:
-    return simulate(Scenario(Auto(), 150.0, capacity=STEPS, **BUSY))  # type: ignore[arg-type]
+    return simulate(Scenario(Auto(), 150.0, capacity=STEPS, delay_s=0.005, **BUSY))  # type: ignore[arg-type]
 
 
 def test_a_told_budget_is_never_exceeded_and_used_to_five_percent(told: SimulationResult) -> None:
@@ -65,9 +65,15 @@ def test_the_queue_does_not_grow_after_a_step(told: SimulationResult, auto: Simu
 
 def test_an_unknown_link_is_found_and_followed(auto: SimulationResult) -> None:
     for from_s, to_s, kbit in ((10, 30, 1600), (35, 60, 300), (70, 90, 800), (130, 150, 800)):
-        assert used(auto, from_s, to_s, kbit * KBIT) > 0.9
+        assert used(auto, from_s, to_s, kbit * KBIT) > 0.93
     assert auto.expired_share < 0.02
     assert "server" not in {moment.cause for moment in auto.moments}
+
+
+def test_a_long_round_trip_costs_what_one_request_at_a_time_costs() -> None:
+    """40 ms: the producer waits for each request, and no more than half a second may be with it."""
+    result = simulate(Scenario(Auto(), 60.0, capacity=constant(800 * KBIT), delay_s=0.02, **BUSY))  # type: ignore[arg-type]
+    assert used(result, 15, 60, 800 * KBIT) > 0.8
 
 
 def test_labels_flow_again_within_five_seconds_of_an_outage(
@@ -84,10 +90,10 @@ def test_ten_times_the_demand_on_80_kbit_then_30_seconds_of_silence() -> None:
     result = simulate(Scenario(constant(80 * KBIT), 100.0, capacity=link, **BUSY))  # type: ignore[arg-type]
     assert min(moment.wanted_bytes_per_s for moment in result.moments[3:]) > 10 * 80 * KBIT
     assert result.windows_over_cap == 0
-    assert used(result, 5, 40, 80 * KBIT) > 0.9
+    assert used(result, 5, 40, 80 * KBIT) > 0.85
     assert result.bytes_between(42.0, 70.0) == 0
     assert [at_s for at_s in result.final_times if 70.0 < at_s < 75.0]
-    assert used(result, 75, 100, 80 * KBIT) > 0.9
+    assert used(result, 75, 100, 80 * KBIT) > 0.85
     assert result.held_back["uplink_down"] > 0
 
 

@@ -16,6 +16,7 @@ def test_a_step_takes_effect_at_its_own_time_also_when_nobody_looked() -> None:
     assert not isinstance(budget, Auto)
     allowance = Allowance(budget, is_shared=False, start_s=100.0)  # type: ignore[arg-type]
     assert allowance.bucket.try_debit(45_000, 100.0)
+    allowance.bucket.correct(45_000, 0.0, 100.0)
     allowance.advance(120.0)
     assert allowance.rate_bytes_per_s == 1_000.0
     assert allowance.bucket.tokens(120.0) == pytest.approx(DEPTH_SHARE * 16_000)

@@ -53,14 +53,36 @@ def test_it_never_grows_far_beyond_what_was_sent() -> None:
     assert estimator.rate_bytes_per_s <= 1.5 * 25_000
 
 
-def test_after_silence_it_starts_with_most_of_what_was_carried_before() -> None:
+def test_a_queue_that_is_only_a_little_too_long_is_no_cut() -> None:
+    estimator = RateEstimator(0.0, 52_000.0)
+    sample(estimator, 0.1, standing_bytes=60_000.0)
+    assert estimator.rate_bytes_per_s == 52_000
+
+
+def test_it_grows_little_beyond_what_a_busy_path_carries() -> None:
+    estimator = RateEstimator(0.0)
+    for idx in range(1, 100):
+        sample(estimator, idx / 10, standing_bytes=5_000.0)
+    assert 50_000 < estimator.rate_bytes_per_s <= 1.15 * 50_000 + 5_000
+
+
+def test_after_an_outage_it_starts_with_most_of_what_was_carried_before() -> None:
     estimator = RateEstimator(0.0, 100_000.0)
     for idx in range(1, 20):
         sample(estimator, idx / 10)
     sample(estimator, 2.0, busy_bytes_per_s=20_000.0, standing_bytes=50_000.0)
-    sample(estimator, 3.0, silence_s=1.0)
+    sample(estimator, 5.0, silence_s=3.0)
     sample(estimator, 30.0)
     assert estimator.rate_bytes_per_s == pytest.approx(70_000)
+
+
+def test_a_path_that_became_slow_is_believed_as_slow_as_it_was_seen() -> None:
+    """Two seconds without an acknowledgement, then one: that is a slow request, not an outage."""
+    estimator = RateEstimator(0.0, 100_000.0)
+    sample(estimator, 1.0, silence_s=1.0)
+    sample(estimator, 2.0, silence_s=2.0)
+    sample(estimator, 2.1, busy_bytes_per_s=20_000.0)
+    assert estimator.rate_bytes_per_s == 20_000
 
 
 def test_a_path_that_was_not_the_limit_is_believed_to_carry_a_new_budget() -> None:

@@ -107,6 +107,7 @@ def test_without_a_server_the_edge_goes_on_alone_but_for_a_probe() -> None:
         for send in governor.step(now_s)[0]:
             governor.delivered(send, "cam", 1.0, now_s)
             sent.append((now_s, send))
+        governor.measured(None, now_s)
     assert governor.controller.cause == "no_server"
     late = [at_s for at_s, _ in sent if at_s > 6.0]
     assert 0 < len(late) <= 14 / PROBE_SERVERS_S + 1

@@ -65,8 +65,22 @@ def test_the_busy_rate_is_what_the_path_carried_while_it_was_never_idle() -> Non
     for idx in range(1, 20):
         flying.append(meter.handed_over(4_600, 5.0 + idx / 10))
         meter.acknowledged(flying.pop(0), 5.0 + idx / 10)
-    assert meter.busy_rate(6.9) == pytest.approx(50_000, rel=0.01)
-    assert meter.busy_rate(7.9) == pytest.approx(25_000, rel=0.1)
+    assert meter.busy_rate(50_000, 6.9) == pytest.approx(50_000, rel=0.01)
+
+
+def test_a_request_on_its_way_is_no_standstill_until_it_is_overdue() -> None:
+    """At 50 kB/s a request of 50 kB is silent for a second; when it takes three, the path has become slower."""
+    meter = UplinkMeter(0.0)
+    for idx in range(10):
+        meter.acknowledged(meter.handed_over(4_600, 5.0 + idx / 10), 5.1 + idx / 10)
+    flying = [meter.handed_over(4_600, 6.0) for _ in range(11)]
+    meter.acknowledged(flying.pop(0), 6.5)
+    assert meter.busy_rate(50_000, 7.4) == pytest.approx(10_000)
+    assert meter.busy_rate(50_000, 9.0) == pytest.approx(55_000 / 3.0)
+
+
+def test_the_busy_rate_of_nothing_is_none() -> None:
+    assert UplinkMeter(0.0).busy_rate(50_000, 9.0) == 0.0
 
 
 def test_delays_that_grow_show_as_a_trend() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edge_workers.control.servers import ServerWatch
+from edge_workers.control.servers import RecordPacer, ServerWatch
 from schemas.server_report import ServerReport
 
 
@@ -74,3 +74,18 @@ def test_no_new_report_for_five_seconds_means_that_they_are_gone() -> None:
     assert watch.are_gone(9.1)
     hear(watch, 9.2, report(9, 8))
     assert not watch.are_gone(9.3)
+
+
+def test_the_pacer_lets_the_limit_pass_and_a_quarter_second_at_once() -> None:
+    pacer = RecordPacer(0.0)
+    for _ in range(100):
+        assert pacer.wait_s(0.0) == 0.0
+        pacer.take(0.0)
+    pacer.set_limit(20.0, 1.0)
+    passed = 0
+    for step in range(1, 1_001):
+        while pacer.wait_s(1.0 + step / 100) == 0.0:
+            pacer.take(1.0 + step / 100)
+            passed += 1
+    assert passed == pytest.approx(200, abs=2)
+    assert pacer.wait_s(11.0) <= 0.05
