@@ -12,7 +12,7 @@ from schemas.rates import parse_budget
 RENDERED_CAMERAS = 4
 FIRST_SEED = 2_900_000_000
 # Shares of the run at which the default budget steps, and its rates: room, a thin link, half the room.
-DEFAULT_STEPS = ((0.0, "1600kbit"), (1 / 3, "200kbit"), (2 / 3, "800kbit"))
+DEFAULT_STEPS = ((0.0, "96kbit"), (1 / 3, "16kbit"), (2 / 3, "48kbit"))
 
 
 @dataclass(frozen=True, slots=True)
