@@ -55,7 +55,7 @@ class GovernorConfig:
     budget: Schedule | Auto | None
     is_shared: bool = False
     watch_servers: bool = True
-    max_wait_s: float = 0.7
+    max_wait_s: float = 0.4
     max_items: int = 1024
     min_share: float = 0.25
     camera_weights: Mapping[str, float] = field(default_factory=dict)
