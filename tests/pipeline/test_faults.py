@@ -1,0 +1,66 @@
+"""Every process of the pipeline is killed in turn, and no frame notices for long."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saccade.demo.processes import Worker, workers_running
+from saccade.embedded import embedded_stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(600)]
+RECOVERY_S = 15.0
+DRAIN_S = 120.0
+
+
+async def restart(worker: Worker) -> None:
+    await worker.kill()
+    await worker.start()
+
+
+async def test_kills_of_every_process_in_turn_lose_nothing_and_labels_flow_again_within_15_seconds(
+    tree: dict[str, Any],
+    site: Any,
+    witnessing: Any,
+    recovery_of: Any,
+    reported_repeats: Any,
+    tmp_path: Path,
+) -> None:
+    async with embedded_stack(tmp_path / "stack", data=tmp_path / "data") as stack:
+        tree["kafka"]["bootstrap_servers"] = stack.bootstrap_servers
+        tree["redis"]["url"] = stack.redis_url
+
+        async def kafka_again() -> None:
+            await stack.kill_kafka()
+            await stack.start_kafka()
+
+        async def redis_again() -> None:
+            await stack.kill_redis()
+            await stack.start_redis()
+
+        async with site(tree) as pipeline, witnessing(pipeline.settings) as witness:
+            edge = pipeline.worker("edge", "edge")
+            server = pipeline.worker("server", "serve")
+            other_server = pipeline.worker("other-server", "serve")
+            producer = pipeline.producer(num_cameras=3, fps=3.0)
+            outages: dict[str, Callable[[], Awaitable[None]]] = {
+                "server": lambda: restart(server),
+                "edge": lambda: restart(edge),
+                "producer": lambda: restart(producer),
+                "broker": kafka_again,
+                "redis": redis_again,
+            }
+            async with workers_running([edge, server, other_server, producer]):
+                await witness.recovery_s(0, timeout_s=60.0)
+                seconds = {name: await recovery_of(witness, name, outage) for name, outage in outages.items()}
+                await producer.stop()
+                await pipeline.drained(DRAIN_S)
+                reported = await reported_repeats([edge])
+            found = await pipeline.evidence()
+    found.check_promises()
+    assert 0.2 < len({frame for frame, _ in found.offloads}) / len(found.frames) < 0.8
+    assert found.repeated_bytes <= reported
+    assert {name: each for name, each in seconds.items() if each > RECOVERY_S} == {}
