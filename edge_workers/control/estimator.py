@@ -134,10 +134,14 @@ class RateEstimator:
             self._beliefs.popleft()
 
     def _wake(self, now_s: float) -> None:
-        """After an outage start with most of what was carried before; the ramp finds the rest."""
+        """After an outage start with most of what was carried before; the ramp finds the rest.
+
+        A told budget that the path always carried is used in full at once.
+        """
         self._silence_s = 0.0
-        before = max((rate for _, rate in self._beliefs), default=self._rate)
-        self._rate = min(max(_WAKE_SHARE * before, MIN_BYTES_PER_S), self._ceiling)
+        if self._rate < self._ceiling:
+            before = max((rate for _, rate in self._beliefs), default=self._rate)
+            self._rate = min(max(_WAKE_SHARE * before, MIN_BYTES_PER_S), self._ceiling)
         self._drains_until_s = now_s
         self._calm_since_s = now_s - 2.0
         self._was_congested = True

@@ -76,6 +76,16 @@ def test_after_an_outage_it_starts_with_most_of_what_was_carried_before() -> Non
     assert estimator.rate_bytes_per_s == pytest.approx(70_000)
 
 
+def test_a_told_budget_that_was_always_carried_is_used_in_full_after_an_outage() -> None:
+    estimator = RateEstimator(0.0, 100_000.0)
+    sample(estimator, 1.0)
+    estimator.set_ceiling(0.0)
+    sample(estimator, 9.0, silence_s=5.0)
+    estimator.set_ceiling(50_000.0)
+    sample(estimator, 10.0)
+    assert estimator.rate_bytes_per_s == 50_000
+
+
 def test_a_path_that_became_slow_is_believed_as_slow_as_it_was_seen() -> None:
     """Two seconds without an acknowledgement, then one: that is a slow request, not an outage."""
     estimator = RateEstimator(0.0, 100_000.0)
