@@ -38,7 +38,8 @@ class BestFixed:
 def best_fixed(scenario: Scenario, frontier: Frontier, recording: Recording) -> BestFixed:
     """The best single point for this scenario, told or with the link's capacity as its budget."""
     limit = scenario.budget if isinstance(scenario.budget, Schedule) else scenario.capacity
-    points = [point.point for point in frontier.points]
+    known = set(recording.families)
+    points = [point.point for point in frontier.points if replace(point.point, tau=0.0) in known]
     if limit is None:
         ranked = points
     else:
