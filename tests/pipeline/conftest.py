@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import multiprocessing
+import runpy
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,8 +24,8 @@ from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings, load_settings
-from saccade.demo.probe import counters
-from saccade.demo.processes import Worker
+from saccade.demo.probe import counters, is_ready
+from saccade.demo.processes import Worker, free_port
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
@@ -31,6 +33,7 @@ from schemas.topics import dead_topic
 
 FrameId = tuple[str, int]
 FIRST_SEED = 2_900_200_000
+WORKER_SCRIPT = Path(__file__).with_name("worker_process.py")
 ALLOWED_STORIES = ([State.FINAL], [State.PROVISIONAL], [State.PROVISIONAL, State.FINAL])
 
 
@@ -97,6 +100,33 @@ class Witness:
                 await self._more.wait()
 
 
+class ForkedWorker:
+    """A `saccade` process that starts in a second: its torch was imported before it was forked."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.metrics_port = free_port()
+        flags = ["--set", "log.level=error", "--metrics-port", str(self.metrics_port)]
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["edge_workers.engine", "server_workers.engine", "saccade.cli"])
+        self._process = context.Process(
+            target=runpy.run_path, args=(str(WORKER_SCRIPT), {"arguments": [*arguments, *flags]}, "__main__")
+        )
+
+    async def start(self) -> None:
+        """The process is in its group and works."""
+        self._process.start()
+        async with asyncio.timeout(120.0):
+            while not await is_ready(self.metrics_port):
+                assert self._process.is_alive()
+                await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        """The process was killed with SIGKILL and is gone."""
+        if self._process.pid is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+
+
 class Site:
     """A pipeline of `saccade` processes under one settings file."""
 
@@ -105,11 +135,17 @@ class Site:
         self.folder = folder
         self._config = folder / "saccade.toml"
         self._config.write_text(toml_of(tree))
-        self._started: list[Worker] = []
+        self._started: list[Worker | ForkedWorker] = []
 
     def worker(self, name: str, *arguments: str) -> Worker:
         """Return a process, not started: `arguments` are the command and its flags."""
         worker = Worker(name, self.folder, [*arguments, "--config", str(self._config)])
+        self._started.append(worker)
+        return worker
+
+    def forked(self, *arguments: str) -> ForkedWorker:
+        """Return a process that starts fast, not started."""
+        worker = ForkedWorker([*arguments, "--config", str(self._config)])
         self._started.append(worker)
         return worker
 
@@ -172,7 +208,7 @@ def toml_of(tree: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def repeated_bytes(edge: Worker) -> float:
+async def repeated_bytes(edge: Worker | ForkedWorker) -> float:
     """Return the repeated offload bytes that an edge worker reports."""
     return sum((await counters(edge.metrics_port, "saccade_offload_repeated_bytes_total")).values())
 
@@ -240,10 +276,10 @@ def witnessing() -> Callable[[Settings], Any]:
 
 
 @pytest.fixture
-def reported_repeats() -> Callable[[Sequence[Worker]], Any]:
+def reported_repeats() -> Callable[[Sequence[Worker | ForkedWorker]], Any]:
     """Sums the repeated offload bytes that edge workers report now."""
 
-    async def total(edges: Sequence[Worker]) -> float:
+    async def total(edges: Sequence[Worker | ForkedWorker]) -> float:
         return sum([await repeated_bytes(edge) for edge in edges])
 
     return total

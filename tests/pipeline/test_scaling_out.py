@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from runtime.kafka_admin import create_pipeline_topics
-from saccade.demo.processes import Worker
 from saccade.embedded import EmbeddedStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(600)]
@@ -19,13 +18,13 @@ ROUNDS = 5
 DRAIN_S = 120.0
 
 
-async def started(*workers: Worker) -> None:
+async def started(*workers: Any) -> None:
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(worker.start())
 
 
-async def killed(*workers: Worker) -> None:
+async def killed(*workers: Any) -> None:
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(worker.kill())
@@ -49,12 +48,12 @@ async def test_after_ten_joins_and_ten_kills_no_frame_is_lost_or_labelled_twice(
     reported = 0.0
     async with site(tree) as pipeline, witnessing(pipeline.settings) as witness:
         await create_pipeline_topics(pipeline.settings)
-        edge, server = pipeline.worker("edge-0", "edge"), pipeline.worker("server-0", "serve")
+        edge, server = pipeline.forked("edge"), pipeline.forked("serve")
         producer = pipeline.producer(num_cameras=3, fps=4.0)
         await started(edge, server, producer)
         await witness.recovery_s(0, timeout_s=60.0)
         for number in range(1, ROUNDS + 1):
-            joining = pipeline.worker(f"edge-{number}", "edge"), pipeline.worker(f"server-{number}", "serve")
+            joining = pipeline.forked("edge"), pipeline.forked("serve")
             await started(*joining)
             await witness.recovery_s(time.time_ns(), timeout_s=60.0)
             reported += await reported_repeats([edge])
