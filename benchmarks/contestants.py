@@ -1,0 +1,185 @@
+"""The contestants of the peers' benchmark: each answers every frame of one recorded stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.environments import python_of
+from benchmarks.http_load import answers, classify_all
+from benchmarks.machine import cores, cpu_seconds, tree_cpu_seconds
+from benchmarks.models import Chosen
+from benchmarks.recorded import Shot, frame_record
+from benchmarks.testbed import FOLDER, Testbed
+from saccade.demo.processes import free_port
+from schemas.operating_point import OperatingPoint
+from schemas.topics import frames_partition
+
+_LIMIT_S = 240.0
+_LOOK_S = 0.1
+WARM_FRAMES = 32
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What everyone gets: `shots` of `names`, the cameras, each with its own numbers from 0."""
+
+    streams: list[list[Shot]]
+
+    @property
+    def frames(self) -> list[tuple[Key, Shot]]:
+        """All frames, cameras in turn."""
+        length = len(self.streams[0])
+        return [
+            ((f"cam{index:02}", seq), stream[seq])
+            for seq in range(length)
+            for index, stream in enumerate(self.streams)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One contestant: seconds for the clip, bytes that left for the server, processor seconds, labels."""
+
+    name: str
+    seconds: float
+    sent_bytes: float
+    server_cpu_s: float
+    all_cpu_s: float
+    labels: dict[Key, int]
+
+    @property
+    def rate(self) -> float:
+        return len(self.labels) / self.seconds
+
+    def accuracy(self, clip: Clip) -> float:
+        """Return the share of scored frames whose answer is right."""
+        scored = [(key, shot.truth) for key, shot in clip.frames if shot.truth >= 0]
+        return sum(self.labels.get(key) == truth for key, truth in scored) / len(scored)
+
+
+async def saccade(bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point: OperatingPoint) -> Result:
+    """Saccade's edge and server worker, one thread each, without a budget."""
+    edge_worker = bed.worker(
+        *("edge", cores()),
+        edge__model=edge.path,
+        edge__threads=1,
+        edge__decode_threads=1,
+        edge__max_latency_ms=300_000,
+        edge__max_frame_age_s=600,
+        edge__tau=point.tau,
+        edge__delta=point.delta,
+        edge__min_patches=point.min_patches,
+        edge__selection=point.selection,
+        edge__codec=point.codec,
+        edge__quality=point.quality,
+    )
+    server_worker = bed.worker(
+        "serve", cores(), server__model=server.path, server__threads=1, server__decode_threads=1
+    )
+    workers = (edge_worker, server_worker)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.start())
+        await publish(
+            bed, [((f"warm-{camera}", seq), shot) for (camera, seq), shot in clip.frames[:WARM_FRAMES]]
+        )
+        await _final(
+            bed, sorted({f"warm-{camera}" for (camera, _), _ in clip.frames[:WARM_FRAMES]}), WARM_FRAMES
+        )
+        cpu_s, before = [worker.cpu_s for worker in workers], await edge_worker.metrics()
+        began = time.time()
+        await publish(bed, clip.frames)
+        cameras = sorted({camera for (camera, _), _ in clip.frames})
+        ended_s, labels = await _final(bed, cameras, len(clip.frames))
+        edge_cpu_s, server_cpu_s = (worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True))
+        sent = (await edge_worker.metrics()).total("uplink_bytes_total") - before.total("uplink_bytes_total")
+    finally:
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.stop())
+    return Result("Saccade", ended_s - began, sent, server_cpu_s, edge_cpu_s + server_cpu_s, labels)
+
+
+async def publish(bed: Testbed, frames: Sequence[tuple[Key, Shot]]) -> None:
+    """All frames are in `frames`, as fast as the broker takes them."""
+    partitions = bed.settings.topics.partitions
+    async with bed.sink() as sink:
+        for (camera, seq), shot in frames:
+            value = frame_record(shot, camera, seq, time.time_ns())
+            await sink.send("frames", value, partition=frames_partition(camera, partitions))
+
+
+async def _final(bed: Testbed, cameras: Sequence[str], frames: int) -> tuple[float, dict[Key, int]]:
+    async with asyncio.timeout(_LIMIT_S):
+        while True:
+            writes = [write for write in await bed.writes(cameras) if write.state == "final"]
+            if len(writes) >= frames:
+                labels = {(write.camera, write.seq): write.label for write in writes}
+                return writes[-1].written_s, labels
+            await asyncio.sleep(_LOOK_S)
+
+
+async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
+    """LitServe with one worker of one thread a core; whole camera JPEGs over HTTP."""
+    port, folder = free_port(), FOLDER / "peers"
+    command = [str(python_of("litserve")), "-m", "benchmarks.rivals.litserve_server", str(port), server.path]
+    with (folder / f"litserve-{engine}.log").open("w") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            str(len(cores())),
+            engine,
+            stdin=asyncio.subprocess.PIPE,  # the server and its workers end when this closes
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            while not await answers(port):  # noqa: ASYNC110 - another process starts
+                await asyncio.sleep(_LOOK_S)
+        images = [shot.image for _, shot in clip.frames]
+        await classify_all(port, images[:WARM_FRAMES])
+        cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
+        labels, sent = await classify_all(port, images)
+        seconds, cpu_s = time.perf_counter() - began_s, tree_cpu_seconds(process.pid) - cpu_s
+    finally:
+        process.stdin.close()
+        await process.wait()
+    by_key = {key: label for (key, _), label in zip(clip.frames, labels, strict=True)}
+    return Result(f"LitServe, {engine} engine", seconds, sent, cpu_s, cpu_s, by_key)
+
+
+async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
+    """An aiokafka consumer that classifies one whole frame at a time, with two threads."""
+    warm = len(clip.frames[:WARM_FRAMES])
+    arguments = [bed.stack.bootstrap_servers, bed.stack.redis_url, server.path, str(len(cores()))]
+    process = await asyncio.create_subprocess_exec(
+        *(str(python_of("plain")), "-m", "benchmarks.rivals.plain_consumer", *arguments),
+        str(len(clip.frames) + warm),
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 22,
+    )
+    assert process.stdout is not None
+    try:
+        await process.stdout.readline()
+        await publish(bed, [((f"warm-{camera}", seq), shot) for (camera, seq), shot in clip.frames[:warm]])
+        await asyncio.sleep(3.0)  # the warm-up has no label that could be waited for
+        cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
+        await publish(bed, clip.frames)
+        answer = json.loads(await process.stdout.readline())["labels"]
+        seconds, cpu_s = time.perf_counter() - began_s, cpu_seconds(process.pid) - cpu_s
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    sent = sum(len(shot.image) for _, shot in clip.frames)
+    labels = {(key.rpartition(":")[0], int(key.rpartition(":")[2])): label for key, label in answer.items()}
+    kept = {key: label for key, label in labels.items() if not key[0].startswith("warm-")}
+    return Result("plain consumer", seconds, sent, cpu_s, cpu_s, kept)
