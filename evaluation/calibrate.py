@@ -35,7 +35,7 @@ from schemas.operating_point import SELECTIONS, OperatingPoint
 
 MIN_IMAGES: Final = 100
 ENTROPY_BINS: Final = 10
-PATCH_SHARES: Final = (0.12, 0.25, 0.5, 0.75)
+PATCH_SHARES: Final = (0.06, 0.12, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def frontier_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
             [Whole(), *(Whole("avif", quality) for quality in (45, 60, 30, 75))],
             (Whole("webp", quality) for quality in (75, 50, 25)),
             (Ranked(rule, "avif", 45) for rule in (*sums, *tops)),
-            (Ranked(rule, "avif", 60) for rule in sums),
+            (Ranked(rule, "avif", quality) for quality in (60, 30) for rule in sums),
             [Whole("jpeg", 75)],
             (Ranked(rule, "webp", 75) for rule in sums),
         )
