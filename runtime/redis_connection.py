@@ -6,6 +6,7 @@ one reconnect is tried at once, and then `TransientError` tells the caller to tr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
@@ -137,7 +138,7 @@ def _client(settings: RedisSettings) -> Any:
     if settings.password is not None:
         options["password"] = settings.password.get_secret_value()
     try:
-        return redis.asyncio.Redis.from_url(
+        client = redis.asyncio.Redis.from_url(
             settings.url,
             decode_responses=True,
             protocol=2,
@@ -149,6 +150,31 @@ def _client(settings: RedisSettings) -> Any:
         )
     except (ValueError, RedisError) as error:
         raise SettingsError(f"redis.url {redact(settings.url)}: {error}") from None
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    return client
+
+
+class _Cancellable:
+    """A connection that a cancelled task leaves, whatever the moment.
+
+    redis-py (8.1) sends inside `asyncio.wait_for`, which up to Python 3.11 returns as if nothing had happened
+    when the cancellation comes just after the command was written. A task that misses its one cancellation
+    keeps its group from ending for ever, as a group in its end cancels nobody a second time.
+    """
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        num_asked = task.cancelling()
+        connection: Any = super()
+        try:
+            await connection.send_packed_command(*args, **kwargs)
+        finally:
+            if task.cancelling() > num_asked:
+                # Else the connection's next user would read the answer to this command.
+                await connection.disconnect(nowait=True)
+                raise asyncio.CancelledError
 
 
 def _text(path: object) -> str | None:
