@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from runtime.errors import SaccadeError, leaves
 from runtime.log import get_logger
 
+CUT_OFF_S = 10.0
+"""What a cancelled process may take to close its connections before what is left is cancelled again."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _log = get_logger(__name__)
 
@@ -32,11 +34,54 @@ async def _limit_drain(stop: asyncio.Event, deadline: asyncio.Timeout, drain_s: 
         deadline.reschedule(asyncio.get_running_loop().time() + drain_s)
 
 
-async def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], drain_s: float) -> int:
+class _CutOff:
+    """Cancels what is left `cut_off_s` after the deadline, and again, until the process is at its end.
+
+    A group that is ending cancels nobody a second time, so that one task that missed its cancellation would
+    keep the process for ever. Each such task is named in the log with the place where it waits.
+    """
+
+    def __init__(self, deadline: asyncio.Timeout, cut_off_s: float) -> None:
+        self._deadline = deadline
+        self._cut_off_s = cut_off_s
+        self._own = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(cut_off_s, self._look)
+
+    def close(self) -> None:
+        """Nothing is cancelled any more."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        when_s = self._deadline.when()
+        overdue_s = -1.0 if when_s is None else self._loop.time() - when_s
+        if overdue_s >= self._cut_off_s:
+            for task in asyncio.all_tasks() - {self._own}:
+                _log.error("did not end when it was cancelled", task=task.get_name(), at=_where(task))
+                task.cancel()
+        self._handle = self._loop.call_later(self._cut_off_s, self._look)
+
+
+def _where(task: asyncio.Task[object]) -> str:
+    """The calls that a task is in, outermost first."""
+    calls = []
+    coroutine: object = task.get_coro()
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None:
+            calls.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        coroutine = getattr(coroutine, "cr_await", None)
+    return " > ".join(calls)
+
+
+async def run_until_stopped(
+    main: Callable[[asyncio.Event], Awaitable[None]], drain_s: float, cut_off_s: float = CUT_OFF_S
+) -> int:
     """The exit status after `main(stop)` has ended.
 
     The first SIGINT or SIGTERM sets `stop`; `main` then has `drain_s` seconds to finish and return. After
-    that, or at a second signal, it is cancelled.
+    that, or at a second signal, it is cancelled; tasks that are still there `cut_off_s` later are logged and
+    cancelled one by one.
 
     Returns:
         0 when `main` returned by itself, 1 when it was cut off or failed with a `SaccadeError` (logged as one
@@ -47,6 +92,7 @@ async def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], dr
     """
     stop = asyncio.Event()
     deadline = asyncio.timeout(None)
+    cut_off = _CutOff(deadline, cut_off_s)
 
     def on_signal() -> None:
         if stop.is_set() and not deadline.expired():
@@ -70,4 +116,6 @@ async def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], dr
         for leaf in leaves(error):
             _log.error(str(leaf), kind=type(leaf).__name__)
         return 1
+    finally:
+        cut_off.close()
     return 0

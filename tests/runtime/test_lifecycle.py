@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
@@ -55,6 +56,24 @@ async def test_a_second_signal_cuts_main_off_at_once() -> None:
         await never()
 
     assert await run_until_stopped(main, drain_s=3_600) == 1
+
+
+async def test_a_task_that_missed_its_cancellation_is_named_and_does_not_keep_the_process() -> None:
+    async def deaf() -> None:
+        with suppress(asyncio.CancelledError):
+            await never()
+        await never()
+
+    async def main(stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deaf(), name="deaf")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with capture_logs() as logs:
+        assert await run_until_stopped(main, drain_s=0.01, cut_off_s=0.05) == 1
+    (told,) = [each for each in logs if each.get("task") == "deaf"]
+    assert "deaf:" in told["at"]
+    assert "never:" in told["at"]
 
 
 async def test_expected_errors_are_one_line_each_and_status_1() -> None:
