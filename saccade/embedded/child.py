@@ -7,7 +7,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -98,15 +97,18 @@ class GuardedChild:
             StackError: it ended or was not ready in time, with the last lines of its log; it is gone then.
         """
         self.start()
-        deadline_s = time.monotonic() + timeout_s
-        while not await ready():
-            if not self.running:
-                self._release_guardian()
-                raise StackError(f"{self.name} ended at its start: {self._last_log_lines()}")
-            if time.monotonic() > deadline_s:
-                await self.kill()
-                raise StackError(f"{self.name} was not ready in {timeout_s:.0f} s (log: {self._log_path})")
-            await asyncio.sleep(_READY_POLL_S)
+        try:
+            async with asyncio.timeout(timeout_s):  # also over a `ready` that never answers
+                while not await ready():
+                    if not self.running:
+                        self._release_guardian()
+                        raise StackError(f"{self.name} ended at its start: {self._last_log_lines()}")
+                    await asyncio.sleep(_READY_POLL_S)
+        except TimeoutError:
+            await self.kill()
+            raise StackError(
+                f"{self.name} was not ready in {timeout_s:.0f} s (log: {self._log_path})"
+            ) from None
 
     def log_text(self) -> str:
         """What this start has written so far."""

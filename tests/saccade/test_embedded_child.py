@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import subprocess
@@ -53,6 +54,18 @@ async def test_a_child_that_does_not_stop_is_killed_after_its_grace(tmp_path: Pa
     child = make_child(tmp_path, STUBBORN, grace_s=0.3)
     await child.start_until(says(child, "up"), 10.0)
     await child.stop()
+    assert not child.running
+
+
+async def test_a_child_whose_answer_never_comes_is_given_up_and_gone_in_time(tmp_path: Path) -> None:
+    child = make_child(tmp_path, "import time; time.sleep(60)")
+
+    async def never() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    with pytest.raises(StackError, match="was not ready"):
+        await child.start_until(never, 0.2)
     assert not child.running
 
 
