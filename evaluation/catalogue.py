@@ -35,6 +35,8 @@ _BY_IMPORTANCE: Final = (0.97, 0.95, 0.90, 0.99, 0.87, 0.93, 0.98, 0.92, 0.96, 0
 SHARES: Final = (0.06, 0.12, 0.25, 0.5, 0.75)
 MAIN_SHARE: Final = 0.25
 """The mean kept share at which selection rules and options are compared in the default run."""
+FEW_SHARES: Final = (0.12, 0.06)
+"""Few patches through a codec cost little and are where patches may beat a whole image."""
 RANDOM_SEEDS: Final = (1, 2, 3)
 SDT_SCALE: Final = 2
 SDT_SHARE: Final = 0.25
@@ -108,6 +110,7 @@ def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
     edge = attention[EDGE]
     main = Rule("attention_sum", delta_for_share(edge, MAIN_SHARE))
     headline = Rule("attention_sum", HEADLINE_DELTA)
+    few = [Rule("attention_sum", delta_for_share(edge, share)) for share in FEW_SHARES]
     return list(
         chain(
             [Whole(), Ranked(headline), Ranked(main)],
@@ -117,7 +120,8 @@ def default_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
             [MaskedFill(MASKED_SHARE, MASK_SEED), MaskedFill(MASKED_SHARE, MASK_SEED, MASKED_SHARE)],
             (Ranked(rule) for rule in _share_rules(edge)),
             (Ranked(Rule("attention_sum", delta)) for delta in _BY_IMPORTANCE),
-            [Ranked(main, "avif", 45), Ranked(main, "webp", 75), Ranked(headline, "webp", 75)],
+            (Ranked(rule, "avif", 45) for rule in (main, *few)),
+            [Ranked(main, "webp", 75), Ranked(headline, "webp", 75)],
             _rules_at_share(attention, MAIN_SHARE),
             [Ranked(Rule("attention_sum", HEADLINE_DELTA, FLOOR)), Tiered(main, "webp", 90, 50)],
             [Whole("avif", 30), Whole("webp", 50), Downscaled(4)],

@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.bootstrap import Interval, paired_difference
 from evaluation.gates import offloaded
-from evaluation.methods import setting_of
+from evaluation.methods import all_points, setting_of
 from evaluation.pareto import pareto_rows
 from evaluation.points import CALIBRATION, TEST, Point, make_point
 from evaluation.study import Study
@@ -21,7 +21,17 @@ from evaluation.treatments import EDGE, Ranked, Treatment, Whole
 PATCH_COST_BUDGETS: Final = (0.20, 0.25, 0.32, 0.45)
 """Costs at which the paper's curve is compared, in units of raw whole images."""
 BYTE_BUDGETS: Final = (250, 500, 1000, 2000, 4000, 8000)
+SERVER_SHARES: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Budgets of server work, as shares of a whole-image pass for every frame."""
 QUANTILE_STEPS: Final = 20
+
+Cost = Callable[[Point], float]
+AXES: Final[dict[str, Cost]] = {
+    "bytes_per_frame": lambda point: point.figures.bytes_per_frame,
+    "patch_cost": lambda point: point.figures.patch_cost,
+    "server_macs": lambda point: point.figures.server_macs,
+}
+"""What a setting costs, by the name of the field in results.json."""
 
 RAW_PATCHES: Final = "raw patches + gate"
 CODED_PATCHES: Final = "coded patches + gate"
@@ -69,9 +79,26 @@ def candidates(study: Study) -> list[Candidate]:
     return found
 
 
-def best_within(
-    options: Sequence[Candidate], cost: Callable[[Point], float], budget: float
-) -> Candidate | None:
+def method_frontiers(study: Study) -> dict[str, list[Point]]:
+    """Return by axis, for every method, the settings that no other of it beats on the calibration half.
+
+    The points are those of the test half, by rising cost within each method.
+    """
+    chosen_on, reported = all_points(study, CALIBRATION), all_points(study, TEST)
+    methods = dict.fromkeys(point.setting.method for point in reported)
+    found: dict[str, list[Point]] = {}
+    for axis, cost in AXES.items():
+        found[axis] = []
+        for method in methods:
+            rows = [row for row, point in enumerate(reported) if point.setting.method == method]
+            front = pareto_rows(
+                [cost(chosen_on[row]) for row in rows], [chosen_on[row].figures.accuracy for row in rows]
+            )
+            found[axis] += sorted((reported[rows[place]] for place in front), key=cost)
+    return found
+
+
+def best_within(options: Sequence[Candidate], cost: Cost, budget: float) -> Candidate | None:
     """Return the candidate that is most accurate on the calibration half within the budget there; cheaper on
     a tie.
     """
@@ -84,23 +111,19 @@ def best_within(
 def verdicts(study: Study, options: Sequence[Candidate]) -> list[Verdict]:
     """Return the comparison of families at budgets of bytes a frame and of server work a frame."""
     full = study.payload(Whole()).server_macs[0] if Whole() in study.answers else 0.0
-    axes: list[tuple[str, Callable[[Point], float], Sequence[float]]] = [
-        ("bytes_per_frame", lambda point: point.figures.bytes_per_frame, BYTE_BUDGETS),
-        (
-            "server_macs",
-            lambda point: point.figures.server_macs,
-            [full * x for x in (0.05, 0.1, 0.2, 0.3, 0.5)],
-        ),
-    ]
+    budgets: dict[str, Sequence[float]] = {
+        "bytes_per_frame": BYTE_BUDGETS,
+        "server_macs": [full * share for share in SERVER_SHARES],
+    }
     return [
-        _verdict(study, options, axis, cost, budget) for axis, cost, budgets in axes for budget in budgets
+        _verdict(study, options, axis, AXES[axis], budget) for axis in budgets for budget in budgets[axis]
     ]
 
 
 def paper_curve_points(options: Sequence[Candidate]) -> list[tuple[float, Point]]:
     """Return (budget, test point) of raw patches at the paper's costs."""
     raw = [each for each in options if each.family == RAW_PATCHES]
-    found = [(budget, best_within(raw, _patch_cost, budget)) for budget in PATCH_COST_BUDGETS]
+    found = [(budget, best_within(raw, AXES["patch_cost"], budget)) for budget in PATCH_COST_BUDGETS]
     return [(budget, each.test) for budget, each in found if each is not None]
 
 
@@ -117,7 +140,7 @@ def _verdict(
     study: Study,
     options: Sequence[Candidate],
     axis: str,
-    cost: Callable[[Point], float],
+    cost: Cost,
     budget: float,
 ) -> Verdict:
     choices: dict[str, Point] = {}
@@ -131,10 +154,6 @@ def _verdict(
     ours, theirs = choices[CODED_PATCHES].figures.correct, choices[WHOLE_CODEC].figures.correct
     gain, interval = paired_difference(ours, theirs, clusters)
     return Verdict(axis, budget, choices, gain, interval)
-
-
-def _patch_cost(point: Point) -> float:
-    return point.figures.patch_cost
 
 
 def _family(treatment: Treatment) -> str | None:

@@ -5,6 +5,7 @@ names, ImageNet synsets, and the sorted order of the folders when there are as m
 """
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,12 +56,18 @@ def folder_labels(folders: Sequence[str], classes: Sequence[str]) -> FolderLabel
 def table_labels(path: Path, classes: Sequence[str]) -> dict[str, int]:
     """Return class index by file from a CSV with columns `file` and `class_index` or `label`.
 
-    `label` holds a class name or an index; other columns are ignored.
+    `label` holds a class name, an index or, for ImageNet's classes, a synset; other columns are ignored.
 
     Raises:
-        EvaluationError: a column is missing, a file is listed twice or a label is no class; names the line.
+        EvaluationError: the table cannot be read, a column is missing, a file is listed twice or a label is
+        no class; names the line.
     """
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise EvaluationError(f"{path}: {why}; needed: a CSV with columns `file` and `label`") from None
+    with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
         columns = rows.fieldnames or []
         column = next((name for name in ("class_index", "label") if name in columns), None)
@@ -69,6 +76,8 @@ def table_labels(path: Path, classes: Sequence[str]) -> dict[str, int]:
                 f"{path}: columns {', '.join(columns) or 'none'}; needed: `file` and `label` or `class_index`"
             )
         by_name = {name: idx for idx, name in enumerate(classes)}
+        if len(classes) == IMAGENET_CLASSES:
+            by_name |= {name: idx for idx, name in enumerate(imagenet_synsets())}
         found: dict[str, int] = {}
         for row in rows:
             where = f"{path}, line {rows.line_num}"

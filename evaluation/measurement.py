@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -29,6 +30,8 @@ from evaluation.treatments import (
     Treatment,
     Whole,
 )
+from schemas.errors import DecodeError
+from vit.preprocess import Pixels
 
 _TIMED_IMAGES: Final = 16
 _PREPARE_MS: Final = 4.0
@@ -64,7 +67,7 @@ def look(
     seen = glance(corpus, edge, sources, store, reporter)
     unreadable = tuple(name for name, ok in zip(corpus.names, seen.readable, strict=True) if not ok)
     if not seen.readable.any():
-        raise EvaluationError(f"{corpus.description}: none of {len(corpus.names)} images is readable")
+        raise EvaluationError(_nothing_readable(corpus))
     if unreadable:
         reporter.say(f"{len(unreadable)} unreadable images are left out, the first is {unreadable[0]}")
     attention = {
@@ -105,14 +108,39 @@ def make_study(
 
 
 def time_models(corpus: Corpus, edge: AttentiveModel, server: PatchModel) -> Timings:
-    """Return milliseconds an image of both models on whole images, in one batch after a warm-up."""
-    crops = [corpus.crop(idx) for idx in range(min(_TIMED_IMAGES, len(corpus.names)))]
+    """Return milliseconds an image of both models on whole images, in one batch after a warm-up.
+
+    Raises:
+        EvaluationError: no image is readable.
+    """
+    crops = list(islice(_readable_crops(corpus), _TIMED_IMAGES))
+    if not crops:
+        raise EvaluationError(_nothing_readable(corpus))
     sent = [Whole().apply(crop, FrameFacts("", {})) for crop in crops]
     patches, positions = [each.patches for each in sent], [each.positions for each in sent]
     batch = np.stack(crops)
     return Timings(
         _second_run_ms(lambda: edge.attend(batch, [LAST])) / len(crops),
         _second_run_ms(lambda: server.classify(patches, positions)) / len(crops),
+    )
+
+
+def say_first_estimate(num_images: int, timings: Timings, budget: float | None, reporter: Reporter) -> None:
+    """Show before any work about how long a run without anything cached takes; None as budget is no bound."""
+    # Rollouts need a second edge pass through every layer's maps.
+    edge_ms = 3.0 * timings.edge_ms + _PREPARE_MS
+    server_ms = timings.server_full_ms + _PREPARE_MS
+    if budget is None:
+        per_pass = num_images * server_ms / 60_000
+        reporter.say(
+            f"{num_images} images: about {num_images * edge_ms / 60_000:.1f} minutes for the edge and "
+            f"{per_pass:.1f} for each full server pass, less what is cached"
+        )
+        return
+    minutes = num_images * (edge_ms + budget * server_ms) / 60_000
+    reporter.say(
+        f"{num_images} images, at most {budget:g} full server passes each: about {minutes:.1f} minutes, less "
+        "what is cached"
     )
 
 
@@ -132,6 +160,18 @@ def say_estimate(
     )
     if plan.left_out:
         reporter.say(f"{len(plan.left_out)} passes are beyond the budget and left out; --full makes all")
+
+
+def _readable_crops(corpus: Corpus) -> Iterator[Pixels]:
+    for idx in range(len(corpus.names)):
+        try:
+            yield corpus.crop(idx)
+        except DecodeError:
+            continue
+
+
+def _nothing_readable(corpus: Corpus) -> str:
+    return f"{corpus.description}: none of {len(corpus.names)} images is readable"
 
 
 def _second_run_ms(run: Callable[[], object]) -> float:

@@ -45,15 +45,18 @@ _SELECTION_BY_SOURCE = {
 _RULE_NAMES = {"keep_crossing": "attention_sum_crossing"}
 
 
-def all_points(study: Study) -> list[Point]:
-    """Return every fixed-grid point that has a meaning for this pair of models."""
-    points = [edge_only(study)]
+def all_points(study: Study, split: str = ALL) -> list[Point]:
+    """Return every fixed-grid point that has a meaning for this pair of models.
+
+    Settings and their order do not depend on the split that they are measured on.
+    """
+    points = [edge_only(study, split)]
     for treatment in study.answers:
-        points.extend(gated_points(study, treatment))
-    points.extend(random_patch_points(study))
-    points.extend(two_round_points(study))
+        points.extend(gated_points(study, treatment, split))
+    points.extend(random_patch_points(study, split))
+    points.extend(two_round_points(study, split))
     if not study.same_weights:
-        points.extend(rival_gate_points(study))
+        points.extend(rival_gate_points(study, split))
     return points
 
 
@@ -86,7 +89,7 @@ def setting_of(treatment: Treatment) -> Setting | None:
             return None
 
 
-def gated_points(study: Study, treatment: Treatment) -> Iterator[Point]:
+def gated_points(study: Study, treatment: Treatment, split: str = ALL) -> Iterator[Point]:
     """Yield a treatment's points over the grid of tau, and at tau 0 (everything sent)."""
     setting = setting_of(treatment)
     if setting is None:
@@ -94,15 +97,16 @@ def gated_points(study: Study, treatment: Treatment) -> Iterator[Point]:
     payload = study.payload(treatment)
     everything = np.ones(study.num_images, dtype=np.bool_)
     if setting.gate is None:
-        yield make_point(study, setting, everything, payload)
+        yield make_point(study, setting, everything, payload, split)
         return
     if isinstance(treatment, Whole):
-        yield make_point(study, server_only_setting(treatment), everything, payload)
+        yield make_point(study, server_only_setting(treatment), everything, payload, split)
     if setting.method == "saccade":
-        yield make_point(study, with_tau(setting, 0.0), everything, payload)
+        yield make_point(study, with_tau(setting, 0.0), everything, payload, split)
     if not study.same_weights:
         for tau in tau_grid(study.h_min):
-            yield make_point(study, with_tau(setting, tau), offloaded(study.h_min, tau), payload)
+            offload = offloaded(study.h_min, tau)
+            yield make_point(study, with_tau(setting, tau), offload, payload, split)
 
 
 def server_only_setting(treatment: Whole) -> Setting:
@@ -111,7 +115,7 @@ def server_only_setting(treatment: Whole) -> Setting:
     return Setting("server_only", None, 0.0, "attention_sum", 1.0, 1, codec, quality)
 
 
-def random_patch_points(study: Study) -> Iterator[Point]:
+def random_patch_points(study: Study, split: str = ALL) -> Iterator[Point]:
     """Yield the points of patches chosen by lot: the mean over all seeds of a rule and codec."""
     groups: dict[tuple[object, ...], list[RandomPatches]] = {}
     for treatment in study.answers:
@@ -124,13 +128,14 @@ def random_patch_points(study: Study) -> Iterator[Point]:
         setting = Setting(
             "random_patches", MIN_ENTROPY, 0.0, "random", rule.delta, rule.min_patches, codec, quality
         )
-        yield make_point(study, setting, np.ones(study.num_images, dtype=np.bool_), payload)
+        yield make_point(study, setting, np.ones(study.num_images, dtype=np.bool_), payload, split)
         if not study.same_weights:
             for tau in tau_grid(study.h_min):
-                yield make_point(study, with_tau(setting, tau), offloaded(study.h_min, tau), payload)
+                offload = offloaded(study.h_min, tau)
+                yield make_point(study, with_tau(setting, tau), offload, payload, split)
 
 
-def two_round_points(study: Study) -> Iterator[Point]:
+def two_round_points(study: Study, split: str = ALL) -> Iterator[Point]:
     """Yield the points of sdt and a_mot: the server's own threshold decides on the second round."""
     for treatment in study.answers:
         match treatment:
@@ -150,10 +155,10 @@ def two_round_points(study: Study) -> Iterator[Point]:
         for tau in (*PAPER_TAUS, 0.0):
             payload = two_rounds(once, doubt, again, tau)
             everything = np.ones(study.num_images, dtype=np.bool_)
-            yield make_point(study, with_tau(setting, tau), everything, payload)
+            yield make_point(study, with_tau(setting, tau), everything, payload, split)
 
 
-def rival_gate_points(study: Study) -> Iterator[Point]:
+def rival_gate_points(study: Study, split: str = ALL) -> Iterator[Point]:
     """Yield the points of other gates on the same payloads: lots, the oracle, Shannon entropy and margin."""
     scored = {"shannon": shannon_scores(study.edge_logits), "margin": margin_scores(study.edge_logits)}
     for treatment in study.answers:
@@ -161,27 +166,28 @@ def rival_gate_points(study: Study) -> Iterator[Point]:
         if setting is None or setting.gate is None:
             continue
         payload = study.payload(treatment)
-        yield from _lot_and_oracle(study, setting, payload)
+        yield from _lot_and_oracle(study, setting, payload, split)
         if not _is_compared(treatment):
             continue
         for gate, scores in scored.items():
             for ratio in MATCHED_RATIOS:
                 threshold = threshold_for_ratio(scores, ratio)
                 named = replace(setting, gate=gate, tau=threshold)
-                yield make_point(study, named, offloaded(scores, threshold), payload)
+                yield make_point(study, named, offloaded(scores, threshold), payload, split)
 
 
 def _random_name(filler: str) -> str:
     return "random" if filler == MEAN_FILL else f"random_{filler}"
 
 
-def _lot_and_oracle(study: Study, setting: Setting, payload: Payload) -> Iterator[Point]:
+def _lot_and_oracle(study: Study, setting: Setting, payload: Payload, split: str) -> Iterator[Point]:
     best = oracle(study.edge_correct, payload.correct > 0)
-    yield make_point(study, replace(setting, method="oracle_gate", gate="oracle"), best, payload)
+    yield make_point(study, replace(setting, method="oracle_gate", gate="oracle"), best, payload, split)
     for tau in tau_grid(study.h_min):
         ratio = float(offloaded(study.h_min, tau).mean())
         lots = random_gate_share(study.num_images, ratio)
-        yield make_point(study, replace(setting, method="random_gate", gate="random"), lots, payload)
+        named = replace(setting, method="random_gate", gate="random", tau=tau)
+        yield make_point(study, named, lots, payload, split)
 
 
 def _is_compared(treatment: Treatment) -> bool:

@@ -4,7 +4,9 @@ One pass per model, image and treatment is ever made: a chunk's file is named by
 the treatment and the images' hashes. Stopping between two chunks loses nothing.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -225,10 +227,13 @@ def _answer_chunk(
     crops: Sequence[Pixels],
     restorers: Restorers,
 ) -> Arrays:
-    sent = []
-    for idx, crop in zip(rows, crops, strict=True):
+    def send(idx: int, crop: Pixels) -> Sent:
         facts = {} if treatment.source is None else {treatment.source: attention[treatment.source].rows[idx]}
-        sent.append(treatment.apply(crop, FrameFacts(corpus.names[idx], facts, restorers)))
+        return treatment.apply(crop, FrameFacts(corpus.names[idx], facts, restorers))
+
+    # Image codecs let go of the interpreter; the model itself uses all cores.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        sent = list(threads.map(send, rows, crops))
     logits = [
         model.classify([each.patches for each in batch], [each.positions for each in batch])
         for batch in (sent[first : first + BATCH_SETS] for first in range(0, len(sent), BATCH_SETS))

@@ -33,7 +33,8 @@ class Setting:
     """What was run. None stands where a field means nothing for the method.
 
     `tau` is in the gate's own unit: bits for entropies, 1 - margin, a difference of probabilities for
-    deferral; for sdt and a_mot it is the server's own threshold for a second round, in bits.
+    deferral; for sdt and a_mot it is the server's own threshold for a second round, in bits; for random_gate
+    the min-entropy threshold whose offload ratio the lots have.
     """
 
     method: str

@@ -18,7 +18,14 @@ from evaluation.catalogue import (
 from evaluation.chunk_store import ChunkStore
 from evaluation.corpus import Corpus
 from evaluation.loading import FullModel, load_corpus, load_models, load_restorers
-from evaluation.measurement import Seen, look, make_study, say_estimate, time_models
+from evaluation.measurement import (
+    Seen,
+    look,
+    make_study,
+    say_estimate,
+    say_first_estimate,
+    time_models,
+)
 from evaluation.methods import setting_of
 from evaluation.models import LAST
 from evaluation.passes import Answers, AttentionOf, answer, glance_treated
@@ -76,9 +83,10 @@ def measure(
     """
     begun = time.monotonic()
     store, edge, server = ChunkStore(request.cache), models[0], models[1]
+    timings = time_models(corpus, edge, server)
+    say_first_estimate(len(corpus.names), timings, None if request.full else DEFAULT_BUDGET, reporter)
     seen = look(corpus, edge, store, reporter, rollouts=True)
-    timings = time_models(seen.corpus, edge, server)
-    answers = _server_views(seen, server, store, reporter, whole=request.full and server is not edge)
+    answers = _server_views(seen, server, store, reporter, whole=server is not edge)
     restorers, *named = load_restorers(request.super_resolution, request.masked_autoencoder)
     chosen = _plan(request, seen, server, list(answers), restored_treatments(*named))
     say_estimate(chosen, seen, server, store, timings, reporter)

@@ -7,8 +7,8 @@ import numpy as np
 from evaluation.bootstrap import Interval, paired_difference
 from evaluation.chosen import CODED_PATCHES, RAW_PATCHES, WHOLE_CODEC, Verdict
 from evaluation.comparisons import Comparison
-from evaluation.confidence import auroc, reliability, risk_coverage
-from evaluation.gates import margin_scores, shannon_scores
+from evaluation.confidence import auroc, fit_temperature, reliability, risk_coverage
+from evaluation.gates import margin_scores, min_entropy_scores, shannon_scores
 from evaluation.points import ALL, Point, Setting
 from evaluation.report.markdown import (
     change,
@@ -26,6 +26,7 @@ from evaluation.treatments import Whole
 from vit.entropy import confidence
 
 COVERAGES = (0.2, 0.4, 0.6, 0.8, 1.0)
+_FRONTIER_ROWS = 8
 RECONSTRUCTIONS = """\
 What is a reconstruction: the paper compares with four methods without saying how it adapted them,
 and prints no values.
@@ -40,9 +41,9 @@ and prints no values.
   second random quarter where the server stays unsure. Work of restoring networks is not counted.
 - Their `tau` is the server's own threshold for the second round; they have no model at the edge.
   `patch_cost` counts pixels sent / 50,176.
-- **random_gate** is the exact mean over all draws of lots; **random_patches** the mean of three
-  seeds; **oracle_gate** sends a frame exactly when the edge is wrong and the server right on that
-  very payload."""
+- **random_gate** is the exact mean over all draws of lots, at the offload ratio of the min-entropy
+  gate at its `tau`; **random_patches** the mean of three seeds; **oracle_gate** sends a frame
+  exactly when the edge is wrong and the server right on that very payload."""
 
 
 def setting_text(each: Setting) -> str:
@@ -81,13 +82,28 @@ def figure_10(points: Sequence[Point]) -> str:
             key=lambda point: point.figures.bytes_per_frame,
         )
         picked = {0, len(mine) // 4, len(mine) // 2, 3 * len(mine) // 4, len(mine) - 1}
-        for place in sorted(picked) if mine else ():
-            each = mine[place].setting
-            gate = "–" if each.tau is None else f"{each.gate or 'none'} {each.tau:.3g}"
-            rows.append([method, setting_text(each), gate, *point_cells(mine[place])])
+        rows += [
+            [method, *_what_and_gate(mine[place]), *point_cells(mine[place])]
+            for place in (sorted(picked) if mine else ())
+        ]
     return (
         "### Fig. 10: all methods on the same axes\n\nFive settings of each by rising bytes; all are in "
         "`points.csv`.\n\n" + table(["method", "what is sent", "gate, τ", *POINT_HEAD], rows)
+    )
+
+
+def byte_frontiers(front: Sequence[Point]) -> str:
+    """Return every method's frontier of bytes, chosen on one half and reported on the other."""
+    rows = []
+    for method in dict.fromkeys(point.setting.method for point in front):
+        mine = [point for point in front if point.setting.method == method]
+        picked = np.unique(np.linspace(0, len(mine) - 1, _FRONTIER_ROWS).round().astype(int))
+        rows += [[method, *_what_and_gate(mine[place]), *point_cells(mine[place])] for place in picked]
+    return (
+        "### Each method's frontier of bytes against accuracy\n\nSettings that no other of the method beats on "
+        "the calibration half, with the figures of the test half; at most "
+        f"{_FRONTIER_ROWS} a method, all in `points.csv` (split `test`).\n\n"
+        + table(["method", "what is sent", "gate, τ", *POINT_HEAD], rows)
     )
 
 
@@ -124,6 +140,12 @@ def verdict_sentence(verdicts: Sequence[Verdict]) -> str:
         if judged and not patches and not codec:
             sentences.append(f"On {name}, no difference is beyond chance at any budget.")
     return " ".join(sentences) or "This run holds too few settings to judge."
+
+
+def _what_and_gate(point: Point) -> list[str]:
+    each = point.setting
+    gate = f"{each.gate or 'none'}" + ("" if each.tau is None else f" {each.tau:.3g}")
+    return [setting_text(each), "–" if each.gate is None and each.tau is None else gate]
 
 
 def _choice(point: Point) -> str:
@@ -178,6 +200,26 @@ def gate_section(study: Study) -> str:
         "### The gate on the edge's own errors\n\n"
         + table(["score", "AUROC", *(f"risk at {c:.0%} kept (%)" for c in COVERAGES)], rows)
         + f"\n\nCalibration error (15 bins): edge {percent(edge.error)} %, server {percent(server.error)} %."
+        + _temperature_sentence(study)
+    )
+
+
+def _temperature_sentence(study: Study) -> str:
+    """Return what a temperature fitted on the calibration half does to the edge's confidence on the test
+    half.
+    """
+    half = study.calibration
+    if not half.any() or half.all():
+        return ""
+    temperature = fit_temperature(study.edge_logits[half], study.truth[half])
+    logits, correct = study.edge_logits[~half], study.edge_correct[~half]
+    before = reliability(confidence(logits), correct).error
+    scaled = logits.astype(np.float64) / temperature
+    after = reliability(confidence(scaled), correct).error
+    return (
+        f" The edge's confidence at temperature {temperature:.2f}, fitted on the calibration half: its error "
+        f"on the test half goes from {percent(before)} to {percent(after)} %, and AUROC from "
+        f"{auroc(min_entropy_scores(logits), ~correct):.3f} to {auroc(min_entropy_scores(scaled), ~correct):.3f}."
     )
 
 

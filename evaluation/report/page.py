@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from evaluation.catalogue import PAPER_DELTAS
-from evaluation.chosen import Verdict, paper_curve_points, verdicts
+from evaluation.chosen import Verdict, method_frontiers, paper_curve_points, verdicts
 from evaluation.chosen import candidates as measure_candidates
 from evaluation.comparisons import Comparison, gate_comparisons, payload_comparisons
 from evaluation.confidence import risk_coverage
@@ -28,7 +28,8 @@ from evaluation.treatments import EDGE
 SAME_WEIGHTS = (
     "**Edge and server have the same weights.** A gate between them decides nothing, so the pair's accuracy "
     "under gates, the oracle, deferral and Figs. 8, 9, 13 and 14 are left out. What remains: how well the "
-    "gate finds the edge's own errors, and what patches and codecs lose against the raw whole image."
+    "gate finds the edge's own errors, what patches and codecs lose against the raw whole image, and what a "
+    "frame costs in bytes and time."
 )
 
 
@@ -52,21 +53,25 @@ def write_report(out: Path, study: Study, notes: RunNotes) -> Path:
     comparisons = payload_comparisons(study)
     judged: list[Verdict] = []
     chosen: list[tuple[float, Point]] = []
-    if not study.same_weights and study.calibration.any() and not study.calibration.all():
+    frontiers: dict[str, list[Point]] = {}
+    if study.calibration.any() and not study.calibration.all():
+        frontiers = method_frontiers(study)
+    if frontiers and not study.same_weights:
         gates, fitted = gate_comparisons(study)
         comparisons = [*gates, *comparisons]
         candidates = measure_candidates(study)
         judged, chosen = verdicts(study, candidates), paper_curve_points(candidates)
-        points = [*points, *fitted, *_distinct(judged, chosen)]
+        points = [*points, *fitted]
+    points = [*points, *_distinct(judged, chosen, frontiers)]
     write_json(out / "results.json", _results(study, points))
     write_json(out / "run.json", _run_document(study, notes))
     write_points_csv(out / "points.csv", points)
     _write_tables(out, study, comparisons)
-    plots = write_plots(out / "plots", study, points)
+    plots = write_plots(out / "plots", study, points, frontiers)
     sections = [
         *_head(study, notes),
         *_paper_part(study, points, chosen, notes),
-        *_measured_part(study, points, comparisons, judged),
+        *_measured_part(study, points, frontiers, comparisons, judged),
         *notes.extra_sections,
         "## Plots\n\n" + "\n\n".join(f"![{name}](plots/{name})" for name in plots),
     ]
@@ -81,10 +86,15 @@ def _results(study: Study, points: Sequence[Point]) -> dict[str, object]:
     return results_document(study.data, study.num_images, edge, server, points)
 
 
-def _distinct(judged: Sequence[Verdict], chosen: Sequence[tuple[float, Point]]) -> list[Point]:
-    """Return the chosen points once each: several budgets may choose the same."""
+def _distinct(
+    judged: Sequence[Verdict],
+    chosen: Sequence[tuple[float, Point]],
+    frontiers: Mapping[str, Sequence[Point]],
+) -> list[Point]:
+    """Return the chosen points once each: several budgets and frontiers may choose the same."""
     found = [point for verdict in judged for point in verdict.choices.values()]
     found += [point for _, point in chosen]
+    found += [point for front in frontiers.values() for point in front]
     return list({(point.setting, point.split): point for point in found}.values())
 
 
@@ -140,9 +150,8 @@ def _paper_part(
     ]
     if chosen:
         parts.append(_chosen_curve(chosen))
-    parts.append(paper.figures_11_to_13(study, points))
-    if not study.same_weights:
-        parts.append(paper.figures_15_16(study, paper.headline_point(points), notes.timings))
+    parts.append(paper.figures_11_to_14(study, points))
+    parts.append(paper.figures_15_16(study, paper.headline_point(study), notes.timings))
     return parts
 
 
@@ -159,18 +168,26 @@ def _chosen_curve(chosen: Sequence[tuple[float, Point]]) -> str:
         ]
         for budget, point in chosen
     ]
-    return "**Chosen on the calibration half, reported on the test half**\n\n" + table(
+    title = "**The Pareto curve of Fig. 8**, chosen on the calibration half, reported on the test half"
+    return f"{title}\n\n" + table(
         ["cost allowed", "published top-1", "cost", "top-1 (%)", "95 %", "setting"], rows
     )
 
 
 def _measured_part(
-    study: Study, points: Sequence[Point], comparisons: Sequence[Comparison], judged: Sequence[Verdict]
+    study: Study,
+    points: Sequence[Point],
+    frontiers: Mapping[str, Sequence[Point]],
+    comparisons: Sequence[Comparison],
+    judged: Sequence[Verdict],
 ) -> list[str]:
     parts = ["## Beyond the paper"]
     if judged:
         parts.append(measured.patches_or_codec(judged))
-    parts += [measured.figure_10(points), measured.RECONSTRUCTIONS, measured.options(comparisons)]
+    parts.append(measured.figure_10(points))
+    if frontiers:
+        parts.append(measured.byte_frontiers(frontiers["bytes_per_frame"]))
+    parts += [measured.RECONSTRUCTIONS, measured.options(comparisons)]
     parts += [measured.losses(study, points), measured.gate_section(study)]
     parts.append(
         "Per-class accuracy is in `per_class.csv`, kept patches by image in `kept_patches.csv`, risk by "

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from evaluation import published
-from evaluation.catalogue import PAPER_DELTAS
+from evaluation.catalogue import HEADLINE_DELTA, PAPER_DELTAS
 from evaluation.gates import PAPER_TAUS, offloaded
 from evaluation.latency import (
     PAPER_CLIENT_MS,
@@ -13,17 +15,14 @@ from evaluation.latency import (
     latency,
 )
 from evaluation.models import ModelFacts
-from evaluation.pareto import accuracy_at_cost
-from evaluation.points import Point
+from evaluation.points import ALL, Point, Setting, make_point
 from evaluation.published import PublishedPoint
 from evaluation.report.markdown import change, giga, interval, kilobytes, number, percent, table
 from evaluation.selection import Rule
 from evaluation.study import Study, Timings
-from evaluation.treatments import EDGE, Whole
+from evaluation.treatments import EDGE, Ranked, Whole
 from schemas.geometry import NUM_PATCHES
 from vit.macs import forward_macs
-
-CURVE_COSTS = (0.2, 0.25, 0.32, 0.4, 0.5, 0.6, 0.75)
 
 
 def table_i(study: Study) -> str:
@@ -81,7 +80,7 @@ def tables_ii_iii(study: Study) -> str:
 
 
 def figure_8(study: Study, points: Sequence[Point]) -> str:
-    """Return Fig. 8: the grid of tau and delta with raw patches, and its Pareto curve."""
+    """Return Fig. 8: the grid of tau and delta with raw patches."""
     if study.same_weights:
         return "### Fig. 8\n\nLeft out: a gate between equal weights gains nothing."
     grid = {
@@ -114,14 +113,7 @@ def figure_8(study: Study, points: Sequence[Point]) -> str:
         "kB/frame",
         "server GMACs",
     ]
-    return (
-        "### Fig. 8: τ × δ with raw patches\n\n"
-        + table(head, rows)
-        + "\n\n"
-        + curve_table(
-            "The Pareto curve of Fig. 8", published.FIG8_PARETO, [p for p in points if _is_plain_raw(p)]
-        )
-    )
+    return "### Fig. 8: τ × δ with raw patches\n\n" + table(head, rows)
 
 
 def _raw_cells(point: Point) -> list[str]:
@@ -143,35 +135,48 @@ def _is_plain_raw(point: Point) -> bool:
         and each.selection == "attention_sum"
         and each.codec == "raw"
         and each.min_patches == 1
+        and point.split == ALL
     )
 
 
 def curve_table(title: str, theirs: Sequence[PublishedPoint], ours: Sequence[Point]) -> str:
-    """Return published and measured accuracy at equal shares of raw pixels."""
-    costs = [point.figures.patch_cost for point in ours]
-    accuracies = [point.figures.accuracy for point in ours]
+    """Return every measured point, and the published curve's accuracy at the same share of raw pixels."""
+    if not ours:
+        return f"**{title}**: not measured in this run; `--full` does."
     rows = []
-    for cost in CURVE_COSTS:
-        published_accuracy = _within([p.cost for p in theirs], [p.accuracy / 100 for p in theirs], cost)
-        rows.append([f"{cost:g}", percent(published_accuracy), percent(_within(costs, accuracies, cost))])
-    return f"**{title}** at equal cost (share of raw pixels)\n\n" + table(
-        ["cost", "published top-1", "measured top-1"], rows
-    )
+    for point in sorted(ours, key=lambda each: each.figures.patch_cost):
+        cost = point.figures.patch_cost
+        rows.append(
+            [
+                f"{cost:.3f}",
+                percent(_published_at(theirs, cost)),
+                percent(point.figures.accuracy),
+                interval(*point.accuracy_ci),
+            ]
+        )
+    return f"**{title}**\n\n" + table(["cost", "published top-1", "measured top-1 (%)", "95 %"], rows)
 
 
-def _within(costs: Sequence[float], accuracies: Sequence[float], cost: float) -> float:
-    """Return the accuracy at a cost; NaN outside the costs that were measured."""
-    beyond = not costs or cost > max(costs)
-    return float("nan") if beyond else accuracy_at_cost(costs, accuracies, cost)
+def _published_at(curve: Sequence[PublishedPoint], cost: float) -> float:
+    """Return the published accuracy (a share) at a cost, NaN beyond the curve's two ends."""
+    if not curve[0].cost <= cost <= curve[-1].cost:
+        return float("nan")
+    return float(np.interp(cost, [each.cost for each in curve], [each.accuracy / 100 for each in curve]))
 
 
-def figures_11_to_13(study: Study, points: Sequence[Point]) -> str:
+def figures_11_to_14(study: Study, points: Sequence[Point]) -> str:
     """Return Figs. 11 (rollout), 12 (selection rules), 13 (gates), and 14 (encoder) as curves."""
-    ungated = [point for point in points if point.setting.method == "saccade" and point.setting.tau == 0.0]
+    ungated = [
+        point
+        for point in points
+        if point.setting.method == "saccade" and point.setting.tau == 0.0 and point.split == ALL
+    ]
     raw = [point for point in ungated if point.setting.codec == "raw"]
 
     def chosen(*selections: str) -> list[Point]:
-        return [point for point in raw if point.setting.selection in selections]
+        return [
+            point for point in raw if point.setting.selection in selections and point.setting.min_patches == 1
+        ]
 
     parts = [
         "### Figs. 11 and 12: which patches, no gate",
@@ -179,13 +184,18 @@ def figures_11_to_13(study: Study, points: Sequence[Point]) -> str:
         curve_table("Rollout over all layers, attention sum", published.FIG11_ROLLOUT, chosen("rollout")),
         curve_table("Top-k", published.FIG12_TOP_K, chosen("top_k")),
         curve_table("Threshold", published.FIG12_THRESHOLD, chosen("threshold")),
-        "A dash means that no measured setting is that cheap; the default run measures rivals at few kept "
-        "shares, `--full` at all.",
+        "A dash means that the published curve does not reach that cost. The default run measures rivals at "
+        "few kept shares, `--full` at all. What each gains or loses at equal share, paired, is under "
+        "*Options*.",
     ]
     if study.same_weights:
         parts.append("### Figs. 13 and 14\n\nLeft out: edge and server have the same weights.")
         return "\n\n".join(parts)
-    whole = [point for point in points if point.setting.delta == 1.0 and point.setting.codec == "raw"]
+    whole = [
+        point
+        for point in points
+        if point.setting.delta == 1.0 and point.setting.codec == "raw" and point.split == ALL
+    ]
     for gate, theirs in (("min_entropy", published.FIG13_MIN_ENTROPY), ("shannon", published.FIG13_SHANNON)):
         curve = [point for point in whole if point.setting.gate == gate and point.setting.method == "saccade"]
         parts.append(curve_table(f"Fig. 13: {gate.replace('_', '-')} gate, whole raw images", theirs, curve))
@@ -196,8 +206,9 @@ def figures_11_to_13(study: Study, points: Sequence[Point]) -> str:
 
 def _encoder_table(edge: Sequence[Point], server: Sequence[Point]) -> str:
     if not server:
-        return "Not measured in this run: the server model's own attention is part of `--full`."
+        return "Not measured in this run: no pass of the server's own choice fitted the budget."
     rows = []
+    edge = sorted(edge, key=lambda each: each.figures.patch_cost)
     for point in server:
         costs = [each.figures.patch_cost for each in edge]
         accuracies = [each.figures.accuracy for each in edge]
@@ -205,11 +216,12 @@ def _encoder_table(edge: Sequence[Point], server: Sequence[Point]) -> str:
         rows.append(
             [
                 f"{cost:.3f}",
-                percent(accuracy_at_cost(costs, accuracies, cost)),
+                percent(float(np.interp(cost, costs, accuracies))),
                 percent(point.figures.accuracy),
+                interval(*point.accuracy_ci),
             ]
         )
-    return table(["cost", "edge's attention", "server's attention"], rows)
+    return table(["cost", "edge's attention (%)", "server's attention (%)", "95 %"], rows)
 
 
 def figures_15_16(study: Study, headline: Point | None, timings: Timings | None) -> str:
@@ -263,11 +275,10 @@ def _headline_text(point: Point) -> str:
     return f"At δ = {each.delta:g}, τ = {each.tau:g}, raw patches.\n\n"
 
 
-def headline_point(points: Sequence[Point]) -> Point | None:
+def headline_point(study: Study) -> Point | None:
     """Return the paper's operating point (delta .97, tau .8, raw), None where it was not measured."""
-    found = [
-        point
-        for point in points
-        if _is_plain_raw(point) and point.setting.tau == 0.8 and point.setting.delta == 0.97
-    ]
-    return found[0] if found else None
+    treatment = Ranked(Rule("attention_sum", HEADLINE_DELTA))
+    if treatment not in study.answers:
+        return None
+    setting = Setting("saccade", "min_entropy", 0.8, "attention_sum", HEADLINE_DELTA, 1, "raw", 0)
+    return make_point(study, setting, offloaded(study.h_min, 0.8), study.payload(treatment))

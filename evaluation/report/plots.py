@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -10,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from evaluation import published
+from evaluation.chosen import AXES
 from evaluation.confidence import reliability, risk_coverage
 from evaluation.gates import PAPER_TAUS, margin_scores, shannon_scores
-from evaluation.pareto import pareto_rows
-from evaluation.points import Point
+from evaluation.points import ALL, METHODS, Point
 from evaluation.published import PublishedPoint
 from evaluation.selection import Rule
 from evaluation.study import Study
@@ -25,47 +26,60 @@ Draw = Callable[[Axes], None]
 
 _DPI = 110
 _KEPT_DELTAS = (0.87, 0.95, 0.97, 0.99)
+_TOP1 = "top-1 (%)"
+_PATCH_COST = "patch cost (share of raw pixels sent)"
+_METHOD_PLOTS = (
+    ("bytes", "bytes on the wire", "bytes a frame, logarithmic", "bytes_per_frame"),
+    ("patch_cost", "share of raw pixels", _PATCH_COST, "patch_cost"),
+    ("server_work", "server work", "server GMACs a frame", "server_macs"),
+)
+_COLOURS = {method: f"C{place % 10}" for place, method in enumerate(METHODS)} | {"mot": "black"}
 
 
-def write_plots(folder: Path, study: Study, points: Sequence[Point]) -> list[str]:
-    """`folder` holds the PNG plots; returns their file names in reading order."""
+def write_plots(
+    folder: Path, study: Study, points: Sequence[Point], frontiers: Mapping[str, Sequence[Point]]
+) -> list[str]:
+    """`folder` holds the PNG plots; returns their file names in reading order.
+
+    Args:
+        folder: made if absent.
+        study: what was measured.
+        points: all points; those of all images are drawn.
+        frontiers: by axis, each method's chosen points of the test half; empty where there are no halves.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    every = [point for point in points if point.split == ALL]
     plots: dict[str, tuple[str, str, str, Draw]] = {
-        "methods_by_bytes": (
-            "All methods by bytes on the wire",
-            "bytes a frame (log)",
-            "top-1 (%)",
-            lambda axes: _methods(axes, points, lambda point: point.figures.bytes_per_frame, log=True),
-        ),
-        "methods_by_patch_cost": (
-            "All methods by share of raw pixels",
-            "patch cost",
-            "top-1 (%)",
-            lambda axes: _methods(axes, points, lambda point: point.figures.patch_cost),
-        ),
-        "methods_by_server_work": (
-            "All methods by server work",
-            "GMACs a frame",
-            "top-1 (%)",
-            lambda axes: _methods(axes, points, lambda point: point.figures.server_macs / 1e9),
-        ),
-        "fig08_grid": (
-            "Fig. 8: τ × δ, raw patches",
-            "patch cost",
-            "top-1 (%)",
-            lambda axes: _grid(axes, points),
-        ),
+        f"methods_by_{name}": (
+            f"All methods by {what}\ndots: every setting, all images; lines: chosen on one half, shown on the "
+            "other",
+            label,
+            _TOP1,
+            partial(_methods, every=every, chosen=frontiers.get(axis, ()), axis=axis),
+        )
+        for name, what, label, axis in _METHOD_PLOTS
+    }
+    if not study.same_weights:
+        plots |= {
+            "fig08_grid": (
+                "Fig. 8: τ × δ, raw patches",
+                _PATCH_COST,
+                _TOP1,
+                lambda axes: _grid(axes, every),
+            ),
+            "fig13_gates": (
+                "Fig. 13: gates, whole raw images",
+                _PATCH_COST,
+                _TOP1,
+                lambda axes: _gates(axes, every),
+            ),
+        }
+    plots |= {
         "fig11_12_selection": (
-            "Figs. 11 and 12: which patches, no gate",
-            "patch cost",
-            "top-1 (%)",
-            lambda axes: _selections(axes, points),
-        ),
-        "fig13_gates": (
-            "Fig. 13: gates, whole raw images",
-            "patch cost",
-            "top-1 (%)",
-            lambda axes: _gates(axes, points),
+            "Figs. 11, 12 and 14: which patches, no gate",
+            _PATCH_COST,
+            _TOP1,
+            lambda axes: _selections(axes, every),
         ),
         "risk_coverage": (
             "Edge errors among the frames it keeps",
@@ -95,24 +109,36 @@ def _save(path: Path, title: str, x_label: str, y_label: str, draw: Draw) -> Non
     figure = Figure(figsize=(7.0, 4.6))
     axes = figure.add_subplot()
     draw(axes)
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
+        # Beside the axes: inside, it would hide points somewhere.
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=_DPI, bbox_inches="tight")
 
 
-def _methods(axes: Axes, points: Sequence[Point], cost: Cost, *, log: bool = False) -> None:
-    """Draw each method's frontier, and every point faintly behind it."""
-    for method in dict.fromkeys(point.setting.method for point in points):
-        mine = [p for p in points if p.setting.method == method and (cost(p) > 0 or not log)]
-        if not mine:
+def _methods(axes: Axes, *, every: Sequence[Point], chosen: Sequence[Point], axis: str) -> None:
+    """Draw each method's chosen settings as a line, and every setting faintly behind them."""
+    unit = 1e-9 if axis == "server_macs" else 1.0
+    log = axis == "bytes_per_frame"
+
+    def cost(point: Point) -> float:
+        return unit * AXES[axis](point)
+
+    for method in METHODS:
+        if method == "edge_only":
             continue
-        rows = pareto_rows([cost(p) for p in mine], [p.figures.accuracy for p in mine])
-        front = [mine[row] for row in rows]
-        (line,) = axes.plot(*_xy(front, cost), marker="o", markersize=3, label=method)
-        axes.scatter(*_xy(mine, cost), s=4, alpha=0.2, color=line.get_color())
+        colour = _COLOURS[method]
+        mine = [p for p in every if p.setting.method == method and (cost(p) > 0 or not log)]
+        front = [p for p in chosen if p.setting.method == method and (cost(p) > 0 or not log)]
+        axes.scatter(*_xy(mine, cost), s=4, alpha=0.2, color=colour, linewidths=0)
+        if front or mine:
+            axes.plot(*_xy(front, cost), marker="o", markersize=3, color=colour, label=method)
+    for point in chosen or every:
+        if point.setting.method == "edge_only":
+            axes.axhline(100 * point.figures.accuracy, linestyle=":", color="grey", label="edge_only")
     if log:
         axes.set_xscale("log")
 
@@ -140,7 +166,11 @@ def _raw(points: Sequence[Point], gate: str) -> list[Point]:
 
 
 def _grid(axes: Axes, points: Sequence[Point]) -> None:
-    raw = [p for p in _raw(points, "min_entropy") if p.setting.selection == "attention_sum"]
+    raw = [
+        p
+        for p in _raw(points, "min_entropy")
+        if p.setting.selection == "attention_sum" and p.setting.min_patches == 1
+    ]
     for tau in PAPER_TAUS:
         mine = sorted((p for p in raw if p.setting.tau == tau), key=_patch_cost)
         if mine:
@@ -149,20 +179,21 @@ def _grid(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _selections(axes: Axes, points: Sequence[Point]) -> None:
-    raw = [p for p in _raw(points, "min_entropy") if p.setting.tau == 0.0]
+    raw = [p for p in _raw(points, "min_entropy") if p.setting.tau == 0.0 and p.setting.min_patches == 1]
     for selection in dict.fromkeys(p.setting.selection for p in raw):
         mine = sorted((p for p in raw if p.setting.selection == selection), key=_patch_cost)
-        axes.plot(*_xy(mine, _patch_cost), marker=".", label=selection)
+        axes.plot(*_xy(mine, _patch_cost), marker="o", markersize=4, label=selection)
     for label, curve in (
         ("mean attention", published.FIG11_MEAN_ATTENTION),
         ("rollout", published.FIG11_ROLLOUT),
         ("top-k", published.FIG12_TOP_K),
+        ("threshold", published.FIG12_THRESHOLD),
     ):
         _published(axes, curve, label)
 
 
 def _gates(axes: Axes, points: Sequence[Point]) -> None:
-    whole = [p for p in points if p.setting.delta == 1.0 and p.setting.codec == "raw" and p.split == "all"]
+    whole = [p for p in points if p.setting.delta == 1.0 and p.setting.codec == "raw"]
     for gate in ("min_entropy", "shannon", "margin", "random", "oracle"):
         mine = sorted((p for p in whole if p.setting.gate == gate), key=_patch_cost)
         if mine:

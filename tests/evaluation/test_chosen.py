@@ -3,15 +3,18 @@ from collections.abc import Callable
 import pytest
 
 from evaluation.chosen import (
+    AXES,
     CODED_PATCHES,
     RAW_PATCHES,
     WHOLE_CODEC,
     best_within,
     candidates,
     frontier_candidates,
+    method_frontiers,
     paper_curve_points,
     verdicts,
 )
+from evaluation.methods import all_points
 from evaluation.selection import Rule
 from evaluation.study import Study
 from evaluation.treatments import Ranked, Whole
@@ -66,3 +69,24 @@ def test_the_papers_costs_are_kept(study: Study) -> None:
     for budget, point in paper_curve_points(candidates(study)):
         assert point.setting.codec == "raw"
         assert point.figures.patch_cost < budget * 1.3
+
+
+def test_each_methods_frontier_is_chosen_on_one_half_and_reported_on_the_other(study: Study) -> None:
+    """Recomputed for one method from the points of the calibration half."""
+    by_setting = {
+        point.setting: point
+        for point in all_points(study, "calibration")
+        if point.setting.method == "saccade"
+    }
+    for axis, cost in AXES.items():
+        front = [point for point in method_frontiers(study)[axis] if point.setting.method == "saccade"]
+        assert front
+        assert {point.split for point in front} == {"test"}
+        for point in front:
+            here = by_setting[point.setting]
+            better = [
+                each
+                for each in by_setting.values()
+                if cost(each) <= cost(here) and each.figures.accuracy > here.figures.accuracy
+            ]
+            assert not better

@@ -48,6 +48,20 @@ def test_a_table_may_hold_names_or_indices_and_other_columns(tmp_path: Path) -> 
     assert table_labels(table(tmp_path, "file,class_index\na.png,0\n"), CLASSES) == {"a.png": 0}
 
 
+def test_a_table_may_name_imagenets_classes_by_synset(tmp_path: Path) -> None:
+    classes = tuple(f"class {idx}" for idx in range(1000))
+    path = table(tmp_path, f"file,label\na.png,{imagenet_synsets()[7]}\nb.png,class 3\n")
+    assert table_labels(path, classes) == {"a.png": 7, "b.png": 3}
+
+
+def test_a_table_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"none\.csv: No such file"):
+        table_labels(tmp_path / "none.csv", CLASSES)
+    (tmp_path / "latin.csv").write_bytes(b"file,label\n\xe9.png,1\n")
+    with pytest.raises(EvaluationError, match="not UTF-8"):
+        table_labels(tmp_path / "latin.csv", CLASSES)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
