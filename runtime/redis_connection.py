@@ -37,7 +37,7 @@ _WANTED_CONFIG = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-pol
 _REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
 _PASSING_RESPONSES = (ReadOnlyError, OutOfMemoryError)
 
-ScriptCall = tuple[Sequence[str], Sequence[str | int]]
+ScriptCall = tuple[Sequence[str], Sequence[str | int | bytes]]
 """Keys and arguments of one call of a script."""
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-PUT_LABEL: Final = """
--- KEYS: label, stream of the camera, state of the camera, set of cameras, wake channel
--- ARGV: label ttl s, stream max length, stream ttl s, camera ttl s, grace ms, camera, seq, state, source,
---       labelled_ns, deadline_ns, then all fields as name, value, name, value, ...
-local ttl_s, grace_ms = tonumber(ARGV[1]), tonumber(ARGV[5])
-local camera, seq, state, source = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local labelled_ns, deadline_ns = ARGV[10], ARGV[11]
+PUT_LABELS: Final = """
+-- KEYS: set of cameras, wake channel, then for each label: itself, its camera's stream, its camera's state
+-- ARGV: as one msgpack text, which clients pack faster than many arguments: label ttl s, stream max length,
+--       stream ttl s, camera ttl s, grace ms, and for each label its fields as name, value, name, value, ...
+local given = cmsgpack.unpack(ARGV[1])
+local ttl_s, max_len, stream_ttl_s, camera_ttl_s, grace_ms = unpack(given, 1, 5)
 
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + tonumber(clock[2]) / 1000
@@ -23,48 +22,68 @@ local function is_past(ns)
   return deadline_ms > 0 and now_ms > deadline_ms + grace_ms
 end
 
-local old = redis.call('HMGET', KEYS[1], 'state', 'source', 'labelled_ns', 'deadline_ns')
-if old[1] then
-  if old[1] == state and old[2] == source and old[3] == labelled_ns then
-    return 'UNCHANGED'
+local function verdict(key, new)
+  local old = redis.call('HMGET', key, 'state', 'source', 'labelled_ns', 'deadline_ns')
+  if old[1] then
+    if old[1] == new.state and old[2] == new.source and old[3] == new.labelled_ns then
+      return 'UNCHANGED'
+    end
+    if old[1] ~= 'provisional' then
+      return 'ALREADY_FINAL'
+    end
+    -- After its deadline readers take a provisional label as the last word.
+    local is_last_word = is_past(old[4])
+    if new.state == 'provisional' then
+      return is_last_word and 'ALREADY_FINAL' or 'STALE'
+    end
+    -- An edge that sees the frame again under another threshold must not shut out the server that was asked.
+    if new.state ~= 'final' or new.source == 'edge' then
+      return 'STALE'
+    end
+    if is_last_word then
+      return 'LATE'
+    end
   end
-  if old[1] ~= 'provisional' then
-    return 'ALREADY_FINAL'
-  end
-  -- After its deadline readers take a provisional label as the last word.
-  local is_last_word = is_past(old[4])
-  if state == 'provisional' then
-    return is_last_word and 'ALREADY_FINAL' or 'STALE'
-  end
-  -- An edge that sees the frame again under another threshold must not shut out the server that was asked.
-  if state ~= 'final' or source == 'edge' then
-    return 'STALE'
-  end
-  if is_last_word then
+  if new.source == 'server' and is_past(new.deadline_ns) then
     return 'LATE'
   end
-end
-if source == 'server' and is_past(deadline_ns) then
-  return 'LATE'
+  return 'WRITTEN'
 end
 
-local fields = {}
-for i = 12, #ARGV do
-  fields[#fields + 1] = ARGV[i]
+local function write(label, stream, state, fields, seq)
+  redis.call('DEL', label)
+  redis.call('HSET', label, unpack(fields))
+  redis.call('EXPIRE', label, ttl_s)
+  redis.call('XADD', stream, 'MAXLEN', '~', max_len, '*', unpack(fields))
+  redis.call('EXPIRE', stream, stream_ttl_s)
+  local newest = redis.call('HGET', state, 'seq')
+  if not newest or #seq > #newest or (#seq == #newest and seq >= newest) then
+    redis.call('HSET', state, unpack(fields))
+  end
+  redis.call('EXPIRE', state, camera_ttl_s)
 end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('EXPIRE', KEYS[1], ttl_s)
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(fields))
-redis.call('EXPIRE', KEYS[2], ARGV[3])
-local newest = redis.call('HGET', KEYS[3], 'seq')
-if not newest or #seq > #newest or (#seq == #newest and seq >= newest) then
-  redis.call('HSET', KEYS[3], unpack(fields))
+
+local verdicts, moved = {}, {}
+for number = 1, #given - 5 do
+  local fields, new = given[5 + number], {}
+  for i = 1, #fields, 2 do
+    new[fields[i]] = fields[i + 1]
+  end
+  local label = KEYS[3 * number]
+  verdicts[number] = verdict(label, new)
+  if verdicts[number] == 'WRITTEN' then
+    write(label, KEYS[3 * number + 1], KEYS[3 * number + 2], fields, new.seq)
+    if not moved[new.camera] then
+      moved[new.camera] = true
+      moved[#moved + 1] = new.camera
+    end
+  end
 end
-redis.call('EXPIRE', KEYS[3], ARGV[4])
-redis.call('SADD', KEYS[4], camera)
-redis.call('PUBLISH', KEYS[5], camera)
-return 'WRITTEN'
+for _, camera in ipairs(moved) do
+  redis.call('SADD', KEYS[1], camera)
+  redis.call('PUBLISH', KEYS[2], camera)
+end
+return verdicts
 """
 
 HOLD: Final = """

@@ -10,12 +10,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Any
 
+import msgpack
 import stamina
 
 from runtime.errors import TransientError
 from runtime.log import get_logger
+from runtime.redis_connection import ScriptCall
 from runtime.redis_coordination import Coordination
-from runtime.redis_scripts import PUT_LABEL
+from runtime.redis_scripts import PUT_LABELS
 from schemas import redis_keys
 from schemas.errors import DecodeError
 from schemas.label import Label, label_fields, label_from_fields
@@ -23,6 +25,8 @@ from schemas.label import Label, label_fields, label_from_fields
 _PAGE_ENTRIES = 500
 _WAKE_TIMEOUT_S = 1.0
 """A lost wake-up costs a watcher at most this long."""
+_PUT_LABELS = 64
+"""Labels that one call of the script may hold: Redis serves nobody else meanwhile."""
 _FROM_START = "0-0"
 _RETRY_WAIT_MAX_S = 2.0
 _log = get_logger(__name__)
@@ -46,7 +50,7 @@ class LabelStore(Coordination):
     """The labels of one Redis. Every method raises `TransientError` when it does not answer."""
 
     async def put(self, labels: Sequence[Label]) -> list[PutResult]:
-        """Each label was judged by the win rule and, if it won, written with its stream entry.
+        """Each label was judged by the win rule in turn and, if it won, written with its stream entry.
 
         One round trip. Nothing overwrites a final label, a provisional one overwrites nothing, a server's
         label is refused after deadline and grace. Doing it again changes nothing.
@@ -56,18 +60,11 @@ class LabelStore(Coordination):
         """
         if not labels:
             return []
-        answers = await self._run(PUT_LABEL, [self._put_call(label) for label in labels])
-        return [PutResult(answer) for answer in answers]
+        parts = [labels[start : start + _PUT_LABELS] for start in range(0, len(labels), _PUT_LABELS)]
+        answers = await self._run(PUT_LABELS, [self._put_call(part) for part in parts])
+        return [PutResult(answer) for verdicts in answers for answer in verdicts]
 
-    def _put_call(self, label: Label) -> tuple[list[str], list[str | int]]:
-        fields = label_fields(label)
-        keys = [
-            redis_keys.label(label.camera, label.seq),
-            redis_keys.labels(label.camera),
-            redis_keys.camera(label.camera),
-            redis_keys.CAMERAS,
-            redis_keys.WAKE,
-        ]
+    def _put_call(self, labels: Sequence[Label]) -> ScriptCall:
         ttl_s = self._settings.label_ttl_s
         limits = [
             ttl_s,
@@ -76,8 +73,15 @@ class LabelStore(Coordination):
             redis_keys.CAMERA_TTL_S,
             self._settings.deadline_grace_ms,
         ]
-        judged = [fields[name] for name in ("camera", "seq", "state", "source", "labelled_ns", "deadline_ns")]
-        return keys, [*limits, *judged, *(part for pair in fields.items() for part in pair)]
+        keys = [redis_keys.CAMERAS, redis_keys.WAKE]
+        for label in labels:
+            keys += [
+                redis_keys.label(label.camera, label.seq),
+                redis_keys.labels(label.camera),
+                redis_keys.camera(label.camera),
+            ]
+        fields = [[part for pair in label_fields(label).items() for part in pair] for label in labels]
+        return keys, [msgpack.packb([*limits, *fields])]
 
     async def get(self, camera: str, seq: int) -> Label | None:
         """The label of one frame, None without one."""
