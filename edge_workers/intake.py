@@ -27,6 +27,9 @@ _POLL_S = 1.0
 _POLL_RECORDS = 64
 _HELD_POLL_S = 1.0
 """While reading is held back the client is still polled this often, or the group would expel the member."""
+_BATCHES_AHEAD = 2
+"""With so many waiting, reading rests until frames have left, for `_REST_S` at most."""
+_REST_S = 0.05
 _FILE_BATCHES = 4
 """Batches of one partition's file frames that may wait: files can come faster than live cameras, and without
 this limit they would take all the room."""
@@ -58,6 +61,7 @@ class FrameReader:
         )
         self._shed: list[Refused] = []
         self._files_waiting: Counter[TopicPartition] = Counter()
+        self._batch_frames = edge.batch_frames
         self._max_files = _FILE_BATCHES * edge.batch_frames
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -69,12 +73,21 @@ class FrameReader:
         return min(self._settings.kafka.revoke_drain_s, self._settings.edge.max_latency_ms / 1000)
 
     async def run(self) -> None:
-        """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
+        """Reads until cancelled; call `end` then, also when it was cancelled before it began.
+
+        A request costs the same however few records it brings, so that one record at a time is read only
+        while the model would have to wait for it.
+        """
         while True:
             if self.backlog.full:
                 await self._hold()
-            else:
-                await self._accept(await self.intake.poll(_POLL_RECORDS, _POLL_S))
+                continue
+            taken = await self.intake.poll(_POLL_RECORDS, _POLL_S)
+            await self._accept(taken)
+            is_trickle = 0 < len(taken) < self._batch_frames
+            if is_trickle and len(self.backlog) >= _BATCHES_AHEAD * self._batch_frames:
+                self._room.clear()
+                await set_within(self._room, _REST_S)
 
     def end(self) -> None:
         """Reading is over: what has not begun is left to whoever reads it next."""

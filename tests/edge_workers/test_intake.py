@@ -117,6 +117,23 @@ async def test_files_of_one_partition_leave_room_for_the_cameras_of_another(star
     assert bench.source.paused == set()
 
 
+async def test_with_two_batches_waiting_single_records_are_left_to_come_together(start: Any) -> None:
+    bench = Bench(batch_frames=2)
+    await start(bench)
+    bench.give(0, 3, live=True)
+    await bench.settle()
+    bench.give(0, 1, live=True)
+    await bench.settle()
+    assert bench.waiting() == 4
+    bench.give(0, 1, live=True)
+    await bench.settle()
+    assert len(bench.source.records) == 1
+    assert len(bench.reader.next_frames(2)) == 2
+    await bench.settle()
+    assert bench.source.records == []
+    assert bench.waiting() == 3
+
+
 async def test_reading_stops_while_the_backlog_is_full_and_goes_on_when_frames_leave(start: Any) -> None:
     bench = Bench(max_waiting_frames=10, batch_frames=100)
     await start(bench)
