@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import stamina
@@ -49,9 +50,14 @@ class LabelWriter:
             raise
         self._up.set(1)
         self._metrics.redis_write.observe(time.perf_counter() - began_s)
+        outcomes = Counter((label.state, result) for label, result in zip(labels, results, strict=True))
+        for (state, result), count in outcomes.items():
+            self._metrics.labels.labels(state.value, result.name.lower()).inc(count)
+        latency = {
+            source: self._metrics.result_latency.labels(source.value)
+            for source in {label.source for label in labels}
+        }
         for label, result in zip(labels, results, strict=True):
-            self._metrics.labels.labels(label.state.value, result.name.lower()).inc()
             if result is PutResult.WRITTEN and label.label >= 0:
-                latency_s = (label.labelled_ns - label.captured_ns) / 1e9
-                self._metrics.result_latency.labels(label.source.value).observe(max(0.0, latency_s))
+                latency[label.source].observe(max(0.0, (label.labelled_ns - label.captured_ns) / 1e9))
         return results
