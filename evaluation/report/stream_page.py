@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,89 +11,89 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from evaluation.models import ModelFacts
-from evaluation.pareto import pareto_rows
-from evaluation.points import Point
-from evaluation.report.markdown import giga, interval, number, percent, table
+from evaluation.points import ALL, Point
+from evaluation.report.markdown import giga, interval, number, percent, signed_interval, table
+from evaluation.report.markdown import points as in_points
 from evaluation.report.measured_sections import setting_text
+from evaluation.split import calibration_half
+from evaluation.stream.choices import FAMILIES, NEAR, Choices, family
 from evaluation.stream.frames import Frames
 
-NEAR: Final = (0.005, 0.01, 0.02, 0.05)
-FAMILIES: Final = (
-    "patches + gate",
-    "still codec + gate",
-    "every frame as stills",
-    "every frame as video",
-    "gated frames as video",
-    "some stills, label held",
-)
 NOTES: Final = """\
 Bytes are those on the uplink with the same record envelope for every method (about 460 bytes a record):
 at these frame sizes the envelope often outweighs a video packet. Video: 224x224, one packet a frame, no
 delay; `key2s` has a keyframe every two seconds, `key1` only the first. A video encoder needs all its
 frames in order and the server a decoder for each camera; stills and patches are independent of each
-other. Intervals resample whole cameras, of which there are few. Points are described, none is
-recommended: nothing here was chosen on other cameras."""
+other. Intervals resample whole cameras, of which there are few, so they are wide."""
 
 
-def family(point: Point) -> str | None:
-    """Return which family a point belongs to; None for the edge alone and raw pixels."""
-    each = point.setting
-    video = (each.codec or "").startswith(("h264", "av1"))
-    if each.method == "edge_only" or each.codec == "raw":
-        return None
-    if video:
-        return FAMILIES[4] if each.gate else FAMILIES[3]
-    if each.gate in {"every_nth", "frame_difference"}:
-        return FAMILIES[5]
-    if each.method == "server_only":
-        return FAMILIES[2]
-    return FAMILIES[1] if each.method == "codec_gate" else FAMILIES[0]
+@dataclass(frozen=True)
+class StreamPart:
+    """What was measured on one source at one rate."""
+
+    name: str
+    points: list[Point]
+    choices: Choices
 
 
-def stream_page(data: str, frames: Frames, points: Sequence[Point], plots: Path) -> str:
+def stream_page(data: str, frames: Frames, points: Sequence[Point], choices: Choices, plots: Path) -> str:
     """Return the page of one source and rate; its plot is in `plots`."""
     plots.mkdir(parents=True, exist_ok=True)
-    _plot(plots / "methods_by_bytes.png", data, points)
+    _plot(plots / "methods_by_bytes.png", data, points, choices)
     fps = frames.cameras[0].fps
+    half = int(calibration_half([camera.name for camera in frames.cameras]).sum())
     return "\n\n".join(
         [
             f"# Streams: {data}",
-            f"{frames.num_frames} frames at {fps:g} frames/s, {int(frames.scored.sum())} of them scored.",
+            f"{frames.num_frames} frames at {fps:g} frames/s, {int(frames.scored.sum())} of them scored. "
+            f"{half} cameras choose, {len(frames.cameras) - half} report.",
             NOTES,
             "## Bytes that it takes to come near the server on raw frames",
-            nearness(points),
+            nearness(points, choices),
             "## Each family's frontier",
-            _frontiers(points, fps),
+            _frontiers(points, choices, fps),
             "![methods by bytes](plots/methods_by_bytes.png)",
             "",
         ]
     )
 
 
-def nearness(points: Sequence[Point]) -> str:
-    """Return for each family the fewest bytes a frame within some distance of the best possible answer."""
-    best = max(point.figures.accuracy for point in points if point.setting.method == "server_only")
+def nearness(points: Sequence[Point], choices: Choices) -> str:
+    """Return for each family the fewest bytes a frame within some distance of the server on raw frames, and
+    how far it then was on the cameras that report.
+    """
     rows = []
-    for name in FAMILIES:
-        mine = [point for point in points if family(point) == name]
-        cells = []
-        for distance in NEAR:
-            near = [p for p in mine if p.figures.accuracy >= best - distance]
-            cheapest = min(near, key=lambda p: p.figures.bytes_per_frame, default=None)
-            cells.append("–" if cheapest is None else f"{cheapest.figures.bytes_per_frame:.0f}")
-        if mine:
-            rows.append([name, *cells])
-    head = ["bytes a frame", *(f"within {100 * distance:g} points" for distance in NEAR)]
-    return f"Best answer by the server alone: {percent(best)} %.\n\n" + table(head, rows)
+    for name, chosen in choices.near.items():
+        cells = [
+            "–"
+            if each is None
+            else f"{each.test.figures.bytes_per_frame:.0f} ({in_points(each.gain)}, "
+            f"{signed_interval(*each.interval)})"
+            for each in chosen
+        ]
+        rows.append([name, *cells])
+    head = ["chosen to be", *(f"within {100 * distance:g} points" for distance in NEAR)]
+    alone = next(p for p in points if (p.setting.method, p.setting.codec) == ("server_only", "raw"))
+    return (
+        f"The server alone on raw frames: {percent(alone.figures.accuracy)} %. Cells: bytes a frame (difference "
+        f"to it in points, paired, 95 %). {_how_chosen(choices)}\n\n" + table(head, rows)
+    )
 
 
-def _frontiers(points: Sequence[Point], fps: float) -> str:
-    rows = []
-    for name in FAMILIES:
-        mine = [point for point in points if family(point) == name]
-        front = pareto_rows([p.figures.bytes_per_frame for p in mine], [p.figures.accuracy for p in mine])
-        rows += [[name, *_cells(mine[row], fps)] for row in front]
-    rows += [["edge only", *_cells(p, fps)] for p in points if p.setting.method == "edge_only"]
+def _how_chosen(choices: Choices) -> str:
+    if choices.reported_on == ALL:
+        return "**Too few cameras to choose on others: settings were chosen on these very frames.**"
+    return "Settings were chosen on half of the cameras, figures are those of the other half."
+
+
+def _frontiers(points: Sequence[Point], choices: Choices, fps: float) -> str:
+    rows = [
+        [each.family, *_cells(each.test, fps), f"{in_points(each.gain)} ({signed_interval(*each.interval)})"]
+        for each in choices.frontier
+    ]
+    rows += [
+        ["edge only, all cameras", *_cells(p, fps), ""] for p in points if p.setting.method == "edge_only"
+    ]
     head = [
         "family",
         "what is sent",
@@ -102,8 +103,10 @@ def _frontiers(points: Sequence[Point], fps: float) -> str:
         "offloaded",
         "bytes/frame",
         "kbit/s a camera",
+        "server GMACs",
+        "against raw frames (points)",
     ]
-    return table([*head, "server GMACs"], rows)
+    return f"{_how_chosen(choices)}\n\n" + table(head, rows)
 
 
 def _cells(point: Point, fps: float) -> list[str]:
@@ -121,32 +124,41 @@ def _cells(point: Point, fps: float) -> list[str]:
     ]
 
 
-def _plot(path: Path, title: str, points: Sequence[Point]) -> None:
+def _plot(path: Path, title: str, points: Sequence[Point], choices: Choices) -> None:
     figure = Figure(figsize=(7.0, 4.6))
     axes = figure.add_subplot()
-    for name in FAMILIES:
-        mine = [point for point in points if family(point) == name]
-        if not mine:
-            continue
-        rows = pareto_rows([p.figures.bytes_per_frame for p in mine], [p.figures.accuracy for p in mine])
-        front = [mine[row] for row in rows]
-        xs, ys = [p.figures.bytes_per_frame for p in front], [100 * p.figures.accuracy for p in front]
-        axes.plot(xs, ys, marker="o", markersize=3, label=name)
+    for place, name in enumerate(FAMILIES):
+        every = [point for point in points if point.split == ALL and family(point) == name]
+        axes.scatter(*_xy(every), s=5, alpha=0.3, color=f"C{place}", linewidths=0)
+        front = sorted(
+            (each.test for each in choices.frontier if each.family == name),
+            key=lambda point: point.figures.bytes_per_frame,
+        )
+        if front:
+            axes.plot(*_xy(front), marker="o", markersize=3, color=f"C{place}", label=name)
     for point in points:
         if point.setting.method == "edge_only":
             axes.axhline(100 * point.figures.accuracy, linestyle=":", color="grey", label="edge only")
-    axes.set(title=title, xlabel="bytes a frame (log)", ylabel="top-1 (%)", xscale="log")
+    halves = (
+        "lines: chosen on some cameras, shown on the others" if choices.reported_on != ALL else "lines: best"
+    )
+    axes.set_title(f"{title}\ndots: every setting, all cameras; {halves}", fontsize=9)
+    axes.set(xlabel="bytes a frame, logarithmic", ylabel="top-1 (%)", xscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [p.figures.bytes_per_frame for p in points], [100 * p.figures.accuracy for p in points]
 
 
 def overview(
     command: str,
     edge: ModelFacts,
     server: ModelFacts,
-    pages: Sequence[tuple[str, list[Point]]],
+    pages: Sequence[StreamPart],
     wall_s: float,
 ) -> str:
     """Return the page over all sources and rates."""
@@ -161,6 +173,10 @@ def overview(
             "**Edge and server have the same weights**, so gates are left out; what stands is what codecs "
             "lose."
         )
-    for name, points in pages:
-        parts += [f"## {name}", nearness(points), f"[all of it]({name}/report.md)"]
+    for part in pages:
+        parts += [
+            f"## {part.name}",
+            nearness(part.points, part.choices),
+            f"[all of it]({part.name}/report.md)",
+        ]
     return "\n\n".join(parts) + "\n"

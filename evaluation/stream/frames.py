@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.bootstrap import mean_interval
-from evaluation.points import ALL, Point, Setting
+from evaluation.points import ALL, CALIBRATION, Point, Setting
+from evaluation.split import calibration_half
 from evaluation.stream.cameras import Camera
 from evaluation.sweep import Payload, measure
 from schemas.geometry import NUM_PATCHES
@@ -17,6 +18,20 @@ from schemas.geometry import NUM_PATCHES
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one setting does to T frames.
+
+    `offload` (T,) are the frames that are sent, `payload` what sending does to each. `standing` (T,) tells
+    whether the answer at the frames that are not sent is right, None for the edge's own.
+    """
+
+    setting: Setting
+    offload: Mask
+    payload: Payload
+    standing: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -60,17 +75,29 @@ class Frames:
             (top1 == self.truth).astype(np.float64), NUM_PATCHES * ones, wire_bytes, self.full_macs * ones
         )
 
-    def point(self, setting: Setting, offload: Mask, payload: Payload, standing: Mask | None = None) -> Point:
-        """Return the point of a setting.
+    @property
+    def calibration(self) -> Mask:
+        """(T,) which frames choose: those of half of the cameras, by the hash of their names."""
+        return calibration_half([camera.name for camera in self.cameras])[self.camera]
 
-        Args:
-            offload: (T,) which frames are sent.
-            payload: what sending does to each frame.
-            standing: (T,) whether the answer at the frames that are not sent is right; the edge's if absent.
+    @property
+    def has_halves(self) -> bool:
+        """Whether scored frames of some cameras choose and those of others can report."""
+        halves = self.calibration[self.scored]
+        return bool(halves.any() and not halves.all())
 
-        Intervals resample whole cameras.
-        """
-        figures = measure(offload, self.edge_correct if standing is None else standing, payload)
-        correct = figures.correct[self.scored]
-        scored = replace(figures, correct=correct, accuracy=float(correct.mean()))
-        return Point(setting, ALL, scored, mean_interval(correct, self.camera[self.scored]))
+    def rows(self, split: str) -> Ints:
+        """Return the rows of `all`, `calibration` or `test`."""
+        if split == ALL:
+            return np.arange(self.num_frames)
+        return np.flatnonzero(self.calibration if split == CALIBRATION else ~self.calibration)
+
+    def point(self, outcome: Outcome, split: str = ALL) -> Point:
+        """Return the point of an outcome on a split's cameras; intervals resample whole cameras."""
+        rows = self.rows(split)
+        standing = self.edge_correct if outcome.standing is None else outcome.standing
+        figures = measure(outcome.offload[rows], standing[rows], outcome.payload.take(rows))
+        scored = self.scored[rows]
+        correct = figures.correct[scored]
+        figures = replace(figures, correct=correct, accuracy=float(correct.mean()))
+        return Point(outcome.setting, split, figures, mean_interval(correct, self.camera[rows][scored]))

@@ -1,4 +1,4 @@
-"""The points of every method on a stream."""
+"""What every method does to the frames of a stream."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 
 from evaluation.chunk_store import ChunkStore
-from evaluation.gates import PAPER_TAUS, offloaded, threshold_for_ratio
+from evaluation.gates import offloaded, tau_grid, threshold_for_ratio
 from evaluation.memory_corpus import MemoryCorpus
 from evaluation.methods import server_only_setting, setting_of
 from evaluation.models import PatchModel
 from evaluation.passes import Answers, answer
-from evaluation.points import Point, Setting, with_tau
+from evaluation.points import Setting, with_tau
 from evaluation.reporter import Reporter
-from evaluation.stream.frames import Floats, Frames, Ints, Mask
+from evaluation.stream.frames import Floats, Frames, Ints, Mask, Outcome
 from evaluation.stream.holding import changed, every_nth, held, thumbnails
 from evaluation.stream.video import VideoCodec, through_codec
 from evaluation.sweep import Payload
@@ -53,36 +53,34 @@ class Judge:
     reporter: Reporter
 
 
-def still_points(
+def still_outcomes(
     frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]], *, gated: bool
-) -> Iterator[Point]:
+) -> Iterator[Outcome]:
     """Yield edge only, every frame as a still, and stills or patches behind the gate (`gated`)."""
     nothing = np.zeros(frames.num_frames)
     none_sent = nothing.astype(np.bool_)
-    yield frames.point(
-        Setting("edge_only", None, None), none_sent, Payload(nothing, nothing, nothing, nothing)
-    )
+    yield Outcome(Setting("edge_only", None, None), none_sent, Payload(nothing, nothing, nothing, nothing))
     everything = ~none_sent
     for treatment, (payload, _) in payloads.items():
         setting = setting_of(treatment)
         assert setting is not None
         if isinstance(treatment, Whole):
-            yield frames.point(server_only_setting(treatment), everything, payload)
+            yield Outcome(server_only_setting(treatment), everything, payload)
         else:
-            yield frames.point(with_tau(setting, 0.0), everything, payload)
-        for tau in PAPER_TAUS if gated else ():
-            yield frames.point(with_tau(setting, tau), offloaded(frames.h_min, tau), payload)
+            yield Outcome(with_tau(setting, 0.0), everything, payload)
+        for tau in tau_grid(frames.h_min) if gated else ():
+            yield Outcome(with_tau(setting, tau), offloaded(frames.h_min, tau), payload)
 
 
-def video_points(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Point]:
+def video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Outcome]:
     """Yield every frame as video to the server."""
     everything = np.ones(frames.num_frames, dtype=np.bool_)
     for codec in codecs:
         payload = _video_payload(frames, codec, everything, judge)
-        yield frames.point(_video_setting("server_only", codec, None, 0.0), everything, payload)
+        yield Outcome(_video_setting("server_only", codec, None, 0.0), everything, payload)
 
 
-def gated_video_points(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Point]:
+def gated_video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Outcome]:
     """Yield video of the gated frames only: the encoder sees no other, the edge answers the rest."""
     for ratio in GATED_RATIOS:
         tau = threshold_for_ratio(frames.h_min, ratio)
@@ -91,10 +89,12 @@ def gated_video_points(frames: Frames, codecs: Sequence[VideoCodec], judge: Judg
             continue
         for codec in codecs:
             payload = _video_payload(frames, codec, fed, judge)
-            yield frames.point(_video_setting("codec_gate", codec, "min_entropy", tau), fed, payload)
+            yield Outcome(_video_setting("codec_gate", codec, "min_entropy", tau), fed, payload)
 
 
-def holding_points(frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]]) -> Iterator[Point]:
+def holding_outcomes(
+    frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]]
+) -> Iterator[Outcome]:
     """Yield stills of some frames, whose answer stands until the next: every n-th, and when the picture
     changes.
     """
@@ -106,11 +106,11 @@ def holding_points(frames: Frames, payloads: Mapping[Treatment, tuple[Payload, A
         for n in sorted({max(1, round(seconds * frames.cameras[0].fps)) for seconds in HOLD_SECONDS} - {1}):
             sent = np.concatenate([every_nth(len(camera.crops), n) for camera in frames.cameras])
             named = replace(setting, gate="every_nth", tau=float(n))
-            yield frames.point(named, sent, payload, _held_correct(frames, answers.top1, sent))
+            yield Outcome(named, sent, payload, _held_correct(frames, answers.top1, sent))
         for threshold in DIFFERENCES:
             sent = np.concatenate([changed(each, threshold) for each in pictures])
             named = replace(setting, gate="frame_difference", tau=threshold)
-            yield frames.point(named, sent, payload, _held_correct(frames, answers.top1, sent))
+            yield Outcome(named, sent, payload, _held_correct(frames, answers.top1, sent))
 
 
 def _held_correct(frames: Frames, top1: Ints, sent: Mask) -> Mask:

@@ -15,23 +15,24 @@ from evaluation.loading import FullModel
 from evaluation.measurement import Seen, look
 from evaluation.memory_corpus import MemoryCorpus
 from evaluation.passes import Answers, answer
-from evaluation.points import Point
+from evaluation.points import ALL
 from evaluation.report.results import results_document, write_json, write_points_csv
-from evaluation.report.stream_page import overview, stream_page
+from evaluation.report.stream_page import StreamPart, overview, stream_page
 from evaluation.reporter import Reporter
 from evaluation.request import EvaluateRequest
 from evaluation.selection import Rule, delta_for_share
 from evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
+from evaluation.stream.choices import choose
 from evaluation.stream.frames import Frames
 from evaluation.stream.rivals import (
     DEFAULT_CODECS,
     FULL_CODECS,
     GATED_CODECS,
     Judge,
-    gated_video_points,
-    holding_points,
-    still_points,
-    video_points,
+    gated_video_outcomes,
+    holding_outcomes,
+    still_outcomes,
+    video_outcomes,
 )
 from evaluation.sweep import Payload
 from evaluation.treatments import EDGE, Ranked, Treatment, Whole
@@ -47,7 +48,7 @@ SECONDS_BY_FPS: Final = {1.0: 150.0, 5.0: 60.0, 25.0: 20.0}
 def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel, reporter: Reporter) -> Path:
     """The reports of all sources and rates are written; returns the page over all of them."""
     begun = time.monotonic()
-    pages: list[tuple[str, list[Point]]] = []
+    pages: list[StreamPart] = []
     for fps, seconds in SECONDS_BY_FPS.items():
         watched = min(seconds, float(request.limit or seconds))
         if request.clips is None or request.scenes is not None:
@@ -69,8 +70,8 @@ def measure_cameras(
     edge: FullModel,
     server: FullModel,
     reporter: Reporter,
-) -> tuple[str, list[Point]]:
-    """Write one source's report at one rate; return its name and points."""
+) -> StreamPart:
+    """Write one source's report at one rate; return what it says."""
     store = ChunkStore(request.cache)
     names = tuple(f"{camera.name}/{idx}" for camera in cameras for idx in range(len(camera.crops)))
     truth = np.concatenate([camera.truth for camera in cameras])
@@ -88,13 +89,17 @@ def measure_cameras(
     )
     payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
     judge, gated = Judge(server, store, reporter), server is not edge
-    points = [
-        *still_points(frames, payloads, gated=gated),
-        *holding_points(frames, payloads),
-        *video_points(frames, FULL_CODECS if request.full else DEFAULT_CODECS, judge),
+    outcomes = [
+        *still_outcomes(frames, payloads, gated=gated),
+        *holding_outcomes(frames, payloads),
+        *video_outcomes(frames, FULL_CODECS if request.full else DEFAULT_CODECS, judge),
     ]
     if gated:
-        points += gated_video_points(frames, GATED_CODECS, judge)
+        outcomes += gated_video_outcomes(frames, GATED_CODECS, judge)
+    points = [frames.point(outcome) for outcome in outcomes]
+    choices = choose(frames, outcomes)
+    if choices.reported_on != ALL:
+        points += [each.test for each in choices.frontier]
     out = request.out / name
     out.mkdir(parents=True, exist_ok=True)
     top1 = [float(frames.edge_correct[frames.scored].mean())]
@@ -105,8 +110,10 @@ def measure_cameras(
     )
     write_json(out / "results.json", document)
     write_points_csv(out / "points.csv", points)
-    (out / "report.md").write_text(stream_page(data, frames, points, out / "plots"), encoding="utf-8")
-    return name, points
+    (out / "report.md").write_text(
+        stream_page(data, frames, points, choices, out / "plots"), encoding="utf-8"
+    )
+    return StreamPart(name, points, choices)
 
 
 def _stills(

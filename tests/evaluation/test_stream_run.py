@@ -13,8 +13,8 @@ from evaluation.reporter import SilentReporter
 from evaluation.request import EvaluateRequest
 from evaluation.stream import run
 from evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
-from evaluation.stream.frames import Frames
-from evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_points, video_points
+from evaluation.stream.frames import Frames, Outcome
+from evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_outcomes, video_outcomes
 from evaluation.stream.run import measure_cameras
 
 
@@ -30,7 +30,7 @@ def camera(name: str, seed: int) -> Camera:
 
 @pytest.fixture
 def cameras() -> Sequence[Camera]:
-    return [camera("gate", 1), camera("yard", 2)]
+    return [camera("gate", 1), camera("door", 2)]
 
 
 def test_one_source_gives_a_report_with_all_rivals(
@@ -38,7 +38,8 @@ def test_one_source_gives_a_report_with_all_rivals(
 ) -> None:
     request = EvaluateRequest(out=tmp_path / "out", stream=True, cache=tmp_path / "cache")
     edge, server = fake_model("edge", blur=3.0), fake_model("server")
-    name, points = measure_cameras(request, "test-5fps", cameras, edge, server, SilentReporter())
+    part = measure_cameras(request, "test-5fps", cameras, edge, server, SilentReporter())
+    name, points = part.name, part.points
     document = json.loads((request.out / name / "results.json").read_text())
     assert document["images"] == 40
     assert set(document) == {"data", "images", "edge", "server", "points"}
@@ -71,7 +72,7 @@ def test_frames_that_are_not_scored_still_cost(cameras: Sequence[Camera]) -> Non
     frames = frames_of(cameras)
     everything = np.ones(40, dtype=bool)
     payload = frames.whole_payload(np.maximum(frames.truth, 0), np.full(40, 700.0))
-    point = frames.point(Setting("server_only", None, 0.0), everything, payload)
+    point = frames.point(Outcome(Setting("server_only", None, 0.0), everything, payload))
     assert point.figures.accuracy == 1.0
     assert point.figures.correct.size == 32
     assert point.figures.bytes_per_frame == 700
@@ -83,8 +84,8 @@ def test_only_gated_frames_reach_the_encoder(
 ) -> None:
     frames, judge = frames_of(cameras), Judge(fake_model("s"), ChunkStore(tmp_path), SilentReporter())
     codec = DEFAULT_CODECS[0]
-    (every,) = video_points(frames, [codec], judge)
-    gated = list(gated_video_points(frames, [codec], judge))
+    (every,) = (frames.point(each) for each in video_outcomes(frames, [codec], judge))
+    gated = [frames.point(each) for each in gated_video_outcomes(frames, [codec], judge)]
     assert every.figures.offload_ratio == 1.0
     assert [round(each.figures.offload_ratio, 3) for each in gated] == [0.2, 0.5]
     assert all(each.figures.bytes_per_frame < every.figures.bytes_per_frame for each in gated)
