@@ -32,6 +32,7 @@ from runtime.log import get_logger
 START_TIMEOUT_S = 30.0
 """How long a starting client waits for a broker that is starting too."""
 CLOSE_TIMEOUT_S = 5.0
+_CANCEL_AGAIN_S = 0.2
 
 _log = get_logger(__name__)
 
@@ -175,7 +176,11 @@ async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         await asyncio.wait([stopping], timeout=timeout_s)
     finally:
         stopping.cancel()
-    await asyncio.wait([stopping])
+    while not stopping.done():
+        # Once more, and again: a cancellation that meets the library in a wait for a task that it has
+        # cancelled itself is lost.
+        await asyncio.wait([stopping], timeout=_CANCEL_AGAIN_S)
+        stopping.cancel()
     if not stopping.cancelled() and stopping.exception() is None:
         return
     _log.info("closed a Kafka client without its broker's answer")
