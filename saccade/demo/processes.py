@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import random
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from runtime.errors import StackError
 from saccade.demo.probe import is_ready
 from saccade.embedded.child import GuardedChild
+from saccade.embedded.locks import can_listen, candidate_ports
 
 READY_TIMEOUT_S = 120.0
 STOP_GRACE_S = 60.0
@@ -71,8 +73,9 @@ async def stop_all(workers: Sequence[Worker]) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nothing listens on, and that no client is given as its own meanwhile."""
+    candidates = candidate_ports()
+    for port in random.SystemRandom().sample(candidates, len(candidates)):
+        if can_listen(port):
+            return port
+    raise StackError(f"no free port between {candidates[0]} and {candidates[-1]}")

@@ -78,7 +78,7 @@ class Locks:
             if not self._claim(wanted):
                 raise StackError(f"port {wanted} is in use: stop what listens there or choose another port")
             return wanted
-        candidates = _candidate_ports()
+        candidates = candidate_ports()
         for port in random.SystemRandom().sample(candidates, len(candidates)):
             if self._claim(port):
                 return port
@@ -92,7 +92,7 @@ class Locks:
         path = folder / str(port)
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         # A file that was unlinked between open and lock protects nothing.
-        if not _lock(fd) or os.fstat(fd).st_nlink == 0 or not _can_listen(port):
+        if not _lock(fd) or os.fstat(fd).st_nlink == 0 or not can_listen(port):
             os.close(fd)
             return False
         self._ports[port] = (fd, path)
@@ -119,7 +119,8 @@ def _is_alive(pid_text: str) -> bool:
     return True
 
 
-def _can_listen(port: int) -> bool:
+def can_listen(port: int) -> bool:
+    """True when nothing on loopback listens on `port`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -130,7 +131,8 @@ def _can_listen(port: int) -> bool:
     return True
 
 
-def _candidate_ports() -> range:
+def candidate_ports() -> range:
+    """The ports outside the range from which the system gives clients theirs."""
     low, high = 32768, 60999
     if _EPHEMERAL_RANGE.exists():
         low, high = (int(field) for field in _EPHEMERAL_RANGE.read_text().split())
