@@ -12,7 +12,7 @@ BUDGET ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo check format test test-faults bench lock clean
+.PHONY: help setup demo check format test bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,10 +51,7 @@ format: setup ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 
 test: setup ## the tests, on real Kafka and Redis
-	@$(BIN)/python -m pytest -m "not faults"
-
-test-faults: setup ## whole pipelines whose processes are killed in turn; minutes, wants a quiet machine
-	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m pytest
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
 	@$(BIN)/python -m benchmarks

@@ -25,7 +25,7 @@ from runtime.kafka_lag import group_lag
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings, load_settings
 from saccade.demo.probe import counters, is_ready
-from saccade.demo.processes import Worker, free_port
+from saccade.demo.processes import free_port
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
@@ -106,14 +106,18 @@ class ForkedWorker:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.metrics_port = free_port()
         flags = ["--set", "log.level=error", "--metrics-port", str(self.metrics_port)]
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["edge_workers.engine", "server_workers.engine", "saccade.cli"])
-        self._process = context.Process(
-            target=runpy.run_path, args=(str(WORKER_SCRIPT), {"arguments": [*arguments, *flags]}, "__main__")
+        self._arguments = [*arguments, *flags]
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(
+            ["edge_workers.engine", "server_workers.engine", "scenes.stream", "saccade.cli"]
         )
+        self._process: Any = None
 
     async def start(self) -> None:
         """The process is in its group and works."""
+        self._process = self._context.Process(
+            target=runpy.run_path, args=(str(WORKER_SCRIPT), {"arguments": self._arguments}, "__main__")
+        )
         self._process.start()
         async with asyncio.timeout(120.0):
             while not await is_ready(self.metrics_port):
@@ -122,9 +126,14 @@ class ForkedWorker:
 
     async def kill(self) -> None:
         """The process was killed with SIGKILL and is gone."""
-        if self._process.pid is not None:
+        if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
+
+    async def stop(self) -> None:
+        """The process was asked to drain and is gone."""
+        self._process.terminate()
+        await asyncio.to_thread(self._process.join)
 
 
 class Site:
@@ -135,31 +144,25 @@ class Site:
         self.folder = folder
         self._config = folder / "saccade.toml"
         self._config.write_text(toml_of(tree))
-        self._started: list[Worker | ForkedWorker] = []
+        self._workers: list[ForkedWorker] = []
 
-    def worker(self, name: str, *arguments: str) -> Worker:
+    def worker(self, *arguments: str) -> ForkedWorker:
         """Return a process, not started: `arguments` are the command and its flags."""
-        worker = Worker(name, self.folder, [*arguments, "--config", str(self._config)])
-        self._started.append(worker)
-        return worker
-
-    def forked(self, *arguments: str) -> ForkedWorker:
-        """Return a process that starts fast, not started."""
         worker = ForkedWorker([*arguments, "--config", str(self._config)])
-        self._started.append(worker)
+        self._workers.append(worker)
         return worker
 
-    def producer(self, num_cameras: int, fps: float) -> Worker:
+    def producer(self, num_cameras: int, fps: float) -> ForkedWorker:
         """Return the process of so many rendered cameras."""
         cameras = [
             part for index in range(num_cameras) for part in ("--camera", f"cam{index}={scenes(index)}")
         ]
-        return self.worker("producer", "produce", "--fps", str(fps), *cameras)
+        return self.worker("produce", "--fps", str(fps), *cameras)
 
     async def stop(self) -> None:
         """No process is left."""
         async with asyncio.TaskGroup() as group:
-            for worker in self._started:
+            for worker in self._workers:
                 group.create_task(worker.kill())
 
     async def drained(self, timeout_s: float) -> None:
@@ -208,7 +211,7 @@ def toml_of(tree: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def repeated_bytes(edge: Worker | ForkedWorker) -> float:
+async def repeated_bytes(edge: ForkedWorker) -> float:
     """Return the repeated offload bytes that an edge worker reports."""
     return sum((await counters(edge.metrics_port, "saccade_offload_repeated_bytes_total")).values())
 
@@ -276,10 +279,10 @@ def witnessing() -> Callable[[Settings], Any]:
 
 
 @pytest.fixture
-def reported_repeats() -> Callable[[Sequence[Worker | ForkedWorker]], Any]:
+def reported_repeats() -> Callable[[Sequence[ForkedWorker]], Any]:
     """Sums the repeated offload bytes that edge workers report now."""
 
-    async def total(edges: Sequence[Worker | ForkedWorker]) -> float:
+    async def total(edges: Sequence[ForkedWorker]) -> float:
         return sum([await repeated_bytes(edge) for edge in edges])
 
     return total
@@ -292,9 +295,10 @@ def recovery_of(record_property: Callable[[str, object], None]) -> Callable[...,
     async def measure(witness: Witness, name: str, outage: Callable[[], Any]) -> float:
         began_ns = time.time_ns()
         await outage()
+        again_s = (time.time_ns() - began_ns) / 1e9
         seconds = await witness.recovery_s(began_ns, timeout_s=60.0)
         record_property(f"recovery_s {name}", round(seconds, 2))
-        logging.getLogger("recovery").info("%s %.2f s", name, seconds)
+        logging.getLogger("recovery").info("%s %.2f s, started again after %.2f s", name, seconds, again_s)
         return seconds
 
     return measure

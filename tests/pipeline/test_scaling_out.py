@@ -13,7 +13,7 @@ import pytest
 from runtime.kafka_admin import create_pipeline_topics
 from saccade.embedded import EmbeddedStack
 
-pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROUNDS = 5
 DRAIN_S = 120.0
 
@@ -48,12 +48,12 @@ async def test_after_ten_joins_and_ten_kills_no_frame_is_lost_or_labelled_twice(
     reported = 0.0
     async with site(tree) as pipeline, witnessing(pipeline.settings) as witness:
         await create_pipeline_topics(pipeline.settings)
-        edge, server = pipeline.forked("edge"), pipeline.forked("serve")
+        edge, server = pipeline.worker("edge"), pipeline.worker("serve")
         producer = pipeline.producer(num_cameras=3, fps=4.0)
         await started(edge, server, producer)
         await witness.recovery_s(0, timeout_s=60.0)
         for number in range(1, ROUNDS + 1):
-            joining = pipeline.forked("edge"), pipeline.forked("serve")
+            joining = pipeline.worker("edge"), pipeline.worker("serve")
             await started(*joining)
             await witness.recovery_s(time.time_ns(), timeout_s=60.0)
             reported += await reported_repeats([edge])

@@ -94,7 +94,6 @@ async def test_a_missing_topic_is_one_clear_line(kafka: KafkaSettings, unique: C
         assert sink.in_flight_bytes == 0
 
 
-@pytest.mark.faults
 async def test_a_killed_broker_costs_time_and_no_record(
     stack: EmbeddedStack, kafka: KafkaSettings, topic: str
 ) -> None:
@@ -116,7 +115,6 @@ async def test_a_killed_broker_costs_time_and_no_record(
     assert sorted(found) == list(range(400))
 
 
-@pytest.mark.faults
 async def test_closing_without_a_broker_ends_and_fails_what_waits(
     stack: EmbeddedStack, kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

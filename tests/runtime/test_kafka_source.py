@@ -257,6 +257,28 @@ async def test_a_missing_topic_is_one_clear_line(kafka: KafkaSettings, unique: C
         await Source(quick, [unique("missing")], group_id="g").__aenter__()
 
 
+async def test_a_static_member_that_comes_back_has_its_partitions_and_the_others_notice_nothing(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(60))
+    # The first to join leads the group: it is the one that comes back.
+    first = Source(kafka, [topic], group_id=group, group_instance_id="first")
+    await first.__aenter__()
+    async with Source(kafka, [topic], group_id=group, group_instance_id="second") as second:
+        records = await read(second, 30)
+        await second.commit(next_offsets(records))
+        held, generation = first.assignment(), second.generation()
+        assert len(held) == NUM_PARTITIONS // 2
+        await first.__aexit__(None, None, None)
+        async with Source(kafka, [topic], group_id=group, group_instance_id="first") as back:
+            again = await read(back, 30)
+            assert back.assignment() == held
+            assert {(each.topic, each.partition) for each in again} == held
+            assert second.generation() == generation
+            assert await second.getmany(10, 0.1) == []
+
+
 async def test_a_broker_that_is_not_there_is_one_clear_line() -> None:
     kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000)
     source = Source(kafka, ["frames"], group_id="g")
@@ -264,7 +286,6 @@ async def test_a_broker_that_is_not_there_is_one_clear_line() -> None:
         await started(source._make, kafka, timeout_s=0.3)
 
 
-@pytest.mark.faults
 async def test_an_outage_is_ridden_out_and_a_member_can_leave_during_it(
     stack: EmbeddedStack, kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:

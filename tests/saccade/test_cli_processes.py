@@ -85,7 +85,6 @@ def test_stack_prints_its_addresses_has_its_topics_and_ends_clean(cli: Any, tmp_
     assert none_left(str(run_dir)) == []
 
 
-@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_demo_runs_own_cameras_audits_every_frame_and_leaves_no_process(
     tmp_path: Path, tiny_model: Path

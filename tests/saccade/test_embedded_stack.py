@@ -82,7 +82,6 @@ async def check_content(addresses: dict[str, Any]) -> None:
         assert await store.get("gate", 7) == LABEL
 
 
-@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="waits by Linux process descriptors")
 async def test_children_die_with_a_killed_parent_and_the_content_is_there_for_the_next(
     tmp_path: Path,
@@ -136,7 +135,6 @@ def _kafka(bootstrap_servers: str) -> KafkaSettings:
     return KafkaSettings(bootstrap_servers=bootstrap_servers)
 
 
-@pytest.mark.faults
 async def test_each_part_comes_back_on_its_port_with_its_content_and_clients_of_a_relay_stay_on_it(
     tmp_path: Path,
 ) -> None:
