@@ -156,6 +156,8 @@ class SimulatedWorker:
 
     def resumes_s(self, now_s: float) -> float | None:
         """When a worker that is stopped now goes on; None if it runs."""
+        if not self._stopped:
+            return None
         return next((to_s for from_s, to_s in self._stopped if from_s <= now_s < to_s), None)
 
     def run(self, now_s: float) -> float:
@@ -190,22 +192,23 @@ class SimulatedWorker:
         self._request_next(now_s)
 
     def _take_frames(self, now_s: float) -> None:
-        counts, governor = self.counts, self.governor
+        counts, governor, recording = self.counts, self.governor, self._recording
         while self._next_frame < len(self._times) and self._times[self._next_frame] <= now_s:
             at_s = self._times[self._next_frame]
             idx, camera = self._places[self._next_frame], self._cameras[self._next_frame]
             self._next_frame += 1
-            right = bool(self._recording.edge_right[idx])
+            right: bool = recording.edge_right.item(idx)
+            second = int(at_s)
             counts.frames += 1
             counts.edge_right += right
-            counts.frames_by_second[int(at_s)] += 1
-            counts.right_by_second[int(at_s)] += right
+            counts.frames_by_second[second] += 1
+            counts.right_by_second[second] += right
             entropy = self._entropy[idx]
             governor.observe(entropy, at_s)
             if entropy < governor.point.tau or self.resumes_s(at_s) is not None:
                 continue
             frame = Frame(idx, camera, at_s, at_s + self._max_latency_s, self._families[governor.family])
-            num_bytes = int(self._recording.num_bytes[idx, frame.family])
+            num_bytes: int = recording.num_bytes.item(idx, frame.family)
             governor.offer(frame, num_bytes, str(camera), entropy, frame.deadline_s, now_s)
 
     def _send(self, send: Send[Frame], now_s: float) -> None:
@@ -238,10 +241,9 @@ class SimulatedWorker:
         self.counts.finals += 1
         self.counts.final_times.append(final_s)
         self.counts.finals_by_camera[frame.camera] += 1
-        gained = int(self._recording.server_right[frame.idx, frame.family]) - int(
-            self._recording.edge_right[frame.idx]
-        )
-        self.counts.right_by_second[int(frame.offered_s)] += gained
+        edge_right: bool = self._recording.edge_right.item(frame.idx)
+        server_right: bool = self._recording.server_right.item(frame.idx, frame.family)
+        self.counts.right_by_second[int(frame.offered_s)] += server_right - edge_right
 
     def _note_burst(self, now_s: float) -> None:
         burst = self.governor.allowance.burst_bytes

@@ -7,6 +7,7 @@ when nobody looked at that moment.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from typing import Final
 
 from edge_workers.control.bucket import DEPTH_SHARE, ByteBucket, burst_bytes
@@ -26,7 +27,7 @@ class Allowance:
     the only limit) or None (no limit). With `is_shared` nothing may leave without a lease.
 
     State: the told rate, the share, the estimate and the bucket; `_at_s` is the time up to which steps were
-    applied.
+    applied, `_next_edge_s` when the next one comes.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Allowance:
         self._at_s = start_s
         self._told = math.inf if self._schedule is None else self._schedule.rate_at(start_s - self._origin_s)
         self.share = ShareHolder()
+        self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
         rate = self._rate(start_s)
         self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
@@ -85,17 +87,22 @@ class Allowance:
         """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
         if now_s <= self._at_s:
             return
+        if now_s < self._next_edge_s:
+            self._at_s = now_s
+            return
         edges = [self._origin_s + step for step in self._schedule.starts_s] if self._schedule else []
         edges.append(self.share.ends_s)
         for edge_s in sorted(edge for edge in edges if self._at_s < edge <= now_s):
             self._apply(edge_s)
         self._at_s = now_s
+        self._next_edge_s = self._edge_after(now_s)
 
     def set_told(self, bytes_per_s: float, now_s: float) -> None:
         """The budget is another one from now on (a volume's rate of the hour)."""
         self.advance(now_s)
         self._schedule = None
         self._told = bytes_per_s
+        self._next_edge_s = self._edge_after(now_s)
         self._apply(now_s)
 
     def leased(self, grant: Grant | None, asked_s: float, now_s: float) -> None:
@@ -105,6 +112,7 @@ class Allowance:
             self.share.failed()
         else:
             self.share.granted(grant, asked_s)
+        self._next_edge_s = self._edge_after(now_s)
         self._apply(now_s)
 
     def estimate(self, meter: UplinkMeter, *, is_used: bool, now_s: float) -> None:
@@ -124,6 +132,14 @@ class Allowance:
             is_used=is_used,
         )
         self._apply(now_s)
+
+    def _edge_after(self, at_s: float) -> float:
+        """When the next step comes or the lease ends."""
+        starts = self._schedule.starts_s if self._schedule is not None else ()
+        step = bisect_right(starts, at_s - self._origin_s)
+        # The neighbours too: rounding may put a start on the other side of this moment.
+        near = [self._origin_s + start for start in starts[max(step - 1, 0) : step + 2]]
+        return min((edge for edge in (*near, self.share.ends_s) if edge > at_s), default=math.inf)
 
     def _apply(self, at_s: float) -> None:
         if self._schedule is not None:

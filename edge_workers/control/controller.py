@@ -169,14 +169,12 @@ class Controller:
     def _choose(self, sample: Sample) -> None:
         may_send = not sample.blocked or sample.probes_servers
         affordable = sample.affordable_bytes_per_s * self._push
-        free = self._curve.choose(
+        self._wanted_bytes_per_s = self._curve.wanted_bytes_per_s(
             sample.weighed,
-            affordable_bytes_per_s=math.inf,
             overhead_bytes=sample.overhead_bytes,
             bytes_scale=self._bytes_scale,
             max_record_bytes=sample.max_record_bytes,
         )
-        self._wanted_bytes_per_s = free.bytes_per_s
         # The mix remembers harder frames than come now: ask for ever more while the bucket runs full.
         self._hunger = min(2.0 * self._hunger, MAX_HUNGER) if sample.is_hungry else HUNGRY
         self._choice = self._curve.choose(

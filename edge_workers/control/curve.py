@@ -10,15 +10,19 @@ Called by the controller. Pure.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_workers.control.mix import Floats, Mix
 from schemas.frontier import Frontier, FrontierPoint
 from schemas.operating_point import OperatingPoint
+
+Indices = NDArray[np.intp]
 
 HUNGRY: Final = 8.0
 """How much more is asked for as soon as the bucket runs full."""
@@ -65,7 +69,7 @@ class Weighed:
     edge_accuracy: float
     gain_from: Floats
     best_from: Floats
-    best_start: np.ndarray[tuple[int], np.dtype[np.intp]]
+    best_start: Indices
 
 
 class FrontierRefusedError(ValueError):
@@ -98,6 +102,8 @@ class Curve:
         self._bytes = np.array([family.bytes_per_offload for family in self.families])
         self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
         self._kept = np.array([family.kept for family in self.families])
+        self._edge_bits, self._gain_by_bin = self._edges.tolist(), self._gain.tolist()
+        self._kept_by_family = self._kept.tolist()
 
     def edge_accuracy_at(self, min_entropy: Floats) -> Floats:
         """(n,) bits -> (n,): how likely the edge is right at each entropy."""
@@ -109,8 +115,9 @@ class Curve:
 
     def gain_at(self, min_entropy: float, family: int) -> float:
         """How much likelier than the edge's a server answer is right for a frame of this entropy."""
-        idx = int(np.searchsorted(self._edges, min_entropy, side="right"))
-        return float(self._gain[idx] * self._kept[family])
+        gain: float = self._gain_by_bin[bisect_right(self._edge_bits, min_entropy)]
+        kept: float = self._kept_by_family[family]
+        return gain * kept
 
     def family_of(self, point: OperatingPoint) -> int:
         """The index of the family that encodes as `point` does; the nearest in bytes if none does."""
@@ -126,9 +133,23 @@ class Curve:
         weights = mix.share_from.copy()
         weights[:-1] -= mix.share_from[1:]
         gain_from = np.zeros(len(idx) + 1)
-        gain_from[:-1] = (weights * self._gain[idx])[::-1].cumsum()[::-1]
-        best_from, best_start = _best_suffix(gain_from)
+        gains = weights * self._gain[idx]
+        gain_from[:-1] = gains[::-1].cumsum()[::-1]
+        best_from, best_start = _best_suffix(gain_from, gains)
         return Weighed(mix, float(weights @ self._edge_accuracy[idx]), gain_from, best_from, best_start)
+
+    def wanted_bytes_per_s(
+        self, weighed: Weighed, *, overhead_bytes: float, bytes_scale: float, max_record_bytes: float
+    ) -> float:
+        """What the frames would cost if nothing but the size of a record limited them: `choose` without rates."""
+        value = self._kept * weighed.best_from[0]
+        if max_record_bytes < math.inf:
+            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        start = int(weighed.best_start[0])
+        mix = weighed.mix
+        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        cost = float(self._bytes[value.argmax()]) * bytes_scale + overhead_bytes
+        return share * max(mix.frames_per_s, 1e-9) * cost
 
     def choose(
         self,
@@ -158,7 +179,8 @@ class Curve:
         cost = self._bytes * bytes_scale + overhead_bytes
         frames_per_s = max(mix.frames_per_s, 1e-9)
         allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
-        first = np.searchsorted(-mix.share_from, -allowed, side="left")
+        descending = -mix.share_from
+        first = descending.searchsorted(-allowed)
         value = self._kept * weighed.best_from[first]
         if max_record_bytes < math.inf:
             value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
@@ -166,7 +188,7 @@ class Curve:
         if current is not None and value[current] >= value[family] - KEEP_MARGIN:
             family = current
         start = int(weighed.best_start[first[family]])
-        more = np.searchsorted(-mix.share_from, -hunger * allowed[family], side="left")
+        more = descending.searchsorted(-hunger * allowed[family])
         hungry = int(weighed.best_start[more])
         share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
         return Choice(
@@ -187,8 +209,8 @@ class Curve:
             fits = self._bytes_p95 <= self._bytes_p95.min()
         return fits
 
-    def _bin(self, min_entropy: Floats) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        return np.searchsorted(self._edges, min_entropy, side="right")
+    def _bin(self, min_entropy: Floats) -> Indices:
+        return self._edges.searchsorted(min_entropy, side="right")
 
 
 def _family(frontier: Frontier, group: list[FrontierPoint]) -> Family:
@@ -249,8 +271,11 @@ def _accuracy_by_entropy(frontier: Frontier) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def _best_suffix(gain_from: Floats) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """For each start: the best total gain of a start at or after it, and where that is."""
+def _best_suffix(gain_from: Floats, gains: Floats) -> tuple[Floats, Indices]:
+    """For each start: the best total gain of a start at or after it, and where that is, the last of equals."""
+    num_worthless = len(gains) - int(np.count_nonzero(gains))
+    if (gains[num_worthless:] > 0).all():  # none loses, all after the first few gain: nothing to search
+        return gain_from, np.maximum(np.arange(len(gain_from)), num_worthless)
     reverse = gain_from[::-1]
     best = np.maximum.accumulate(reverse)
     is_new = np.concatenate([[True], best[1:] > best[:-1]])

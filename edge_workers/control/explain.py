@@ -16,7 +16,8 @@ class Explanation:
 
     Rates in bytes/s over the last second, sizes in bytes, times in seconds, shares and accuracies in [0,
     1]. `budget_bytes_per_s` is what this worker was told (its share of it), `usable_bytes_per_s` what the
-    link is believed to carry of it; `expected_accuracy` is the curve's promise for the present frames,
+    link is believed to carry of it; `expected_bytes_per_s` is what the point in use is expected to ask for,
+    `expected_accuracy` is the curve's promise for the present frames,
     `observed_accuracy` the curve's value of what really was sent and answered; `held_back` counts records
     by cause.
     """
@@ -27,6 +28,7 @@ class Explanation:
     budget_bytes_per_s: float
     usable_bytes_per_s: float
     wanted_bytes_per_s: float
+    expected_bytes_per_s: float
     measured_bytes_per_s: float
     wire_bytes: float
     burst_bytes: float

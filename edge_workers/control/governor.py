@@ -100,7 +100,7 @@ class Governor(Generic[T]):
         self.allowance = Allowance(
             config.budget, is_shared=config.is_shared, start_s=start_s, origin_s=config.origin_s
         )
-        self._hungry_point = point
+        self._hungry_point: OperatingPoint | None = None
         self._is_hungry = False
         self._family = self.curve.family_of(point)
         self._mix = FrameMix(frontier.h_min_quantiles, start_s)
@@ -132,7 +132,11 @@ class Governor(Generic[T]):
     @property
     def point(self) -> OperatingPoint:
         """The operating point that gate, selection and encoder use now."""
-        return self._hungry_point if self._is_hungry else self._point
+        if not self._is_hungry or self._config.fixed_point:
+            return self._point
+        if self._hungry_point is None:
+            self._hungry_point = replace(self._point, tau=self.controller.choice.hungry_tau)
+        return self._hungry_point
 
     @property
     def family(self) -> int:
@@ -173,8 +177,10 @@ class Governor(Generic[T]):
         meter, bucket = self.meter, self.allowance.bucket
         total = meter.measure(wire_bytes, now_s)
         bucket.correct(total, meter.in_flight_bytes, now_s)
-        is_busy = meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
-        is_wanted = is_busy or now_s - self._wanting_s < _WANTING_S
+        is_wanted = (
+            now_s - self._wanting_s < _WANTING_S
+            or meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
+        )
         self.allowance.estimate(meter, is_used=is_wanted, now_s=now_s)
         self._link_delays.append((now_s, meter.delay_s(now_s)))
         while self._link_delays[0][0] < now_s - _LINK_MEMORY_S:
@@ -283,6 +289,7 @@ class Governor(Generic[T]):
             budget_bytes_per_s=allowance.told_bytes_per_s * fraction if fraction else 0.0,
             usable_bytes_per_s=allowance.rate_bytes_per_s,
             wanted_bytes_per_s=self.controller.wanted_bytes_per_s,
+            expected_bytes_per_s=choice.bytes_per_s,
             measured_bytes_per_s=meter.wire_rate(1.0, now_s),
             wire_bytes=meter.wire_bytes,
             burst_bytes=allowance.burst_bytes,
@@ -333,7 +340,7 @@ class Governor(Generic[T]):
         choice = self.controller.update(sample, now_s)
         if not self._config.fixed_point:
             self._point, self._family = choice.point, choice.family
-            self._hungry_point = replace(choice.point, tau=choice.hungry_tau)
+            self._hungry_point = None
 
     def _blocked(self, now_s: float) -> str:
         """Why nothing at all can be sent, or empty."""

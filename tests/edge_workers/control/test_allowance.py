@@ -7,7 +7,7 @@ import pytest
 from edge_workers.control.allowance import Allowance
 from edge_workers.control.bucket import DEPTH_SHARE
 from edge_workers.control.leases import LEASE_S, Grant
-from schemas.rates import Auto, constant, parse_budget
+from schemas.rates import Auto, Schedule, constant, parse_budget
 
 
 def test_a_step_takes_effect_at_its_own_time_also_when_nobody_looked() -> None:
@@ -74,3 +74,12 @@ def test_a_schedule_may_have_begun_before() -> None:
     budget = parse_budget("800kbit@0,8kbit@10")
     allowance = Allowance(budget, is_shared=False, start_s=50.0, origin_s=35.0)  # type: ignore[arg-type]
     assert allowance.rate_bytes_per_s == 1_000.0
+
+
+def test_each_step_takes_effect_at_its_time_also_when_several_passed_unseen() -> None:
+    starts = tuple(float(second) for second in range(1_000))
+    rates = tuple(1_000.0 * (1 + second % 7) for second in range(1_000))
+    allowance = Allowance(Schedule(starts, rates), is_shared=False, start_s=50.0, origin_s=49.7)
+    for at_s in (50.1, 50.69, 50.71, 51.7, 58.2, 58.3, 700.0, 700.69, 700.7, 2_000.0):
+        allowance.advance(at_s)
+        assert allowance.told_bytes_per_s == rates[min(int(at_s - 49.7 + 1e-9), 999)]

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_workers.control.curve import Curve, FrontierRefusedError, check_models
 from edge_workers.control.default_curve import IS_DEFAULT, default_frontier
@@ -110,6 +112,34 @@ def test_frames_that_the_edge_answers_better_are_never_offloaded() -> None:
     weighed = curve.weigh(calibration_mix())
     choice = curve.choose(weighed, affordable_bytes_per_s=math.inf, overhead_bytes=0.0)
     assert choice.point.tau == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("limit", [math.inf, 12_000.0])
+def test_what_is_wanted_is_the_choice_without_rates(limit: float) -> None:
+    curve = Curve(FRONTIER)
+    weighed = curve.weigh(calibration_mix())
+    free = curve.choose(
+        weighed,
+        affordable_bytes_per_s=math.inf,
+        overhead_bytes=300.0,
+        bytes_scale=1.2,
+        max_record_bytes=limit,
+    )
+    wanted = curve.wanted_bytes_per_s(weighed, overhead_bytes=300.0, bytes_scale=1.2, max_record_bytes=limit)
+    assert wanted == free.bytes_per_s
+
+
+@given(st.lists(st.floats(-0.5, 0.9).map(lambda gain: round(gain, 1)), min_size=6, max_size=6))
+def test_the_best_start_is_the_last_of_those_with_the_largest_gain(gains: list[float]) -> None:
+    bins = tuple(
+        replace(each, edge_accuracy=0.05, server_accuracy=min(max(0.05 + gain, 0.0), 1.0))
+        for each, gain in zip(FRONTIER.accuracy_by_h_min, gains, strict=True)
+    )
+    weighed = Curve(replace(FRONTIER, accuracy_by_h_min=bins)).weigh(calibration_mix())
+    for start in range(0, 1001, 50):
+        best = max(weighed.gain_from[start:])
+        where = np.flatnonzero(weighed.gain_from[start:] == best)[-1] + start
+        assert (weighed.best_from[start], weighed.best_start[start]) == (best, where)
 
 
 def test_a_frontier_of_other_models_is_refused(tmp_path: object) -> None:
