@@ -15,19 +15,17 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import redis.asyncio
 
-from benchmarks.control_figures import Run, figures_of, plot
+from benchmarks.control_figures import Run, Shown, carried_more, figures_of
+from benchmarks.control_frontier import Measured, measure_shots
+from benchmarks.control_picture import plot
 from benchmarks.link import Link, can_shape, link_to
-from benchmarks.models import shipped
-from benchmarks.recorded import Shot, frame_record, record
+from benchmarks.recorded import frame_record, record
 from benchmarks.report import publish
 from benchmarks.testbed import FOLDER, Testbed, paced
-from edge_workers.control.default_curve import default_frontier
 from runtime.errors import TransientError
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
@@ -38,15 +36,13 @@ from saccade.embedded.stack import embedded_stack
 from schemas.frontier import dump_frontier
 from schemas.rates import Schedule
 from schemas.topics import frames_partition
-from vit.edge_forward import EdgeForward
-from vit.entropy import min_entropy_bits
 
 KBITS = (1600.0, 300.0, 800.0, 0.0, 800.0)
 CAMERAS = tuple(f"cam{idx:02}" for idx in range(8))
-SEEDS = tuple(range(2_900_000_200, 2_900_000_204))
-SHOTS_EACH, EVERY = 150, 3
-HARD_SHARE = 0.25
-"""Of the recorded shots only those that the edge is least sure of are shown: demand must exceed every step."""
+SEEDS = tuple(range(2_900_000_200, 2_900_000_224))
+SHOTS_EACH = 40
+HARD_SHARE = 0.15
+"""Of the recorded shots only those that the edge is least sure of are shown: the server is worth asking for all."""
 LINK_ROOM = 1.15
 """A told budget's link carries so much more: the budget is the limit, and the link's queue stays short."""
 _START_S, _START_SHARE = 10.0, 2.0
@@ -56,7 +52,7 @@ _TAIL_S = 4.0
 
 
 async def measure(
-    name: str, steps: Schedule, *, told: bool, fps: float, shaped: bool, shots: list[Shot]
+    name: str, steps: Schedule, *, told: bool, fps: float, shaped: bool, measured: Measured
 ) -> Run:
     """Return one run over all steps and one more stretch of the same length after the last."""
     folder = FOLDER / "control" / name
@@ -78,17 +74,20 @@ async def measure(
         settings = load_settings(None, tree, {})
         client = redis.asyncio.from_url(stack.redis_url, decode_responses=True)
         bed = Testbed(folder, stack, settings, client)
-        run = Run(budget if told else "auto", link.kind, steps, link_rates, fps)
+        run = Run(budget if told else "auto", link.kind, steps, link_rates, fps, measured)
         try:
             server = bed.worker("serve", (0, 1), server__model="shipped")
             began_s = time.monotonic()
             await server.start()
             start_s = _START_S + _START_SHARE * (time.monotonic() - began_s)
             async with edge_running(bed, link, run, start_s) as starts_unix_s:
-                await play(bed, link, run, starts_unix_s, shots)
+                await play(bed, link, run, starts_unix_s)
             await server.stop()
             run.writes = await bed.writes(CAMERAS)
             run.topic_bytes = await topic_bytes(bed)
+            (folder / "states.jsonl").write_text(
+                "".join(json.dumps({"second": at_s, **state}) + "\n" for at_s, state in run.states)
+            )
         finally:
             await client.aclose()
     return run
@@ -101,12 +100,14 @@ async def edge_running(bed: Testbed, link: Link, run: Run, start_s: float) -> As
     kafka_port, redis_port = bed.stack.kafka.port, bed.stack.redis.port
     await link.near((kafka_port, redis_port), bed.run_dir)
     starts_unix_s = time.time() + start_s
+    frontier = bed.run_dir / "frontier.json"
+    dump_frontier(run.measured.frontier, frontier)
     settings = {
         "edge.model": "shipped",
         "edge.threads": 1,
         "offload_kafka.bootstrap_servers": f"{host}:{port}",
         "budget.schedule_start_unix_s": starts_unix_s,
-        "budget.frontier": str(photo_frontier(bed.run_dir)),
+        "budget.frontier": str(frontier.resolve()),
         "metrics.port": "off",
         "log.format": "json",
     }
@@ -121,19 +122,7 @@ async def edge_running(bed: Testbed, link: Link, run: Run, start_s: float) -> As
         await child.stop()
 
 
-def photo_frontier(folder: Path) -> Path:
-    """Return the built-in curve as a frontier of the shipped edge: photos cost 3 to 15 kB a record.
-
-    The shipped pair needs less than 1 kB a record of its road signs, so two cores could not fill the link.
-    """
-    model = shipped("edge").load()
-    path = folder / "frontier.json"
-    frontier = replace(default_frontier(), edge_hash=model.weights_hash, classes_hash=model.classes_hash)
-    dump_frontier(frontier, path)
-    return path.resolve()
-
-
-async def play(bed: Testbed, link: Link, run: Run, starts_unix_s: float, shots: list[Shot]) -> None:
+async def play(bed: Testbed, link: Link, run: Run, starts_unix_s: float) -> None:
     """Cameras show their shots from a little before the first step until one stretch after the last."""
     loop = asyncio.get_running_loop()
     async with LabelStore(bed.settings.redis) as store:
@@ -148,7 +137,7 @@ async def play(bed: Testbed, link: Link, run: Run, starts_unix_s: float, shots: 
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(watch(store, run, begin_s))
             group.create_task(stepping(link, run, begin_s))
-            await cameras(bed, run, shots, end_s + begin_s - loop.time())
+            await cameras(bed, run, end_s + begin_s - loop.time())
             await asyncio.sleep(_TAIL_S)
             watching.cancel()
         run.counter = [(at_s - begin_s, total) for at_s, total in link.samples]
@@ -171,18 +160,17 @@ async def watch(store: LabelStore, run: Run, begin_s: float) -> None:
         await asyncio.sleep(0.5)
 
 
-async def cameras(bed: Testbed, run: Run, shots: list[Shot], seconds: float) -> None:
+async def cameras(bed: Testbed, run: Run, seconds: float) -> None:
     """All cameras together show `fps` frames a second, the shots in order."""
-    partitions = bed.settings.topics.partitions
+    partitions, shots = bed.settings.topics.partitions, run.measured.shots
     async with bed.sink() as sink:
 
         async def send(index: int, due_ns: int) -> None:
             camera, seq = CAMERAS[index % len(CAMERAS)], index // len(CAMERAS)
-            shot = shots[(index // len(CAMERAS) + 37 * (index % len(CAMERAS))) % len(shots)]
-            run.truths[camera, seq] = shot.truth
-            value = frame_record(shot, camera, seq, due_ns, live=True)
+            place = (seq + 37 * (index % len(CAMERAS))) % len(shots)
+            run.shown[camera, seq] = Shown(due_ns / 1e9 - run.begin_unix_s, place)
+            value = frame_record(shots[place], camera, seq, due_ns, live=True)
             await sink.send("frames", value, partition=frames_partition(camera, partitions))
-            run.published += 1
 
         await paced(run.fps, int(run.fps * seconds), send)
 
@@ -195,25 +183,14 @@ async def topic_bytes(bed: Testbed) -> float:
 async def measure_all(
     names: list[str], scale: float, seconds: float, fps: float, *, shaped: bool
 ) -> list[Run]:
-    shots = hardest([shot for stream in record(SEEDS, SHOTS_EACH, every=EVERY) for shot in stream])
+    shots = [shot for stream in record(SEEDS, SHOTS_EACH) for shot in stream]
+    measured = measure_shots(shots, HARD_SHARE)
     starts = tuple(idx * seconds for idx in range(len(KBITS)))
     steps = Schedule(starts, tuple(scale * kbit * 125.0 for kbit in KBITS))
     return [
-        await measure(name, steps, told=name == "told", fps=fps, shaped=shaped, shots=shots) for name in names
+        await measure(name, steps, told=name == "told", fps=fps, shaped=shaped, measured=measured)
+        for name in names
     ]
-
-
-def hardest(shots: list[Shot]) -> list[Shot]:
-    """Return the share of the shots with the largest min-entropy at the shipped edge, in their order."""
-    forward = EdgeForward(shipped("edge").load(), threads=1)
-    entropies = np.concatenate(
-        [
-            min_entropy_bits(forward(np.stack([shot.crop() for shot in shots[start : start + 8]])).logits)
-            for start in range(0, len(shots), 8)
-        ]
-    )
-    chosen = np.sort(np.argsort(entropies)[-max(int(HARD_SHARE * len(shots)), 1) :])
-    return [shots[idx] for idx in chosen]
 
 
 def main() -> None:
@@ -224,7 +201,7 @@ def main() -> None:
         "--scale", type=float, default=1.0, help="of all rates, for machines too slow for 1600 kbit/s"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each step")
-    parser.add_argument("--fps", type=float, default=40.0, help="frames a second, all cameras together")
+    parser.add_argument("--fps", type=float, default=48.0, help="frames a second, all cameras together")
     parser.add_argument(
         "--relay", action="store_true", help="a TCP relay, also where namespaces could be made"
     )
@@ -233,10 +210,12 @@ def main() -> None:
     args = parser.parse_args()
     shaped = not args.relay and can_shape()
     names = [args.only] if args.only else ["told", "auto"]
-    runs = asyncio.run(measure_all(names, args.scale, args.seconds, args.fps, shaped=shaped))
+    runs: list[Run] = asyncio.run(measure_all(names, args.scale, args.seconds, args.fps, shaped=shaped))
     for run in runs:
         plot(run, FOLDER / "control" / f"{'auto' if run.budget == 'auto' else 'told'}.png")
     publish([figure for run in runs for figure in figures_of(run)], args.json)
+    if any(carried_more(run) for run in runs):
+        sys.exit("the link carried more than the topic's records and their overhead")
 
 
 if __name__ == "__main__":
