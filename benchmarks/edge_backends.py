@@ -82,8 +82,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     crops = np.concatenate(list(crops_of(arguments.photos)))
     calibration, scored = crops[: arguments.calibration], crops[arguments.calibration :]
     with tempfile.TemporaryDirectory() as folder:
-        quantised = Path(folder) / "int8.xml"
-        quantise(model, calibration, quantised)
+        quantised = quantise(model, calibration, Path(folder))
         int8 = OpenVinoEdgeForward(model, quantised=quantised)
     torch_forward, bf16 = EdgeForward(model, dtype), OpenVinoEdgeForward(model)
     backends: dict[str, Backend] = {

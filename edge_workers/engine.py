@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from schemas.geometry import CROP_SIDE
 from vit import errors as vit_errors
 from vit.edge_forward import EdgeForward, EdgeOutput
 from vit.hardware import available_threads
+from vit.model import Model
+from vit.openvino_edge import Crops, OpenVinoEdgeForward
 from vit.preprocess import Pixels
 from vit.resize import one_thread, resize_crop_fast
 from vit.weights import load_model
@@ -21,16 +25,16 @@ class EdgeEngine:
     """Label scores and class attention of batches of crops.
 
     Raises:
-        ModelError: the model cannot be loaded, or answers with scores that are no numbers.
+        ModelError: the model cannot be loaded, its backend is not installed, or it answers with scores that
+            are no numbers.
     """
 
     def __init__(self, settings: EdgeSettings) -> None:
         try:
             model = load_model(settings.model, role="edge")
+            self._forward = _forward(settings, model)
         except vit_errors.ModelError as error:
             raise ModelError(str(error)) from None
-        dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        self._forward = EdgeForward(model, dtype, threads=settings.threads or available_threads())
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash
@@ -57,3 +61,17 @@ class EdgeEngine:
     def in_codec_thread() -> None:
         """The calling thread computes alone: the codec threads share the cores with the model's."""
         one_thread()
+
+
+def _forward(settings: EdgeSettings, model: Model) -> Callable[[Crops], EdgeOutput]:
+    """The model on the backend of the settings.
+
+    Raises:
+        vit.errors.ModelError: the backend is not installed, or the quantised model is another one's.
+    """
+    dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    threads = settings.threads or available_threads()
+    if settings.backend == "torch":
+        return EdgeForward(model, dtype, threads=threads)
+    quantised = settings.quantised if settings.backend == "openvino_int8" else None
+    return OpenVinoEdgeForward(model, dtype, quantised=quantised, threads=threads)

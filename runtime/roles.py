@@ -73,6 +73,10 @@ class EdgeSettings(Section):
     """A timm name, a folder or file of safetensors, or `shipped`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor computes it."""
+    backend: Literal["torch", "openvino", "openvino_int8"] = "torch"
+    """What computes the model. OpenVINO is faster on x86 and needs the extra: pip install 'saccade[openvino]'."""
+    quantised: Annotated[Path | None, OffIsNone] = None
+    """For openvino_int8: the folder that `saccade quantise` wrote from this very model."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
     """Of the model; `off` = what the container's quota allows."""
     decode_threads: int = Field(default=2, ge=1, le=256)
@@ -110,6 +114,8 @@ class EdgeSettings(Section):
                 f"max_frame_age_s {self.max_frame_age_s} is below max_latency_ms {self.max_latency_ms}: "
                 "frames would be dropped before their deadline"
             )
+        if self.backend == "openvino_int8" and self.quantised is None:
+            raise ValueError("backend openvino_int8 needs quantised: the folder that saccade quantise wrote")
         return self
 
     @property

@@ -10,7 +10,18 @@ from evaluation.errors import EvaluationError
 from runtime.errors import SaccadeError, SettingsError
 from runtime.log import configure_logging
 from runtime.settings import LogSettings
-from saccade.commands import config, dead_letters, demo, labels, measure, stack, topics, train, workers
+from saccade.commands import (
+    config,
+    dead_letters,
+    demo,
+    labels,
+    measure,
+    quantise,
+    stack,
+    topics,
+    train,
+    workers,
+)
 from training.errors import TrainingError
 from vit.errors import ModelError
 
@@ -26,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, stack, workers, labels, measure, train):
+for group in (demo, stack, workers, labels, measure, train, quantise):
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Crops = NDArray[np.uint8]
 
+QUANTISED_NAME: Final = "edge_int8.xml"
+"""What the quantised model is called in a folder; its weights lie beside it, in a .bin."""
 _WEIGHTS_KEY: Final = "saccade_weights_hash"
 # Parts kept in bf16 by int8 quantisation: they decide the answer and the attention, and cost next to nothing.
 _SENSITIVE: Final = "embed|head|last_"
@@ -32,18 +35,25 @@ class OpenVinoEdgeForward:
 
     Args:
         model: any that `load_model` returns.
-        quantised: a file that `quantise` wrote for this very model; bf16 (float32 where the processor has no
-            bf16) where absent.
+        dtype: number format of what is not int8; bf16 where the processor has it where absent.
+        quantised: the folder or file that `quantise` wrote for this very model; no int8 where absent.
         threads: processor threads.
 
     Raises:
         ModelError: OpenVINO is not installed, or the quantised file belongs to other weights.
     """
 
-    def __init__(self, model: Model, *, quantised: Path | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        dtype: torch.dtype | None = None,
+        *,
+        quantised: Path | None = None,
+        threads: int = 1,
+    ) -> None:
         core = _openvino().Core()
         network = build_network(model) if quantised is None else _read(core, quantised, model)
-        precision = str(best_dtype()).removeprefix("torch.").replace("bfloat16", "bf16").replace("float", "f")
+        precision = "bf16" if (dtype or best_dtype()) == torch.bfloat16 else "f32"
         self._compiled = core.compile_model(
             network,
             "CPU",
@@ -63,8 +73,8 @@ class OpenVinoEdgeForward:
         return EdgeOutput(results[0], results[1])
 
 
-def quantise(model: Model, crops: Crops, path: Path) -> None:
-    """Write the model in int8, its ranges calibrated on the given crops, to an OpenVINO .xml (and .bin) file.
+def quantise(model: Model, crops: Crops, folder: Path) -> Path:
+    """The folder holds the model in int8, its ranges calibrated on the given crops; returns the .xml file.
 
     Weights and products are int8; the patch embedding, the head and the last block's class-token part stay in
     the processor's float format.
@@ -72,7 +82,7 @@ def quantise(model: Model, crops: Crops, path: Path) -> None:
     Args:
         model: any that `load_model` returns.
         crops: (N, 224, 224, 3) uint8, typical of what the camera sees; some 200 suffice.
-        path: ends in .xml.
+        folder: made where it is missing.
 
     Raises:
         ModelError: OpenVINO or NNCF is not installed.
@@ -90,7 +100,9 @@ def quantise(model: Model, crops: Crops, path: Path) -> None:
         ignored_scope=nncf.IgnoredScope(patterns=[f"({_SENSITIVE}).*"]),
     )
     network.set_rt_info(model.weights_hash, _WEIGHTS_KEY)
-    _openvino().save_model(network, path, compress_to_fp16=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    _openvino().save_model(network, folder / QUANTISED_NAME, compress_to_fp16=False)
+    return folder / QUANTISED_NAME
 
 
 def build_network(model: Model) -> openvino.Model:
@@ -223,8 +235,9 @@ def _openvino() -> Any:
 
 def _read(core: Any, path: Path, model: Model) -> Any:
     """Return the quantised network, after checking that it was made from this model."""
+    path = path / QUANTISED_NAME if path.is_dir() else path
     if not path.exists():
-        raise ModelError(f"model {path}: no such file; `quantise` makes it")
+        raise ModelError(f"model {path}: no such file; saccade quantise makes it")
     network = core.read_model(path)
     found = network.get_rt_info(_WEIGHTS_KEY).value if network.has_rt_info(_WEIGHTS_KEY) else "none"
     if found != model.weights_hash:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -90,6 +91,12 @@ def edge(
         str | None, typer.Option(help="Patch codec: raw, webp_lossless, jpeg, webp, avif.")
     ] = None,
     quality: Annotated[int | None, typer.Option(help="Quality of the codec, 1 to 100.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="What computes the model: torch, openvino or openvino_int8.")
+    ] = None,
+    quantised: Annotated[
+        Path | None, typer.Option(help="For openvino_int8: the folder that saccade quantise wrote.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Uplink budget: 400kbit, 5GB/month or auto.")] = None,
     threads: ThreadsOption = None,
     metrics_port: MetricsPort = None,
@@ -112,6 +119,8 @@ def edge(
         edge__delta=delta,
         edge__codec=codec,
         edge__quality=quality,
+        edge__backend=backend,
+        edge__quantised=quantised,
         edge__threads=threads,
         budget__rate=budget,
     )

@@ -28,7 +28,7 @@ def test_without_openvino_the_way_to_get_it_is_named(monkeypatch):
 def test_without_nncf_the_way_to_get_it_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ModelError, match=r"pip install 'saccade\[openvino\]'"):
-        quantise(random_model(SMALL), some_crops(1), tmp_path / "int8.xml")
+        quantise(random_model(SMALL), some_crops(1), tmp_path)
 
 
 @pytest.mark.parametrize("name", [SMALL, "deit3_small_patch16_224"])
@@ -52,10 +52,13 @@ def test_other_shapes_are_refused():
 
 def test_int8_is_close_and_belongs_to_its_weights(tmp_path):
     pytest.importorskip("nncf", reason="the extra openvino is not installed")
-    model, crops, path = random_model(SMALL), some_crops(8), tmp_path / "int8.xml"
-    quantise(model, crops, path)
+    model, crops = random_model(SMALL), some_crops(8)
+    path = quantise(model, crops, tmp_path / "made")
+    assert path.parent == tmp_path / "made"
     expected = EdgeForward(model, torch.float32)(crops)
     output = OpenVinoEdgeForward(model, quantised=path)(crops)
+    of_folder = OpenVinoEdgeForward(model, quantised=path.parent)(crops)
+    assert (of_folder.logits == output.logits).all()
     moved = np.abs(output.attention - expected.attention).sum(1) / 2
     assert moved.max() < 0.2
     assert np.corrcoef(output.logits.ravel(), expected.logits.ravel())[0, 1] > 0.95
