@@ -14,7 +14,7 @@ class EvaluateRequest:
     """What to measure.
 
     Without `stream` exactly one of `data` and `scenes` is given. With it, `scenes` is the number of rendered
-    cameras (default 8) and `clips` a folder of videos to add.
+    cameras (default 12) and `clips` a folder of videos to add.
 
     `out` is the report folder, made if absent; `labels` a CSV beside `data`. `limit` takes at most so many
     images, evenly spread, or so many seconds of each camera. `full` lifts the budget of server passes.
