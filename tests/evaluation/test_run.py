@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluation.corpus import folder_corpus
 from evaluation.errors import EvaluationError
+from evaluation.measurement import time_models
 from evaluation.points import METHODS
 from evaluation.reporter import SilentReporter
 from evaluation.request import EvaluateRequest
@@ -55,6 +58,7 @@ def test_one_call_writes_the_whole_report(
     for name in ("points.csv", "per_class.csv", "kept_patches.csv", "comparisons.csv", "risk_coverage.csv"):
         assert (request_.out / name).stat().st_size > 20
     assert (request_.out / "plots" / "methods_by_bytes.png").read_bytes()[:4] == b"\x89PNG"
+    assert "at most 20 full server passes each" in reporter.lines[0]
     assert any("minutes to go" in line for line in reporter.lines)
     assert any("unreadable" in line for line in reporter.lines)
 
@@ -70,6 +74,47 @@ def test_a_second_run_takes_everything_from_the_cache(
     # Two timed batches each, and nothing else.
     assert [model.calls for model in second] == [2, 2]
     assert (request_.out / "results.json").read_text() == before
+
+
+def test_a_stopped_run_goes_on_where_it_was_and_says_the_same(
+    request_: EvaluateRequest, image_folder: Path, fake_model: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle of the server's passes: the second run makes the missing ones alone."""
+    corpus = folder_corpus(image_folder, CLASSES)
+    undisturbed = replace(request_, out=request_.out / "once", cache=request_.cache / "once")
+    models = [fake_model("edge", blur=2.0), fake_model("server")]
+    measure(undisturbed, corpus, models, SilentReporter())
+    stopped = [fake_model("edge", blur=2.0), fake_model("server")]
+    classify, limit = stopped[1].classify, 12
+
+    def until_interrupted(patches: list[np.ndarray], positions: list[np.ndarray]) -> np.ndarray:
+        if stopped[1].calls == limit:
+            raise KeyboardInterrupt
+        return np.asarray(classify(patches, positions))
+
+    monkeypatch.setattr(stopped[1], "classify", until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(request_, corpus, stopped, SilentReporter())
+    resumed = [fake_model("edge", blur=2.0), fake_model("server")]
+    measure(request_, corpus, resumed, SilentReporter())
+    # Both runs time the model with two batches.
+    assert stopped[1].calls + resumed[1].calls == models[1].calls + 2
+    assert resumed[0].calls == 2
+    for name in ("results.json", "comparisons.csv", "per_class.csv"):
+        assert (request_.out / name).read_text() == (undisturbed.out / name).read_text()
+
+
+def test_images_that_cannot_be_read_are_not_timed(
+    request_: EvaluateRequest, image_folder: Path, fake_model: type
+) -> None:
+    (image_folder / "blue" / "a-first.png").write_bytes(b"\x89PNG no")
+    corpus = folder_corpus(image_folder, CLASSES)
+    timings = time_models(corpus, fake_model("edge"), fake_model("server"))
+    assert timings.edge_ms > 0
+    for path in image_folder.rglob("*.png"):
+        path.write_bytes(b"\x89PNG no")
+    with pytest.raises(EvaluationError, match="none of 13 images is readable"):
+        time_models(corpus, fake_model("edge"), fake_model("server"))
 
 
 def test_equal_weights_are_said_and_meaningless_parts_left_out(
