@@ -82,6 +82,7 @@ _ALL = (
     ),
     Bench("scaling", "one server worker, then two", (("-m", "benchmarks.scaling"),)),
     Bench("cameras", "the cost of a frame from 1 to 200 cameras", (("-m", "benchmarks.cameras"),)),
+    Bench("sizing", "what one frame, offload and label cost each part", (("-m", "benchmarks.sizing"),)),
     Bench(
         "peers",
         "LitServe and a plain consumer on the same stream",
