@@ -33,7 +33,8 @@ _METHOD_PLOTS = (
     ("patch_cost", "share of raw pixels", _PATCH_COST, "patch_cost"),
     ("server_work", "server work", "server GMACs a frame", "server_macs"),
 )
-_COLOURS = {method: f"C{place % 10}" for place, method in enumerate(METHODS)} | {"mot": "black"}
+_DRAWN = tuple(method for method in METHODS if method != "edge_only")
+"""As many as there are default colours; the edge alone is a grey line."""
 
 
 def write_plots(
@@ -127,13 +128,11 @@ def _methods(axes: Axes, *, every: Sequence[Point], chosen: Sequence[Point], axi
     def cost(point: Point) -> float:
         return unit * AXES[axis](point)
 
-    for method in METHODS:
-        if method == "edge_only":
-            continue
-        colour = _COLOURS[method]
+    for place, method in enumerate(_DRAWN):
+        colour = f"C{place}"
         mine = [p for p in every if p.setting.method == method and (cost(p) > 0 or not log)]
         front = [p for p in chosen if p.setting.method == method and (cost(p) > 0 or not log)]
-        axes.scatter(*_xy(mine, cost), s=4, alpha=0.2, color=colour, linewidths=0)
+        axes.scatter(*_xy(mine, cost), s=6, alpha=0.35, color=colour, linewidths=0)
         if front or mine:
             axes.plot(*_xy(front, cost), marker="o", markersize=3, color=colour, label=method)
     for point in chosen or every:
