@@ -21,7 +21,7 @@ from evaluation.gates import (
     threshold_for_ratio,
 )
 from evaluation.methods import setting_of
-from evaluation.points import ALL, TEST, Point, Setting, make_point
+from evaluation.points import ALL, TEST, Point, Setting, make_point, split_rows
 from evaluation.selection import Rule
 from evaluation.study import Floats, Study
 from evaluation.treatments import (
@@ -80,7 +80,8 @@ def gate_comparisons(study: Study) -> tuple[list[Comparison], list[Point]]:
     """Return margin, Shannon, temperature and learned deferral against min-entropy, and the fitted gates'
     points.
 
-    Thresholds are set to the same offload ratio; for fitted gates on the calibration half.
+    Gates are fitted on the calibration half and compared on the test half, those without a fit on all
+    images; thresholds are set to the same offload ratio there.
     """
     comparisons: list[Comparison] = []
     points: list[Point] = []
@@ -131,8 +132,8 @@ def _gate_scores(study: Study, treatment: Treatment) -> dict[str, Floats]:
 def _at_ratio(
     study: Study, treatment: Treatment, gate: str, scores: Floats, ratio: float, split: str
 ) -> Point:
-    chosen_on = scores if split == ALL else scores[study.calibration]
-    threshold = threshold_for_ratio(chosen_on, ratio)
+    # A threshold by rank needs no labels, so it may see the split that it is measured on.
+    threshold = threshold_for_ratio(scores[split_rows(study, split)], ratio)
     setting = _named(treatment)
     named = replace(setting, gate=gate, tau=threshold)
     return make_point(study, named, offloaded(scores, threshold), study.payload(treatment), split)

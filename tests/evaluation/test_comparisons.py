@@ -22,7 +22,7 @@ def test_gates_are_compared_at_equal_ratios_and_fitted_ones_on_the_test_half(
         "deferral gate",
     }
     for each in comparisons:
-        assert min(abs(each.offload_ratio - ratio) for ratio in COMPARED_RATIOS) < 0.08
+        assert min(abs(each.offload_ratio - ratio) for ratio in COMPARED_RATIOS) < 0.003
         assert each.interval[0] <= each.gain <= each.interval[1]
         fitted = each.option in {"temperature gate", "deferral gate"}
         assert each.split == ("test" if fitted else "all")
