@@ -76,7 +76,7 @@ async def measure(
         bed = Testbed(folder, stack, settings, client)
         run = Run(budget if told else "auto", link.kind, steps, link_rates, fps, measured)
         try:
-            server = bed.worker("serve", (0, 1), server__model="shipped")
+            server = bed.worker("serve", (0, 1), server__model="shipped", server__threads=1)
             began_s = time.monotonic()
             await server.start()
             start_s = _START_S + _START_SHARE * (time.monotonic() - began_s)
@@ -201,7 +201,7 @@ def main() -> None:
         "--scale", type=float, default=1.0, help="of all rates, for machines too slow for 1600 kbit/s"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="of each step")
-    parser.add_argument("--fps", type=float, default=48.0, help="frames a second, all cameras together")
+    parser.add_argument("--fps", type=float, default=40.0, help="frames a second, all cameras together")
     parser.add_argument(
         "--relay", action="store_true", help="a TCP relay, also where namespaces could be made"
     )

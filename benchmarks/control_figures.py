@@ -76,7 +76,7 @@ def figures_of(run: Run) -> list[Figure]:
     extra = run.link_bytes / max(run.topic_bytes, 1.0) - 1.0
     found.append(Figure("link over topic bytes", extra, "share", RECORD_OVERHEAD, at_least=False))
     title = f"{'told' if run.is_told else 'auto'} ({run.link_kind})"
-    return [replace(figure, name=f"{title}: {figure.name}") for figure in found]
+    return [replace(each, name=f"{title}: {each.name}", value=float(each.value)) for each in found]
 
 
 def carried_more(run: Run) -> bool:

@@ -15,8 +15,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from benchmarks.crossing import outside
 from saccade.demo.processes import free_port
@@ -27,7 +28,7 @@ from schemas.rates import Schedule
 SAMPLE_S = 0.1
 _BURST_BYTES = 4_000
 _QUEUE_BYTES = 64_000
-_HOST, _GUEST = "10.231.7.1", "10.231.7.2"
+_PREFIX = "saccade-"
 _NOBODY = "02:00:00:00:00:99"
 
 
@@ -74,13 +75,40 @@ async def link_to(port: list[int], *, shaped: bool) -> AsyncIterator[Link]:
             yield RelayedLink(relay)
         return
     async with AsyncExitStack() as resources:
-        name, host = f"saccade-{os.getpid()}", f"scd{os.getpid() % 100_000}"
-        make(name, host)
-        resources.callback(unmake, name, host)
+        remove_orphans()
+        ends = Ends.of(os.getpid())
+        make(ends)
+        resources.callback(unmake, ends)
         relay = Relay(target, None)
-        await relay.serve(_HOST, free_port())
+        await relay.serve(ends.host_address, free_port())
         resources.push_async_callback(relay.close)
-        yield await resources.enter_async_context(counting(ShapedLink(name, relay, resources)))
+        yield await resources.enter_async_context(counting(ShapedLink(ends, relay, resources)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A process's own namespace and pair: two runs, or one and what a killed one left, never meet."""
+
+    name: str
+    host: str
+    host_address: str
+    guest_address: str
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        first = 4 * (pid % 16_384)
+        network = f"10.231.{first // 256}."
+        return cls(
+            f"{_PREFIX}{pid}", f"scd{pid}", f"{network}{first % 256 + 1}", f"{network}{first % 256 + 2}"
+        )
+
+
+def remove_orphans() -> None:
+    """Pairs of processes that are gone, killed before they could tidy up, are gone too."""
+    for line in run("ip", "netns", "list").splitlines():
+        prefix, _, pid = line.split()[0].rpartition("-")
+        if f"{prefix}-" == _PREFIX and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            unmake(Ends.of(int(pid)))
 
 
 class RelayedLink:
@@ -114,9 +142,9 @@ class ShapedLink:
 
     kind = "namespace, tc tbf"
 
-    def __init__(self, name: str, relay: Relay, resources: AsyncExitStack) -> None:
+    def __init__(self, ends: Ends, relay: Relay, resources: AsyncExitStack) -> None:
         self.samples: list[tuple[float, float]] = []
-        self._name = name
+        self._ends = ends
         self._relay = relay
         self._resources = resources
 
@@ -127,7 +155,7 @@ class ShapedLink:
 
     @property
     def prefix(self) -> list[str]:
-        return ["ip", "netns", "exec", self._name]
+        return ["ip", "netns", "exec", self._ends.name]
 
     async def near(self, ports: Sequence[int], folder: Path) -> None:
         pairs = [(port, folder / f"{port}.sock") for port in ports]
@@ -150,20 +178,24 @@ class ShapedLink:
     def set_rate(self, bytes_per_s: float) -> None:
         """The pair carries this from now on; 0 is a silent drop."""
         if bytes_per_s > 0:
-            run(*self.prefix, "ip", "neigh", "replace", _HOST, "lladdr", self._host_address(), "dev", "out")
+            self._point_to(self._hardware_address())
             shape = ["tbf", "rate", f"{bytes_per_s * 8:.0f}bit"]
             shape += ["burst", f"{_BURST_BYTES}", "limit", f"{_QUEUE_BYTES}"]
             run(*self.prefix, "tc", "qdisc", "replace", "dev", "out", "root", *shape)
         else:
-            run(*self.prefix, "ip", "neigh", "replace", _HOST, "lladdr", _NOBODY, "dev", "out")
+            self._point_to(_NOBODY)
 
     def sent_bytes(self) -> float:
         """Return what the namespace has sent, link-layer headers taken off."""
         (qdisc,) = json.loads(run(*self.prefix, "tc", "-s", "-j", "qdisc", "show", "dev", "out"))
         return float(qdisc["bytes"]) - 14.0 * float(qdisc["packets"])
 
-    def _host_address(self) -> str:
-        (link,) = json.loads(run("ip", "-j", "link", "show", f"scd{os.getpid() % 100_000}"))
+    def _point_to(self, hardware_address: str) -> None:
+        neighbour = [self._ends.host_address, "lladdr", hardware_address, "dev", "out"]
+        run(*self.prefix, "ip", "neigh", "replace", *neighbour)
+
+    def _hardware_address(self) -> str:
+        (link,) = json.loads(run("ip", "-j", "link", "show", self._ends.host))
         return str(link["address"])
 
 
@@ -190,15 +222,15 @@ async def counting(link: ShapedLink) -> AsyncIterator[ShapedLink]:
             sampling.cancel()
 
 
-def make(name: str, host: str) -> None:
-    """The namespace has one way out, 10.231.7.2 on `out`, towards 10.231.7.1 on `host` here."""
-    run("ip", "netns", "add", name)
-    run("ip", "link", "add", host, "type", "veth", "peer", "name", "out", "netns", name)
-    run("ip", "addr", "add", f"{_HOST}/30", "dev", host)
-    run("ip", "link", "set", host, "up")
-    inside = ["ip", "netns", "exec", name]
+def make(ends: Ends) -> None:
+    """The namespace has one way out, `out`, towards the host's end here."""
+    run("ip", "netns", "add", ends.name)
+    run("ip", "link", "add", ends.host, "type", "veth", "peer", "name", "out", "netns", ends.name)
+    run("ip", "addr", "add", f"{ends.host_address}/30", "dev", ends.host)
+    run("ip", "link", "set", ends.host, "up")
+    inside = ["ip", "netns", "exec", ends.name]
     run(*inside, "ip", "link", "set", "lo", "up")
-    run(*inside, "ip", "addr", "add", f"{_GUEST}/30", "dev", "out")
+    run(*inside, "ip", "addr", "add", f"{ends.guest_address}/30", "dev", "out")
     run(*inside, "ip", "link", "set", "out", "up")
     run(
         *inside,
@@ -218,8 +250,8 @@ def make(name: str, host: str) -> None:
     )
 
 
-def unmake(name: str, host: str) -> None:
-    for command in (["ip", "link", "del", host], ["ip", "netns", "del", name]):
+def unmake(ends: Ends) -> None:
+    for command in (["ip", "link", "del", ends.host], ["ip", "netns", "del", ends.name]):
         with suppress(subprocess.CalledProcessError):
             run(*command)
 
