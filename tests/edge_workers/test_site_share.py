@@ -135,6 +135,28 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 
 @pytest.mark.stack
+async def test_a_volume_survives_a_restart_of_the_worker_and_of_redis(own_redis: RedisServer) -> None:
+    """What the first worker spent is missing in the rate of the second, after Redis was killed between them."""
+    plan = VolumePlan(Volume(10**6, 30 * 86_400.0))
+    rates = []
+    for spent in (600_000.0, 0.0):
+        governor = make_governor(constant(0.0), is_shared=False)
+        for total in (0.0, spent):
+            governor.measured(total, CLOCK.monotonic_s())
+        async with Coordination(RedisSettings(url=own_redis.url)) as store, asyncio.timeout(20):
+            share = SiteShare(store, CLOCK, site="s", worker="w", is_shared=False, volume=plan)
+            async with sharing(share, governor):
+                while governor.allowance.told_bytes_per_s == 0:  # noqa: ASYNC110 - another process counts
+                    await asyncio.sleep(0.02)
+            rates.append(governor.allowance.told_bytes_per_s)
+            assert await store.add_spent("s", plan.period(CLOCK.time_ns() / 1e9), 0) == 600_000
+        await own_redis.kill()
+        await own_redis.start()
+    # The rest is spread over what is left of the period, however much that is today.
+    assert rates[1] == pytest.approx(rates[0], rel=0.05)
+
+
+@pytest.mark.stack
 async def test_shares_never_sum_to_more_than_one_while_redis_is_killed_and_restarted(
     own_redis: RedisServer,
 ) -> None:
