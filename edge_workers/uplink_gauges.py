@@ -43,7 +43,8 @@ class UplinkGauges:
         metrics.wire_rate.set(told.measured_bytes_per_s)
         metrics.budget_rate.set(governor.allowance.told_bytes_per_s)
         metrics.share_rate.set(told.budget_bytes_per_s)
-        metrics.affordable_rate.set(told.usable_bytes_per_s)
+        by_servers = told.max_records_per_s * governor.meter.record_bytes
+        metrics.affordable_rate.set(min(told.usable_bytes_per_s, by_servers))
         metrics.burst_bytes.set(told.burst_bytes)
         metrics.tokens_bytes.set(governor.allowance.bucket.tokens(now_s))
         metrics.waiting_records.set(told.waiting_records)

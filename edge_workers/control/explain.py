@@ -17,9 +17,8 @@ class Explanation:
     Rates in bytes/s over the last second, sizes in bytes, times in seconds, shares and accuracies in [0,
     1]. `budget_bytes_per_s` is what this worker was told (its share of it), `usable_bytes_per_s` what the
     link is believed to carry of it; `expected_bytes_per_s` is what the point in use is expected to ask for,
-    `expected_accuracy` is the curve's promise for the present frames,
-    `observed_accuracy` the curve's value of what really was sent and answered; `held_back` counts records
-    by cause.
+    `expected_accuracy` the curve's promise for the present frames, `observed_accuracy` the curve's value of
+    what really was sent and answered; `held_back` counts records by cause.
     """
 
     state: str

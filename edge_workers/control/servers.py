@@ -71,8 +71,7 @@ class ServerWatch:
             reports: the newest report of each server.
             own_share: this worker's part of the site's offloads, in (0, 1].
             own_records_per_s: what this worker sent lately.
-            link_delay_s: the longest delay on the way there lately; ages at the servers begin at hand-over,
-            and
+            link_delay_s: the longest delay on the way there lately; ages at the servers begin at hand-over, and
                 what the way took is not their doing.
             now_s: when they were read.
         """

@@ -194,5 +194,6 @@ async def test_the_metrics_show_what_is_in_force() -> None:
         await outcome(future)
     text = metrics.exposition().decode()
     assert "saccade_budget_bytes_per_second 10000.0" in text
+    assert "saccade_affordable_bytes_per_second 10000.0" in text
     assert 'saccade_controller_state{cause="warm_up",state="startup"} 1.0' in text
     assert "saccade_uplink_send_seconds_count 1.0" in text
