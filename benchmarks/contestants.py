@@ -157,7 +157,7 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
 
 
 async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
-    """An aiokafka consumer that classifies one whole frame at a time, with two threads."""
+    """An aiokafka consumer that classifies one whole frame at a time, with as many threads as pay."""
     warm = len(clip.frames[:WARM_FRAMES])
     arguments = [bed.stack.bootstrap_servers, bed.stack.redis_url, server.path, str(len(cores()))]
     process = await asyncio.create_subprocess_exec(
@@ -168,7 +168,7 @@ async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
     )
     assert process.stdout is not None
     try:
-        await process.stdout.readline()
+        threads = json.loads(await process.stdout.readline())["threads"]
         await publish(bed, [((f"warm-{camera}", seq), shot) for (camera, seq), shot in clip.frames[:warm]])
         await asyncio.sleep(3.0)  # the warm-up has no label that could be waited for
         cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
@@ -182,4 +182,5 @@ async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
     sent = sum(len(shot.image) for _, shot in clip.frames)
     labels = {(key.rpartition(":")[0], int(key.rpartition(":")[2])): label for key, label in answer.items()}
     kept = {key: label for key, label in labels.items() if not key[0].startswith("warm-")}
-    return Result("plain consumer", seconds, sent, cpu_s, cpu_s, kept)
+    name = f"plain consumer, {threads} thread{'s' if threads > 1 else ''}"
+    return Result(name, seconds, sent, cpu_s, cpu_s, kept)
