@@ -211,9 +211,10 @@ def main() -> None:
     shaped = not args.relay and can_shape()
     names = [args.only] if args.only else ["told", "auto"]
     runs: list[Run] = asyncio.run(measure_all(names, args.scale, args.seconds, args.fps, shaped=shaped))
+    figures = [figure for run in runs for figure in figures_of(run)]
     for run in runs:
         plot(run, FOLDER / "control" / f"{'auto' if run.budget == 'auto' else 'told'}.png")
-    publish([figure for run in runs for figure in figures_of(run)], args.json)
+    publish(figures, args.json)
     if any(carried_more(run) for run in runs):
         sys.exit("the link carried more than the topic's records and their overhead")
 
