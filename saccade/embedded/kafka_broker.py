@@ -140,8 +140,7 @@ class KafkaBroker:
         return _READY_LINE in self._child.log_text()
 
     def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config_path)]
+        command = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._config_path)]
         result = subprocess.run([*self._java, *command], capture_output=True, text=True, check=False)
         if result.returncode:
             lines = (result.stderr + result.stdout).strip().splitlines()
@@ -207,3 +206,10 @@ _NODE_SETTINGS = {
     # 10 MB for each of three indexes a partition by default; a 64 MB segment needs 131 kB.
     "log.index.size.max.bytes": "1048576",
 }
+
+
+def new_cluster_id() -> str:
+    """A random cluster id: 22 characters that do not begin with a dash, which Kafka would take for an option."""
+    while (found := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return found
