@@ -30,8 +30,6 @@ class ProducerSettings(Section):
     max_frame_bytes: int = Field(default=MAX_FRAME_BYTES, ge=1_024, le=64 * _MIB)
     """Image bytes of one frame; a larger one is dropped and counted. The limits of topics follow."""
     max_frame_pixels: int = Field(default=MAX_FRAME_PIXELS, ge=224 * 224)
-    max_request_size: int = Field(default=8 * _MIB, ge=1_024)
-    """Kafka's own limit of one request."""
     max_in_flight_bytes: int = Field(default=16 * _MIB, ge=1_024)
     """Bytes handed to the client and not acknowledged; beyond it cameras wait or drop."""
     linger_ms: int = Field(default=5, ge=0, le=1_000)
@@ -97,7 +95,7 @@ class EdgeSettings(Section):
     delta: float = Field(default=0.97, ge=0, le=1)
     """Share of the attention that the sent patches cover; 1 sends all."""
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
-    codec: str = Field(default="webp", min_length=1)
+    codec: Literal["raw", "webp_lossless", "jpeg", "webp", "avif"] = "webp"
     quality: int = Field(default=75, ge=0, le=100)
     selection: Literal["attention_sum", "threshold", "top_k"] = "attention_sum"
     max_offload_bytes: int = Field(default=MAX_OFFLOAD_BYTES, ge=1_024, le=16 * _MIB)

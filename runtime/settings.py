@@ -79,7 +79,7 @@ class Settings(Section):
         offload = max_offload_record_bytes(self.edge.max_offload_bytes)
         reading = ("max_partition_fetch_bytes", "fetch_max_bytes", "max_waiting_bytes")
         paths = (
-            (self.producer, "producer", ("max_request_size", "max_in_flight_bytes"), frame),
+            (self.producer, "producer", ("max_in_flight_bytes",), frame),
             (self.edge, "edge", reading, frame),
             (self.server, "server", reading, offload),
         )

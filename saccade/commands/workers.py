@@ -90,7 +90,7 @@ def edge(
     codec: Annotated[
         str | None, typer.Option(help="Patch codec: raw, webp_lossless, jpeg, webp, avif.")
     ] = None,
-    quality: Annotated[int | None, typer.Option(help="Quality of the codec, 1 to 100.")] = None,
+    quality: Annotated[int | None, typer.Option(help="Quality of the codec, 0 to 100.")] = None,
     backend: Annotated[
         str | None, typer.Option(help="What computes the model: torch, openvino or openvino_int8.")
     ] = None,

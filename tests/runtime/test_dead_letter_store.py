@@ -14,6 +14,8 @@ from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.settings import Settings, load_settings
 from saccade.embedded import EmbeddedStack
+from schemas.limits import DEAD_LETTER_ROOM_BYTES
+from schemas.topics import max_frame_record_bytes
 
 pytestmark = pytest.mark.stack
 
@@ -27,6 +29,10 @@ async def settings(stack: EmbeddedStack, unique: Callable[[str], str]) -> Settin
     return settings
 
 
+def largest_letter_bytes(settings: Settings) -> int:
+    return max_frame_record_bytes(settings.producer.max_frame_bytes) + DEAD_LETTER_ROOM_BYTES
+
+
 def record_of(topic: str, value: bytes, partition: int = 1) -> Record:
     return Record(topic, partition, offset=7, timestamp_ms=0, key=b"gate", value=value)
 
@@ -34,7 +40,7 @@ def record_of(topic: str, value: bytes, partition: int = 1) -> Record:
 async def write(settings: Settings, *refused: tuple[Record, str]) -> int:
     """Writes each as a dead letter; returns how many offsets were freed."""
     freed: list[Record] = []
-    limit = settings.producer.max_request_size
+    limit = largest_letter_bytes(settings)
     async with Sink(settings.kafka, max_request_bytes=limit, max_in_flight_bytes=limit) as sink:
         letters = DeadLetters(sink)
         async with asyncio.TaskGroup() as group:
@@ -68,7 +74,7 @@ async def test_letters_are_listed_with_origin_and_reason_and_replayed_to_where_t
 
 
 async def test_a_payload_that_never_fits_leaves_a_stub_that_is_not_replayed(settings: Settings) -> None:
-    too_large = b"x" * (settings.producer.max_request_size + 1)
+    too_large = b"x" * (largest_letter_bytes(settings) + 1)
     frames = settings.topics.frames
     assert await write(settings, (record_of(frames, too_large), "too_large")) == 1
     (letter,) = [letter async for letter in list_dead_letters(settings)]

@@ -12,6 +12,7 @@ from runtime.errors import SettingsError
 from runtime.settings import KafkaSettings, Settings, load_settings
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, constant
+from vit.codecs import CODECS
 
 SECRET = "hunter2"
 
@@ -133,7 +134,7 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("overrides", "limit"),
     [
-        ({"producer": {"max_frame_bytes": 8 * 1024**2}}, "producer.max_request_size"),
+        ({"producer": {"max_frame_bytes": 8 * 1024**2}}, "edge.max_partition_fetch_bytes"),
         ({"producer": {"max_in_flight_bytes": 1024**2}}, "producer.max_in_flight_bytes"),
         ({"edge": {"max_partition_fetch_bytes": 1024**2}}, "edge.max_partition_fetch_bytes"),
         ({"edge": {"fetch_max_bytes": 1024**2}}, "edge.fetch_max_bytes"),
@@ -145,6 +146,13 @@ def test_one_size_setting_is_checked_against_every_limit_on_its_way(
     overrides: dict[str, Any], limit: str
 ) -> None:
     assert limit in refusal(overrides)
+
+
+def test_every_patch_codec_and_no_other_can_be_set() -> None:
+    for name in CODECS:
+        assert load({"edge": {"codec": name}}).edge.codec == name
+    for name in CODECS:
+        assert repr(name) in refusal({"edge": {"codec": "gif"}})
 
 
 SASL = {
