@@ -218,7 +218,10 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
                         await _check_refusal(kafka)
                     raise
     except KafkaConnectionError:
-        raise TransientError(f"Kafka at {where} does not answer") from None
+        raise TransientError(
+            f"Kafka at {where} does not answer: start it (saccade stack starts one), or name another "
+            "with --kafka HOST:PORT or kafka.bootstrap_servers"
+        ) from None
     except UnknownTopicOrPartitionError:
         raise StackError(f"Kafka at {where} lacks a topic: saccade topics create makes it") from None
     except KafkaError as error:

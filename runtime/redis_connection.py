@@ -98,7 +98,11 @@ class RedisConnection:
             what = f"Redis at {self._where}: {doing}: {error}"
             raise (TransientError if isinstance(error, _PASSING_RESPONSES) else SaccadeError)(what) from None
         except (RedisError, OSError, TimeoutError) as error:
-            raise TransientError(f"Redis at {self._where} does not answer {doing}: {error}") from None
+            why = str(error) or type(error).__name__
+            raise TransientError(
+                f"Redis at {self._where} does not answer {doing} ({why.rstrip('.')}): start it (saccade "
+                "stack starts one), or name another with --redis URL or redis.url"
+            ) from None
 
     async def _run(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
         """One answer for each call, in one round trip; the script is loaded where it is missing."""
