@@ -38,8 +38,9 @@ def replay(
     config: ConfigOption = None,
     assign: SetOption = None,
     kafka: KafkaOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send dead letters to the topic they came from, unchanged; doing so twice does no harm."""
     settings = settings_from(config, assign, kafka=kafka)
     sent = run(replay_dead_letters(settings, topic=topic, reason=reason))
-    typer.echo(f"{sent} replayed", err=True)
+    typer.echo(json.dumps({"replayed": sent}) if as_json else f"{sent} replayed")

@@ -17,13 +17,23 @@ app = typer.Typer(
 
 
 @app.command()
-def create(config: ConfigOption = None, assign: SetOption = None, kafka: KafkaOption = None) -> None:
-    """Create the missing topics; those that exist stay as they are."""
+def create(
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    kafka: KafkaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create the missing topics; those that exist stay as they are. Print each and whether it was made."""
     settings = settings_from(config, assign, kafka=kafka)
     made = asyncio.run(create_pipeline_topics(settings))
     for spec in pipeline_topics(settings):
-        state = "made" if spec.name in made else "was there"
-        typer.echo(f"{spec.name}: {spec.partitions} partitions, {state}", err=True)
+        if as_json:
+            topic = {"topic": spec.name, "partitions": spec.partitions, "made": spec.name in made}
+            typer.echo(json.dumps(topic))
+        elif spec.name in made:
+            typer.echo(f"{spec.name}: made with {spec.partitions} partitions")
+        else:
+            typer.echo(f"{spec.name}: was there")
 
 
 @app.command()

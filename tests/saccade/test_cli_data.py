@@ -194,12 +194,15 @@ def test_topics_are_checked_made_and_then_as_the_settings_want_them(cli: Any, pl
     assert all("does not exist" in row["problem"] for row in missing.rows)
     assert "topics create" in missing.reason
     made = cli("topics", "create", *place.flags)
-    assert (made.status, made.out) == (0, "")
-    assert [line.rpartition(", ")[2] for line in made.err.splitlines()] == ["made"] * 4
+    assert (made.status, made.err) == (0, "")
+    assert [line.rpartition(": ")[2] for line in made.out.splitlines()] == [
+        f"made with {partitions} partitions" for partitions in (2, 1, 2, 1)
+    ]
     good = cli("topics", "check", "--json", *place.flags)
     assert (good.status, good.out, good.err) == (0, "", "")
-    again = cli("topics", "create", *place.flags)
-    assert [line.rpartition(", ")[2] for line in again.err.splitlines()] == ["was there"] * 4
+    again = cli("topics", "create", "--json", *place.flags)
+    assert [row["made"] for row in again.rows] == [False] * 4
+    assert place.settings.topics.offload in {row["topic"] for row in again.rows}
     other = cli("topics", "check", "--json", *place.flags, "--set", "topics.partitions=3")
     assert other.status == 1
     assert [row["problem"] for row in other.rows if "partitions" in row["problem"]] == [
@@ -225,9 +228,9 @@ def test_dead_letters_are_listed_with_their_reasons_and_replayed_to_their_topic(
     ]
     assert len(cli("dlq", "list", *place.flags).out.splitlines()) == 3
     one = cli("dlq", "replay", "--reason", "bad_zstd", *place.flags)
-    assert (one.status, one.out, one.reason) == (0, "", "1 replayed")
+    assert (one.status, one.out.strip(), one.err) == (0, "1 replayed", "")
     assert [(record.partition, record.value) for record in place.records(offload)] == [(1, b"bad_zstd")]
-    assert cli("dlq", "replay", "--topic", frames, *place.flags).reason == "1 replayed"
+    assert cli("dlq", "replay", "--topic", frames, "--json", *place.flags).rows == [{"replayed": 1}]
     assert [record.value for record in place.records(frames)] == [b"bad_image"]
 
 

@@ -40,6 +40,8 @@ def test_wrong_usage_is_status_2_and_says_which_part(cli: Any, arguments: list[s
         (["edge", "--budget", "12 parsecs"], "budget.rate"),
         (["edge", "--tau", "-1"], "edge.tau"),
         (["edge", "--delta", "1.5"], "edge.delta"),
+        (["edge", "--codec", "gif"], "must be 'raw', 'webp_lossless', 'jpeg', 'webp' or 'avif'"),
+        (["edge", "--quality", "101"], "edge.quality"),
         (["serve", "--threads", "0"], "server.threads"),
         (["demo", "--budget", "12 parsecs"], "--budget"),
         (["demo", "--kafka", "127.0.0.1:9092"], "--kafka and --redis"),
@@ -123,14 +125,16 @@ def test_readers_without_redis_fail_with_status_1_and_one_line(
     ran = cli(*arguments, "--redis", f"redis://127.0.0.1:{closed_port}/0")
     assert (ran.status, ran.out) == (1, "")
     assert "does not answer" in ran.reason
+    assert "--redis URL" in ran.reason
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["topics", "check", "--json"],
-        ["topics", "create"],
+        ["topics", "create", "--json"],
         ["dlq", "list", "--json"],
+        ["dlq", "replay", "--json"],
     ],
 )
 def test_commands_without_kafka_fail_with_status_1_and_one_line(
