@@ -14,8 +14,7 @@ from runtime.errors import SaccadeError
 from runtime.redis_store import LabelStore
 
 REFRESH_S = 1.0
-COLUMNS = (
-    "worker",
+ROWS = (
     "state",
     "budget kB/s",
     "usable",
@@ -59,30 +58,37 @@ async def print_uplinks(
 
 
 def table_of(found: dict[str, dict[str, Any]]) -> Table:
-    """Return the workers' states as a table, and the bytes of each camera below."""
-    table = Table(title="uplinks", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column)
+    """Return the workers' states, a column each, and the bytes of each camera below."""
+    table = Table(title="uplinks", title_justify="left", caption_justify="left")
+    table.add_column("")
+    columns = [ROWS]
     by_camera: dict[str, float] = {}
     for name, state in sorted(found.items()):
-        point = state["point"]
-        table.add_row(
-            name,
-            f"{state['state']} ({state['cause']})" if state["cause"] else state["state"],
-            *(kilobytes(state[f"{each}_bytes_per_s"]) for each in ("budget", "usable", "measured", "wanted")),
-            f"{point['tau']:.2f}" if isinstance(point["tau"], float | int) else str(point["tau"]),
-            f"{point['delta']:.2f}",
-            f"{point['codec']}-{point['quality']}",
-            f"{state['offload_share']:.0%} of {state['frames_per_s']:.1f}/s",
-            f"{share(state['expected_accuracy'])} / {share(state['observed_accuracy'])}",
-            ", ".join(f"{count} {cause}" for cause, count in sorted(state["held_back"].items())) or "–",
-        )
+        table.add_column(name)
+        columns.append(column_of(state))
         for camera, num_bytes in state["bytes_by_camera"].items():
             by_camera[camera] = by_camera.get(camera, 0.0) + num_bytes
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
     table.caption = "  ".join(
         f"{camera} {number / 1000:.1f} kB" for camera, number in sorted(by_camera.items())
     )
     return table
+
+
+def column_of(state: dict[str, Any]) -> tuple[str, ...]:
+    """Return one worker's state as the texts of `ROWS`."""
+    point = state["point"]
+    return (
+        f"{state['state']} ({state['cause']})" if state["cause"] else state["state"],
+        *(kilobytes(state[f"{each}_bytes_per_s"]) for each in ("budget", "usable", "measured", "wanted")),
+        f"{point['tau']:.2f}" if isinstance(point["tau"], float | int) else str(point["tau"]),
+        f"{point['delta']:.2f}",
+        f"{point['codec']}-{point['quality']}",
+        f"{state['offload_share']:.0%} of {state['frames_per_s']:.1f}/s",
+        f"{share(state['expected_accuracy'])} / {share(state['observed_accuracy'])}",
+        ", ".join(f"{count} {cause}" for cause, count in sorted(state["held_back"].items())) or "–",
+    )
 
 
 def kilobytes(bytes_per_s: float | None) -> str:
