@@ -36,6 +36,7 @@ from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
+from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
@@ -223,12 +224,14 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises:
         SaccadeError: a setting, the model, Kafka or Redis does not allow to start.
+        StoppedEarly: `stop` was set before the work began.
     """
     clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        adapters = await _connect(settings, clock, metrics, stack)
+        async with cut_short_by(stop):
+            adapters = await _connect(settings, clock, metrics, stack)
         health.meets(MODEL_WARM, True)
         worker = EdgeWorker(settings, adapters, clock, metrics, health)
         await worker.ready()

@@ -19,6 +19,7 @@ from runtime.health import REDIS_ANSWERS, Health
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
 from runtime.kafka_newest import newest_match
+from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
@@ -53,6 +54,7 @@ async def run_producers(
         SettingsError: two cameras of one name, or a limit on the way that does not let a frame through.
         StackError: the topic is missing.
         TransientError: Kafka or Redis did not answer at start.
+        StoppedEarly: `stop` was set before the cameras could begin.
     """
     check_names(cameras)
     clock = clock or SystemClock()
@@ -60,7 +62,8 @@ async def run_producers(
     health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS])
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        ports = await open_ports(settings, stack, metrics, health, clock)
+        async with cut_short_by(stop):
+            ports = await open_ports(settings, stack, metrics, health, clock)
         worker = ProducerWorker(settings.site, settings.producer, cameras, ports)
         health.running()
         _log.info("ready", cameras=[str(camera) for camera in cameras])

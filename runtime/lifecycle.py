@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from runtime.errors import SaccadeError, leaves
 from runtime.log import get_logger
@@ -28,10 +28,50 @@ def _handling(handler: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
+def _let_signals_kill() -> None:
+    loop = asyncio.get_running_loop()
+    for each in _SIGNALS:
+        loop.remove_signal_handler(each)
+        signal.signal(each, signal.SIG_DFL)
+
+
 async def _limit_drain(stop: asyncio.Event, deadline: asyncio.Timeout, drain_s: float) -> None:
     await stop.wait()
     if deadline.when() is None:  # else a second signal was quicker
         deadline.reschedule(asyncio.get_running_loop().time() + drain_s)
+
+
+class StoppedEarly(Exception):  # noqa: N818 - reads as what happened
+    """A signal came before the work had begun: there is nothing to drain."""
+
+
+@asynccontextmanager
+async def cut_short_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """What is inside is cancelled as soon as `stop` is set.
+
+    Raises:
+        StoppedEarly: `stop` was set before the end.
+    """
+    loop = asyncio.get_running_loop()
+
+    def end(watching: asyncio.Task[bool]) -> None:
+        if not watching.cancelled():
+            limit.reschedule(loop.time())
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            watcher = loop.create_task(stop.wait())
+            watcher.add_done_callback(end)
+            try:
+                yield
+            finally:
+                watcher.remove_done_callback(end)
+                watcher.cancel()
+                await asyncio.wait([watcher])
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise StoppedEarly from None
 
 
 class _CutOff:
@@ -81,11 +121,12 @@ async def run_until_stopped(
 
     The first SIGINT or SIGTERM sets `stop`; `main` then has `drain_s` seconds to finish and return. After
     that, or at a second signal, it is cancelled; tasks that are still there `cut_off_s` later are logged and
-    cancelled one by one.
+    cancelled one by one. A third signal ends the process on the spot, as any signal does without a handler:
+    a thread that loads or downloads a model cannot be cancelled.
 
     Returns:
-        0 when `main` returned by itself, 1 when it was cut off or failed with a `SaccadeError` (logged as one
-        line each).
+        0 when `main` returned by itself or was `StoppedEarly`, 1 when it was cut off or failed with a
+        `SaccadeError` (logged as one line each).
 
     Raises:
         Any other error of `main`: a bug, which keeps its traceback.
@@ -95,8 +136,10 @@ async def run_until_stopped(
     cut_off = _CutOff(deadline, cut_off_s)
 
     def on_signal() -> None:
-        if stop.is_set() and not deadline.expired():
-            deadline.reschedule(asyncio.get_running_loop().time())
+        if stop.is_set():
+            _let_signals_kill()
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time())
         stop.set()
 
     try:
@@ -111,6 +154,8 @@ async def run_until_stopped(
         _log.error("stopped before everything was drained", drain_s=drain_s)
         return 1
     except (SaccadeError, ExceptionGroup) as error:
+        if all(isinstance(leaf, StoppedEarly) for leaf in leaves(error)):
+            return 0
         if not all(isinstance(leaf, SaccadeError) for leaf in leaves(error)):
             raise
         for leaf in leaves(error):

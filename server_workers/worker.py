@@ -27,6 +27,7 @@ from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
+from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.settings import ServerSettings, Settings
@@ -218,12 +219,14 @@ async def run_server(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises:
         SaccadeError: a setting, the model or Kafka does not allow to start.
+        StoppedEarly: `stop` was set before the work began.
     """
     clock, metrics = SystemClock(), Metrics("server", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        adapters = await _connect(settings, clock, stack)
+        async with cut_short_by(stop):
+            adapters = await _connect(settings, clock, stack)
         health.meets(MODEL_WARM, True)
         worker = ServerWorker(settings, adapters, clock, metrics, health)
         source = Source(

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from runtime.errors import SettingsError, TransientError
-from runtime.lifecycle import run_until_stopped
+from runtime.lifecycle import StoppedEarly, cut_short_by, run_until_stopped
 
 
 async def never() -> None:
@@ -32,6 +32,28 @@ async def test_a_signal_asks_main_to_stop(number: signal.Signals) -> None:
         await stop.wait()
 
     assert await run_until_stopped(main, drain_s=5) == 0
+
+
+async def test_a_signal_while_starting_ends_at_once_with_status_0() -> None:
+    async def main(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        async with cut_short_by(stop):
+            await never()
+
+    assert await run_until_stopped(main, drain_s=3_600) == 0
+
+
+async def test_what_ends_before_the_stop_is_left_alone_and_keeps_its_own_errors() -> None:
+    stop = asyncio.Event()
+    async with cut_short_by(stop):
+        pass
+    with pytest.raises(TimeoutError):
+        async with cut_short_by(stop):
+            raise TimeoutError
+    stop.set()
+    with pytest.raises(StoppedEarly):
+        async with cut_short_by(stop):
+            await never()
 
 
 async def test_main_is_cut_off_after_the_drain_time() -> None:
@@ -56,6 +78,26 @@ async def test_a_second_signal_cuts_main_off_at_once() -> None:
         await never()
 
     assert await run_until_stopped(main, drain_s=3_600) == 1
+
+
+async def test_a_third_signal_is_left_to_kill_the_process() -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    async def main(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await never()
+        finally:
+            after = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+            assert after == [signal.SIG_DFL, signal.SIG_DFL]
+
+    try:
+        assert await run_until_stopped(main, drain_s=3_600) == 1
+    finally:
+        for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(each, handler)
 
 
 async def test_a_task_that_missed_its_cancellation_is_named_and_does_not_keep_the_process() -> None:
