@@ -58,7 +58,7 @@ class Locks:
                 os.close(fd)
                 raise StackError(
                     f"run folder {folder} is occupied by another stack (process {holder}): "
-                    "stop that process or choose another folder"
+                    "stop that process or choose another folder (--run-dir, --data; demo: --out)"
                 )
             time.sleep(0.1)  # its children are ending; a lock held elsewhere has no event to wait on
         os.ftruncate(fd, 0)
