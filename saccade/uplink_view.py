@@ -61,7 +61,7 @@ def table_of(found: dict[str, dict[str, Any]]) -> Table:
     """Return the workers' states, a column each, and the bytes of each camera below."""
     table = Table(title="uplinks", title_justify="left", caption_justify="left")
     table.add_column("")
-    columns = [ROWS]
+    columns: list[tuple[str, ...]] = [ROWS]
     by_camera: dict[str, float] = {}
     for name, state in sorted(found.items()):
         table.add_column(name)
