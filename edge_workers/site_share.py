@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from edge_workers.control.leases import RENEW_S, Grant, decode_row, encode_row, renew
@@ -55,7 +55,8 @@ class SiteShare:
     """Renews the lease twice a second; each second reads reports, counts the volume, publishes the state.
 
     `is_shared`: the budget is divided by leases. `volume`: the budget is a volume, whose rate is set here.
-    `about` is published with every state.
+    `about` is published with every state. `server_hash` is that of the server model which the frontier was
+    calibrated for, empty without one; of a server that runs another one there is one warning, as its gains are not known.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SiteShare:
         is_shared: bool,
         volume: VolumePlan | None = None,
         about: Mapping[str, Any] | None = None,
+        server_hash: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
@@ -76,6 +78,8 @@ class SiteShare:
         self._is_shared = is_shared
         self._volume = volume
         self._about = dict(about or {})
+        self._server_hash = server_hash
+        self._strange_models: set[str] = set()
         self._counted_bytes = 0.0
         self._spent_bytes = 0
         self._last_state: tuple[str, str] | None = None
@@ -124,7 +128,20 @@ class SiteShare:
             # Servers report on a site from its first record on; until then, what they tell every site of this
             # Redis says that they are there. Without it a new site would wait for them, and they for it.
             reports = await self._store.read_reports("")
+        self._compare(reports)
         governor.heard(reports, self._clock.monotonic_s())
+
+    def _compare(self, reports: Iterable[ServerReport]) -> None:
+        for report in reports:
+            is_known = report.model and self._server_hash
+            if is_known and report.model != self._server_hash and report.model not in self._strange_models:
+                self._strange_models.add(report.model)
+                _log.warning(
+                    "the frontier was calibrated for another server model; run saccade calibrate",
+                    server=report.server,
+                    model=report.model[:16],
+                    calibrated_for=self._server_hash[:16],
+                )
 
     async def _count(self, governor: Governor[Any]) -> None:
         """What was sent since the last count is the site's, and the rate of now follows from the total."""

@@ -49,6 +49,7 @@ def make_uplink(
     about = {"budget": settings.budget.rate, "started_unix_s": clock.time_ns() / 1e9}
     volume = VolumePlan(budget, settings.budget.hour_weights) if isinstance(budget, Volume) else None
     is_shared = isinstance(budget, Schedule | Volume)
+    frontier = _frontier(settings, edge_hash=edge_hash, classes_hash=classes_hash)
     share = SiteShare(
         store,
         clock,
@@ -57,6 +58,7 @@ def make_uplink(
         is_shared=is_shared,
         volume=volume,
         about=about,
+        server_hash=frontier.server_hash if frontier is not None else "",
     )
     if settings.uplink_simulated:
         _log.warning(
@@ -68,7 +70,7 @@ def make_uplink(
         settings.edge.point,
         topic=settings.topics.offload,
         config=_config(settings, budget, clock),
-        frontier=_frontier(settings, edge_hash=edge_hash, classes_hash=classes_hash),
+        frontier=frontier,
         share=share,
         gauges=UplinkGauges(metrics.uplink),
     )

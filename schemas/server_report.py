@@ -21,7 +21,8 @@ class ServerReport:
 
     Counts are over `interval_s`: `finals_in_time` labels written before their deadline, `expired` records
     that were too late on arrival, `received` records taken. `queue_age_s` is the age of the oldest waiting
-    record, `tokens_per_s` what the engine computed. `sent_ns` is on the clock of the Redis that holds it.
+    record, `tokens_per_s` what the engine computed. `sent_ns` is on the clock of the Redis that holds it. `model`
+    is the hash of the server's weights, empty where an older server does not tell.
     """
 
     server: str
@@ -33,6 +34,7 @@ class ServerReport:
     expired: int
     queue_age_s: float
     tokens_per_s: float
+    model: str = ""
 
 
 def encode_report(report: ServerReport) -> str:
@@ -56,4 +58,5 @@ def decode_report(text: str) -> ServerReport:
         expired=fields.integer("expired", 0, _MAX_COUNT),
         queue_age_s=fields.number("queue_age_s", 0.0),
         tokens_per_s=fields.number("tokens_per_s", 0.0),
+        model="" if fields.is_null("model") else fields.text("model", MAX_NAME_CHARS),
     )

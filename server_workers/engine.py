@@ -43,6 +43,7 @@ class ServerEngine:
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash
+        self.weights_hash: str = model.weights_hash
         # While a GPU computes one batch the next is packed and copied; a CPU does one thing after the other.
         self.batches_in_flight = 1 if self._forward.device.type == "cpu" else 2
         self.tokens_per_s = self._warm_up()

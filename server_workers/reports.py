@@ -34,6 +34,7 @@ class Reporter:
         routes: Sites,
         sites: Iterable[str],
         *,
+        model: str,
         tally: ServerTally,
         batcher: Batcher[Ready],
         clock: Clock,
@@ -42,6 +43,7 @@ class Reporter:
         self._redis = redis
         self._routes = routes
         self._sites = set(sites)
+        self._model = model
         self._tally = tally
         self._batcher = batcher
         self._clock = clock
@@ -78,6 +80,7 @@ class Reporter:
                 expired=tally.expired[site] - self._expired[site],
                 queue_age_s=max(tally.arrival_age_s(now_s), waited_s),
                 tokens_per_s=(tally.num_tokens - self._tokens) / interval_s,
+                model=self._model,
             )
             for site in sorted(self._sites)
         ]

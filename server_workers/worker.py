@@ -75,6 +75,7 @@ class ServerWorker:
         self._clock = clock
         self._metrics = metrics.consumer
         self._sites = adapters.sites
+        self._weights_hash = adapters.engine.weights_hash
         self._letters = DeadLetters(adapters.letters_sink)
         self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
         self._tally = ServerTally(metrics, settings.topics.offload)
@@ -185,6 +186,7 @@ class ServerWorker:
                 redis,
                 self._sites,
                 {site for site in known if self._sites.of(site) is redis},
+                model=self._weights_hash,
                 tally=self._tally,
                 batcher=self._batcher,
                 clock=self._clock,

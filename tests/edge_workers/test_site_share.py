@@ -55,7 +55,7 @@ class FakeStore:
 
     async def read_reports(self, site: str) -> list[ServerReport]:
         self._answer()
-        return [ServerReport("s", site, 7, 1.0, 9, 9, 0, 0.0, 0.0)]
+        return [ServerReport("s", site, 7, 1.0, 9, 9, 0, 0.0, 0.0, "5eed")]
 
     async def publish_uplink(self, site: str, worker: str, text: str) -> None:
         self._answer()
@@ -91,6 +91,21 @@ async def test_the_only_worker_gets_the_whole_budget_hears_the_servers_and_shows
         assert (state["worker"], state["budget"], state["state"]) == ("w", "80kbit", "startup")
         assert governor.allowance.fraction(CLOCK.monotonic_s()) == 1.0
         assert governor.claim("w", CLOCK.monotonic_s()).held == 1.0
+
+
+async def test_one_warning_tells_of_a_server_whose_model_the_frontier_does_not_know(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    warned = []
+    for known in ("", "5eed", "0ther"):
+        store, governor = FakeStore(), make_governor(constant(10_000.0))
+        share = SiteShare(store, CLOCK, site="", worker="w", is_shared=False, server_hash=known)
+        async with sharing(share, governor), asyncio.timeout(10):
+            await store.states.get()
+            await store.states.get()
+        output = capfd.readouterr()
+        warned.append((output.out + output.err).count("calibrated for another server model"))
+    assert warned == [0, 0, 1]
 
 
 async def test_a_redis_that_does_not_answer_leaves_the_lease_to_end() -> None:

@@ -19,11 +19,18 @@ REPORT = ServerReport(
     expired=2,
     queue_age_s=0.25,
     tokens_per_s=5_300.5,
+    model="5eed",
 )
 
 
 def test_a_report_round_trips() -> None:
     assert decode_report(encode_report(REPORT)) == REPORT
+
+
+def test_a_report_of_an_older_server_names_no_model() -> None:
+    plain = json.loads(encode_report(REPORT))
+    del plain["model"]
+    assert decode_report(json.dumps(plain)).model == ""
 
 
 @pytest.mark.parametrize("field", ["sent_ns", "expired", "queue_age_s"])

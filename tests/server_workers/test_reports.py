@@ -50,7 +50,7 @@ def test_each_redis_hears_of_its_sites_and_of_what_happened_since_the_last_time(
         max_set_tokens=197,
     )
     reporters = [
-        Reporter("server-1", each, sites, known, tally=tally, batcher=batcher, clock=clock)
+        Reporter("server-1", each, sites, known, model="5eed", tally=tally, batcher=batcher, clock=clock)
         for each, known in ((default, [""]), (own, ["far"]))
     ]
     tally.computed([ready(""), ready("far"), ready("near")], 12, 0.1, 0.0)
@@ -72,6 +72,7 @@ def test_each_redis_hears_of_its_sites_and_of_what_happened_since_the_last_time(
         expired=1,
         queue_age_s=2.0,
         tokens_per_s=6.0,
+        model="5eed",
     )
     near = at_default["near"]
     assert (near.received, near.finals_in_time, near.expired) == (2, 1, 1)
