@@ -56,7 +56,8 @@ class SiteShare:
 
     `is_shared`: the budget is divided by leases. `volume`: the budget is a volume, whose rate is set here.
     `about` is published with every state. `server_hash` is that of the server model which the frontier was
-    calibrated for, empty without one; of a server that runs another one there is one warning, as its gains are not known.
+    calibrated for, empty without one; of a server that runs another one there is one warning, as its gains
+    are not known.
     """
 
     def __init__(
