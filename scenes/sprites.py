@@ -37,12 +37,12 @@ def random_look(random: np.random.Generator, hardness: float) -> Look:
     """Return a look; ``hardness`` from 0 (frontal, sharp, bare) to 1 (anything that happens on a road)."""
     covered = random.random() < 0.35 * hardness + 0.05
     return Look(
-        turn=random.normal(0, 2 + 7 * hardness),
-        squeeze=1 - abs(random.normal(0, 0.03 + 0.18 * hardness)),
+        turn=random.normal(0, 2 + 8 * hardness),
+        squeeze=1 - abs(random.normal(0, 0.03 + 0.20 * hardness)),
         shear=random.normal(0, 0.01 + 0.06 * hardness),
         light=random.uniform(1 - 0.5 * hardness, 1 + 0.2 * hardness),
-        contrast=random.uniform(1 - 0.5 * hardness, 1.0),
-        blur=abs(random.normal(0, 0.004 + 0.028 * hardness)),
+        contrast=random.uniform(1 - 0.55 * hardness, 1.0),
+        blur=abs(random.normal(0, 0.004 + 0.033 * hardness)),
         cover=random.uniform(0.05, 0.38) if covered else 0.0,
         cover_edge=int(random.integers(0, 4)),
         cover_grey=int(random.integers(20, 120)),

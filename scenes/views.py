@@ -12,7 +12,7 @@ from scenes.truth import crop_window
 
 WIDTH, HEIGHT = 640, 480
 EMPTY_SHARE = 0.10
-MIN_SIDE_PX, MAX_SIDE_PX = 27.0, 150.0
+MIN_SIDE_PX, MAX_SIDE_PX = 25.0, 100.0
 """Range of an object's side in the 224 crop, drawn log-uniformly."""
 
 
@@ -30,7 +30,7 @@ def render_view(
     random = generator("view", seed)
     split = split_of(seed)
     crop = crop_window(width, height)
-    hardness = (1 - ease) * random.beta(1.3, 1.6)
+    hardness = (1 - ease) * random.beta(1.5, 1.4)
     things = [
         _distractor(random, crop.side, crop.left, crop.top) for _ in range(random.poisson(1.6 * (1 - ease)))
     ]
@@ -44,7 +44,7 @@ def render_view(
         y = crop.top + margin + random.random() * free
         things.append(Thing(label, sign_masters(label), x, y, side_px, random_look(random, hardness)))
     canvas = cut_place(random, split, width, height)
-    noise = random.uniform(0, 3 + 9 * hardness)
+    noise = random.uniform(0, 3 + 10 * hardness)
     return compose(canvas, things, crop, noise=noise, random=random, want_mask=want_mask)
 
 

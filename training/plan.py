@@ -49,17 +49,19 @@ class TrainingPlan:
 
 
 def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> TrainingPlan:
-    """Return the plan of the edge's model, about 0.2 M parameters; ``scale`` multiplies all lengths.
+    """Return the plan of the edge's model, about 0.13 M parameters; ``scale`` multiplies all lengths.
 
-    A model of 1 M parameters reaches 97 % on these scenes and leaves the server nothing to do.
+    It ends at a constant rate. On these scenes training decides as much as size: a model of 0.19 M parameters
+    whose rate falls at the end reaches 93 %, one of 1 M more, and neither leaves the server its work.
     """
     return TrainingPlan(
         role="edge",
-        architecture=Architecture(embed_dim=48, depth=5, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
-        stages=scaled((Stage(5, 128, 700), Stage(7, 96, 700), Stage(14, 48, 550)), scale),
+        architecture=Architecture(embed_dim=48, depth=3, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
+        stages=scaled((Stage(5, 128, 1000), Stage(7, 96, 1000), Stage(14, 48, 4000)), scale),
         seed=seed,
-        decay_share=0.2,
+        decay_share=0.0,
         guide_attention=True,
+        rate=0.7,
     )
 
 
@@ -71,7 +73,7 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
             embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes
         ),
         stages=scaled(
-            (Stage(5, 128, 1000), Stage(7, 96, 800), Stage(14, 48, 700), Stage(14, 48, 500, subsets=True)),
+            (Stage(5, 128, 1000), Stage(7, 96, 1100), Stage(14, 48, 1200), Stage(14, 48, 1500, subsets=True)),
             scale,
         ),
         seed=seed,
