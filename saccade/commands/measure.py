@@ -143,7 +143,7 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="Folder for figures and pictures.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the controller against a simulated budget or link, thousands of times faster than real time."""
+    """Run the controller against a simulated budget or link, far faster than real time."""
     from simulation.run import simulate_command
 
     try:
