@@ -29,17 +29,23 @@ EDGE_GOAL_MS = 25.0
 SERVER_GOAL_MS = 15.0
 _REDIS_HALF_S = 0.0005
 _CLOSED_S = 2.5
+_SETTLE_S = 2.0
 
 
 async def open_loop(bed: Testbed, feed: Feed, worker: Worker, guess: float, seconds: float) -> list[Write]:
-    """Return the writes of `seconds` of records at half the rate that the worker has just reached."""
+    """Return the writes of `seconds` of records at half the rate that the worker has just reached.
+
+    The load begins a little earlier: the burst that found the rate has left offloads to encode.
+    """
     await worker_turn(bed, feed, worker, guess, 1.0)
     full = await worker_turn(bed, feed, worker, guess, _CLOSED_S)
     before, seen = await bed.num_keys(), len(await bed.writes(CAMERAS))
-    count = max(20, int(full.rate / 2 * seconds))
+    count = max(20, int(full.rate / 2 * (seconds + _SETTLE_S)))
     await feed.publish(count, full.rate / 2)
     await bed.labelled(before, count, 60)
-    return (await bed.writes(CAMERAS))[seen:]
+    writes = (await bed.writes(CAMERAS))[seen:]
+    first_ns = min(write.captured_ns for write in writes) + int(_SETTLE_S * 1e9)
+    return [write for write in writes if write.captured_ns >= first_ns]
 
 
 def figures_of(

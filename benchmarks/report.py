@@ -23,7 +23,8 @@ class Figure:
     def reached(self) -> bool | None:
         if self.goal is None:
             return None
-        return self.value >= self.goal if self.at_least else self.value <= self.goal
+        # bool: a NumPy value compares to NumPy's own, which JSON does not know.
+        return bool(self.value >= self.goal if self.at_least else self.value <= self.goal)
 
 
 def hardware_line() -> str:
