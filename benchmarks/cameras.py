@@ -8,18 +8,16 @@ once: what is left then is the pipeline.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.edge import BATCH, OFFLOAD_SHARE, edge_worker, tau_for
 from benchmarks.machine import pin, rss_bytes, two_cores
 from benchmarks.models import deit_tiny
 from benchmarks.recorded import Shot, frame_record, mixed
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Testbed, Worker, paced, testbed
 from schemas.topics import frames_partition
 
@@ -113,12 +111,9 @@ def stub_worker(bed: Testbed, core: int) -> Worker:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.rounds, arguments.frames)), arguments.json)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from benchmarks.bare import bare, save_crops
 from benchmarks.machine import pin, two_cores
 from benchmarks.models import Chosen, deit_tiny, shipped
 from benchmarks.recorded import Shot, frame_record, mixed
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Metrics, Testbed, Worker, testbed
 from benchmarks.turns import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
 from edge_workers.gate import gate
@@ -116,14 +115,11 @@ def _parts(before: Metrics, after: Metrics, codec: str) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--model", choices=("deit", "shipped"), default="deit")
     parser.add_argument("--codec", default="webp")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments)), arguments.json)
 

@@ -9,9 +9,7 @@ that input, measured in the same run on the same core. Redis tells whole millise
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +18,7 @@ from benchmarks.edge import NUM_SHOTS, OFFLOAD_SHARE, edge_worker, frames_of, ta
 from benchmarks.machine import pin, two_cores
 from benchmarks.models import deit_tiny, shipped
 from benchmarks.recorded import drawn_counts, mixed, token_sets
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.server import NUM_SETS, records_of, server_worker
 from benchmarks.testbed import Testbed, Worker, Write, testbed
 from benchmarks.turns import CAMERAS, Feed, worker_turn
@@ -112,11 +110,8 @@ async def measure(seconds: float) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.seconds)), arguments.json)
 

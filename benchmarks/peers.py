@@ -10,10 +10,8 @@ this project's kernels, which shows what gate and selection alone are worth.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
-from pathlib import Path
 
 import simplejpeg
 
@@ -24,7 +22,7 @@ from benchmarks.machine import two_cores
 from benchmarks.models import shipped
 from benchmarks.peer_point import PairPoint, choose
 from benchmarks.recorded import record
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import FOLDER, testbed
 from scenes import CALIBRATION_SEEDS, TEST_SEEDS
 from vit.edge_forward import EdgeForward
@@ -134,12 +132,9 @@ def figures_of(clip: Clip, pair: PairPoint, ours: Result, rivals: list[Result]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--cameras", type=int, default=12)
     parser.add_argument("--frames", type=int, default=40, help="of each camera")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     try:
         publish(asyncio.run(measure(arguments.cameras, arguments.frames)), arguments.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 from dataclasses import asdict, dataclass
@@ -25,6 +26,13 @@ class Figure:
             return None
         # bool: a NumPy value compares to NumPy's own, which JSON does not know.
         return bool(self.value >= self.goal if self.at_least else self.value <= self.goal)
+
+
+def options(about: str | None) -> argparse.ArgumentParser:
+    """A benchmark's options: its docstring as the help, and `--json` for where the figures go."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    return parser
 
 
 def hardware_line() -> str:

@@ -8,19 +8,17 @@ that outlasts the run. The second worker joins in the middle, as a user would st
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.bare import Bare, bare, save_sets
 from benchmarks.machine import two_cores
 from benchmarks.models import Chosen, deit_base, shipped
 from benchmarks.recorded import TokenSet, drawn_counts, mixed, offload_record, token_sets
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.server import NUM_SETS, server_worker
 from benchmarks.testbed import Testbed, Write, testbed
 from benchmarks.turns import CAMERAS, Feed, RecordAt
@@ -175,12 +173,9 @@ def figures_of(chosen: Chosen, bare_one: float, bare_two: float, joined: Joined)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--model", choices=("deit", "shipped"), default="deit")
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.model, arguments.seconds)), arguments.json)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from benchmarks.bare import bare, save_sets
 from benchmarks.machine import pin, two_cores
 from benchmarks.models import Chosen, deit_base, shipped
 from benchmarks.recorded import TokenSet, drawn_counts, mixed, offload_record, token_sets
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Metrics, Testbed, Worker, testbed
 from benchmarks.turns import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
 from schemas.topics import offload_partition
@@ -90,13 +89,10 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--model", choices=("deit", "shipped"), default="deit")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments)), arguments.json)
 

@@ -8,12 +8,10 @@ of the broker's and Redis's processes for theirs. One thread; DeiT-Tiny and DeiT
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import redis.asyncio
@@ -29,7 +27,7 @@ from benchmarks.recorded import (
     offload_record,
     token_sets,
 )
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Testbed, testbed
 from runtime.kafka import Source
 from runtime.redis_store import LabelStore
@@ -208,12 +206,9 @@ async def measure(records: int, labels: int) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--records", type=int, default=4_000)
     parser.add_argument("--labels", type=int, default=8_000)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(run(measure(arguments.records, arguments.labels)), arguments.json)
 

@@ -8,9 +8,7 @@ line through the worker's resident memory over the last half of the frames.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +16,7 @@ from benchmarks.cameras import stub_worker
 from benchmarks.edge import frames_of
 from benchmarks.machine import pin, rss_bytes, two_cores
 from benchmarks.recorded import mixed
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Testbed, Worker, testbed
 from benchmarks.turns import Feed
 
@@ -64,11 +62,8 @@ async def measure(frames: int) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=HOUR_FRAMES)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.frames)), arguments.json)
 

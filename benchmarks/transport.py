@@ -9,18 +9,16 @@ to the last one read.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Figure, publish
+from benchmarks.report import Figure, options, publish
 from benchmarks.testbed import Testbed, testbed
 from runtime.kafka import Source
 from runtime.settings import load_settings
@@ -101,13 +99,10 @@ async def measure(count: int) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options(__doc__)
     parser.add_argument("--records", type=int, default=40_000)
     parser.add_argument("--consume", metavar="HOST:PORT", help="be the consumer process")
     parser.add_argument("--topic", default=_ALONE)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.consume:
         run(consume(arguments.consume, arguments.topic, arguments.records))
