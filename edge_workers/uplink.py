@@ -81,6 +81,10 @@ class OffloadSink(Protocol):
         """Bytes that its connections have sent so far; None where the system does not tell."""
         ...
 
+    def round_trip_s(self) -> float:
+        """The path's round trip without any queue; 0 where the system does not tell."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Offer:
@@ -204,7 +208,8 @@ class Uplink:
         if now_s < self._sampled_s + SAMPLE_S:
             return
         self._sampled_s = now_s
-        self._governor.measured(self._sink.wire_bytes_sent(), now_s)
+        wire_bytes = self._sink.wire_bytes_sent()
+        self._governor.measured(wire_bytes, now_s, round_trip_s=self._sink.round_trip_s())
         if self._gauges is not None:
             self._gauges.show(self._governor, now_s)
 

@@ -92,6 +92,10 @@ class Sink:
                 descriptors[id(connection), sock.getsockname()] = sock.fileno()
         return self._wire.total(descriptors)
 
+    def round_trip_s(self) -> float:
+        """The path's smallest round trip when `wire_bytes_sent` was last asked; 0 where it is unknown."""
+        return self._wire.round_trip_s
+
     async def num_partitions(self, topic: str) -> int:
         """How many partitions the topic has.
 

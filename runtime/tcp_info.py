@@ -11,20 +11,33 @@ import socket
 import struct
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
 HEADER_BYTES: Final = 52
 """IPv4 and TCP headers with the timestamp option, on each segment."""
 _INFO_BYTES: Final = 256
-# Offsets into Linux's struct tcp_info (include/uapi/linux/tcp.h): tcpi_segs_out (u32), tcpi_bytes_sent (u64).
+# Offsets into Linux's struct tcp_info (include/uapi/linux/tcp.h): tcpi_segs_out and tcpi_min_rtt (u32),
+# tcpi_bytes_sent (u64).
 _SEGS_OUT_AT: Final = 136
+_MIN_RTT_AT: Final = 148
 _BYTES_SENT_AT: Final = 200
+_NO_RTT_US: Final = 2**32 - 1
 
 
-def wire_bytes(sock: socket.socket) -> int | None:
-    """Bytes that the connection has sent so far, with 52 a segment; None where the kernel does not tell."""
+class TcpReading(NamedTuple):
+    """Bytes that a connection has sent so far, with 52 a segment, and the smallest round trip of the last minutes.
+
+    The round trip is the kernel's over `net.ipv4.tcp_min_rtt_wlen` (300 s); 0 before the first one.
+    """
+
+    wire_bytes: int
+    round_trip_s: float
+
+
+def read_tcp(sock: socket.socket) -> TcpReading | None:
+    """What the kernel knows of the connection; None where it does not tell."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
         return None
@@ -36,20 +49,24 @@ def wire_bytes(sock: socket.socket) -> int | None:
         return None
     (segments,) = struct.unpack_from("=I", info, _SEGS_OUT_AT)
     (num_bytes,) = struct.unpack_from("=Q", info, _BYTES_SENT_AT)
-    return int(num_bytes) + HEADER_BYTES * int(segments)
+    (round_trip_us,) = struct.unpack_from("=I", info, _MIN_RTT_AT)
+    known_us = 0 if round_trip_us == _NO_RTT_US else round_trip_us
+    return TcpReading(int(num_bytes) + HEADER_BYTES * int(segments), known_us / 1e6)
 
 
 class WireCounter(Generic[K]):
     """The sum over connections that come and go; never decreases.
 
     State: the newest reading of each connection that is open, and the sum of those that were closed. What a
-    connection sent between its last reading and its end is not counted.
+    connection sent between its last reading and its end is not counted. `round_trip_s` is the longest of the
+    open connections' smallest round trips at the last reading, 0 without one.
     """
 
     def __init__(self, give_up_ms: int) -> None:
         self._give_up_ms = give_up_ms
         self._open: dict[K, int] = {}
         self._closed = 0
+        self.round_trip_s = 0.0
 
     def total(self, descriptors: Mapping[K, int]) -> int | None:
         """Bytes sent by all connections so far; `descriptors` maps each open one's identity to its file.
@@ -60,14 +77,16 @@ class WireCounter(Generic[K]):
         """
         for gone in self._open.keys() - descriptors.keys():
             self._closed += self._open.pop(gone)
+        self.round_trip_s = 0.0
         for identity, descriptor in descriptors.items():
             with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
                 if identity not in self._open:
                     self._drop_unsent(sock)
-                sent = wire_bytes(sock)
-                if sent is None:
+                reading = read_tcp(sock)
+                if reading is None:
                     return None
-                self._open[identity] = max(sent, self._open.get(identity, 0))
+                self._open[identity] = max(reading.wire_bytes, self._open.get(identity, 0))
+                self.round_trip_s = max(self.round_trip_s, reading.round_trip_s)
         return self._closed + sum(self._open.values())
 
     def _drop_unsent(self, sock: socket.socket) -> None:

@@ -34,6 +34,11 @@ class SimulatedLink:
             self._free_s = left_s
         return left_s + self._delay_s, left_s + 2 * self._delay_s
 
+    @property
+    def round_trip_s(self) -> float:
+        """The round trip of a byte that meets no queue."""
+        return 2 * self._delay_s
+
     def waiting_s(self, now_s: float) -> float:
         """How long a byte that entered now would wait."""
         return max(self._free_s - now_s, 0.0)

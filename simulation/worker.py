@@ -168,7 +168,7 @@ class SimulatedWorker:
         self._take_acks(now_s)
         self._take_frames(now_s)
         if now_s >= self._next_sample_s:
-            self.governor.measured(self._wire_bytes, now_s)
+            self.governor.measured(self._wire_bytes, now_s, round_trip_s=self._link.round_trip_s)
             self._next_sample_s = now_s + SAMPLE_S
             self._note_burst(now_s)
         self.step(now_s)

@@ -13,7 +13,7 @@ from typing import Final
 from edge_workers.control.bucket import DEPTH_SHARE, ByteBucket, burst_bytes
 from edge_workers.control.estimator import RateEstimator
 from edge_workers.control.leases import Grant, ShareHolder
-from edge_workers.control.meter import UplinkMeter
+from edge_workers.control.meter import INITIAL_RECORD_BYTES, UplinkMeter
 from schemas.rates import Auto, Schedule
 
 MAX_HAND_OVER_S: Final = 1.0
@@ -48,6 +48,7 @@ class Allowance:
         self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
         rate = self._rate(start_s)
+        self._flight_bytes = self.estimator.flight_bytes(INITIAL_RECORD_BYTES, 0.0)
         self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
 
     @property
@@ -77,11 +78,16 @@ class Allowance:
         return self.share.share(now_s) if self._is_shared else 1.0
 
     def hand_over_bytes(self, request_timeout_s: float) -> float:
-        """How much the producer may hold unacknowledged, so that little waits where it cannot expire."""
+        """How much the producer may hold unacknowledged, so that little waits where it cannot expire.
+
+        What fills the path, at most a second of the rate and half a request's time, and under a told budget
+        a burst.
+        """
         if self._is_unlimited:
             return UNLIMITED_HAND_OVER_BYTES
         seconds = min(0.5 * request_timeout_s, MAX_HAND_OVER_S)
-        return min(self.burst_bytes, seconds * self.rate_bytes_per_s)
+        burst_bytes = self.burst_bytes if self._told < math.inf else math.inf
+        return min(burst_bytes, seconds * self.rate_bytes_per_s, self._flight_bytes)
 
     def advance(self, now_s: float) -> None:
         """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
@@ -115,18 +121,17 @@ class Allowance:
         self._next_edge_s = self._edge_after(now_s)
         self._apply(now_s)
 
-    def estimate(self, meter: UplinkMeter, *, is_used: bool, now_s: float) -> None:
+    def estimate(self, meter: UplinkMeter, *, full_s: float, is_used: bool, now_s: float) -> None:
         """The estimate agrees with the meter's newest sample, and the rate with it."""
         self.advance(now_s)
         if self._is_unlimited:
             return
-        record_bytes = meter.record_bytes
+        self._flight_bytes = self.estimator.flight_bytes(meter.record_bytes, meter.round_trip_s)
         self.estimator.update(
             now_s,
             busy_bytes_per_s=meter.busy_rate(self.estimator.rate_bytes_per_s, now_s),
-            standing_bytes=meter.standing_bytes(self.estimator.window_s(record_bytes), now_s),
-            base_delay_s=meter.base_delay_s(now_s),
-            record_bytes=record_bytes,
+            full_s=full_s,
+            record_bytes=meter.record_bytes,
             silence_s=meter.silence_s(now_s),
             sent_bytes_per_s=meter.wire_rate(1.0, now_s),
             is_used=is_used,
@@ -161,4 +166,5 @@ class Allowance:
             return max(rate, 0.0)
         if self._told < math.inf:
             return DEPTH_SHARE * min(burst_bytes(rate), self.fraction(at_s) * burst_bytes(self._told))
-        return DEPTH_SHARE * burst_bytes(rate)
+        # Nobody told a cap: what a request takes with it must fit, and it waits a round trip for the next.
+        return DEPTH_SHARE * max(burst_bytes(rate), 2 * self._flight_bytes)

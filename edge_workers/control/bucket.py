@@ -58,6 +58,11 @@ class ByteBucket:
         self._refill(now_s)
         return self._tokens - self._expected
 
+    def has_earned(self, num_bytes: float, now_s: float) -> bool:
+        """The rate has allowed `num_bytes`, whether or not what was handed over before has left."""
+        self._refill(now_s)
+        return self._tokens >= num_bytes
+
     def set_budget(self, budget_bytes_per_s: float, depth_bytes: float, now_s: float) -> None:
         """From `now_s` on tokens flow in at the new rate; tokens above the new depth are gone."""
         self._refill(now_s)

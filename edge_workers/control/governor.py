@@ -116,6 +116,7 @@ class Governor(Generic[T]):
         self._wanting_s = -math.inf
         self._link_delays: deque[tuple[float, float]] = deque()
         self._head: Waiting[T] | None = None
+        self._full_since_s: float | None = None
         self._probe_only = False
         self._failed_s = -math.inf
         self._sent_s = -math.inf
@@ -171,17 +172,22 @@ class Governor(Generic[T]):
         left = self._queue.push(ticket, num_bytes, camera, min_entropy, deadline_s, now_s)
         return [self._drop(item.ticket, "queue_full") for item in left]
 
-    def measured(self, wire_bytes: float | None, now_s: float) -> None:
-        """The socket's running total was read (None: the system has none); call it each 100 ms."""
+    def measured(self, wire_bytes: float | None, now_s: float, *, round_trip_s: float = 0.0) -> None:
+        """The sockets were read: their running total (None: the system has none) and the path's round trip.
+
+        Call it each 100 ms.
+        """
         self.allowance.advance(now_s)
         meter, bucket = self.meter, self.allowance.bucket
+        meter.round_trip_s = round_trip_s
         total = meter.measure(wire_bytes, now_s)
         bucket.correct(total, meter.in_flight_bytes, now_s)
         is_wanted = (
             now_s - self._wanting_s < _WANTING_S
             or meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
         )
-        self.allowance.estimate(meter, is_used=is_wanted, now_s=now_s)
+        full_s = now_s - self._full_since_s if self._full_since_s is not None else 0.0
+        self.allowance.estimate(meter, full_s=full_s, is_used=is_wanted, now_s=now_s)
         self._link_delays.append((now_s, meter.delay_s(now_s)))
         while self._link_delays[0][0] < now_s - _LINK_MEMORY_S:
             self._link_delays.popleft()
@@ -243,6 +249,10 @@ class Governor(Generic[T]):
                 break
         if len(self._queue):
             self._wanting_s = now_s
+        if not self._is_full(now_s):
+            self._full_since_s = None
+        elif self._full_since_s is None:
+            self._full_since_s = now_s
         bucket = self.allowance.bucket
         self._is_hungry = not len(self._queue) and bucket.tokens(now_s) > _HUNGRY_SHARE * bucket.depth_bytes
         return sends, drops
@@ -372,6 +382,12 @@ class Governor(Generic[T]):
             return not self._probe_only or now_s - self._failed_s >= PROBE_EVERY_S
         bound = self.allowance.hand_over_bytes(self._config.request_timeout_s)
         return not self._probe_only and self.meter.in_flight_bytes + estimate <= bound
+
+    def _is_full(self, now_s: float) -> bool:
+        """A record waits that the rate allows: what is in flight is in its way, so the path is what limits."""
+        if self._head is None or self._pacer.wait_s(now_s) > 0:
+            return False
+        return self.allowance.bucket.has_earned(self.meter.estimate_bytes(self._head.num_bytes), now_s)
 
     def _send(self, item: Waiting[T], now_s: float) -> Send[T]:
         self._sent_s = now_s

@@ -14,9 +14,10 @@ INITIAL_OVERHEAD_BYTES: Final = 400.0
 INITIAL_RECORD_BYTES: Final = 5_000.0
 MAX_OVERHEAD_BYTES: Final = 4096.0
 WINDOW_S: Final = 10.0
-STANDING_S: Final = 2.0
 BUSY_S: Final = 1.0
-BUSY_RECORDS: Final = 5
+BUSY_ANSWERS: Final = 4
+ONE_ANSWER_S: Final = 0.005
+"""The records of one request are acknowledged together; they passed the path one after the other."""
 MIN_BUSY_S: Final = 0.25
 OUTAGE_S: Final = 3.0
 """A silence so long is an outage, not a path that became slow."""
@@ -24,7 +25,6 @@ OVERDUE_S: Final = 0.3
 OVERDUE_SHARE: Final = 2.0
 SILENT_S: Final = 1.0
 """No acknowledgement for so long while something is in flight: the path is silent."""
-BASE_DELAY_S: Final = 30.0
 TREND_S: Final = 2.0
 _SIZE_WEIGHT: Final = 0.1
 _OVERHEAD_RECORDS: Final = 32
@@ -43,12 +43,13 @@ class HandOver:
 class UplinkMeter:
     """Running totals over monotonic time.
 
-    State: what is in flight (`_flying`, oldest first), a sample of the totals each time `measure` is called
-    with the least that was in flight since the one before, and the delays and sizes of recent
-    acknowledgements.
+    State: what is in flight (`_flying`, oldest first), a sample of the totals each time `measure` is called,
+    and the delays and sizes of recent acknowledgements. `round_trip_s` is the path's without any queue, as the
+    sockets tell it; 0 where they do not.
     """
 
     def __init__(self, now_s: float) -> None:
+        self.round_trip_s = 0.0
         self._flying: dict[HandOver, None] = {}
         self._in_flight_bytes = 0.0
         self._acknowledged_bytes = 0.0
@@ -63,9 +64,6 @@ class UplinkMeter:
         self._learnt_at = (0.0, 0, 0)
         self._samples: deque[tuple[float, float]] = deque([(now_s, 0.0)])
         self._delays: deque[tuple[float, float]] = deque()
-        self._base: deque[tuple[float, float]] = deque()
-        self._least_in_flight = 0.0
-        self._standing: deque[tuple[float, float]] = deque()
         self._busy: deque[tuple[float, float]] = deque([(now_s, 0.0)])
 
     @property
@@ -118,16 +116,16 @@ class UplinkMeter:
         self._last_sign_s = now_s
         self._acknowledged_bytes += sent.estimate_bytes
         self._landed_records += 1
-        self._busy.append((now_s, sent.estimate_bytes))
-        while len(self._busy) > BUSY_RECORDS and self._busy[1][0] < now_s - BUSY_S:
+        if self._busy and now_s - self._busy[-1][0] < ONE_ANSWER_S:
+            answered_s, num_bytes = self._busy.pop()
+            self._busy.append((answered_s, num_bytes + sent.estimate_bytes))
+        else:
+            self._busy.append((now_s, sent.estimate_bytes))
+        while len(self._busy) > BUSY_ANSWERS and self._busy[1][0] < now_s - BUSY_S:
             self._busy.popleft()
         delay_s = now_s - sent.at_s
         self._delays.append((now_s, delay_s))
         _trim(self._delays, now_s - TREND_S)
-        while self._base and self._base[-1][1] >= delay_s:
-            self._base.pop()
-        self._base.append((now_s, delay_s))
-        _trim(self._base, now_s - BASE_DELAY_S)
 
     def failed(self, sent: HandOver) -> None:
         """The producer gave the record up; it is no longer in flight."""
@@ -148,9 +146,6 @@ class UplinkMeter:
                 self._wire_zero = wire_bytes
             self._wire_bytes = wire_bytes - self._wire_zero
             self._learn_overhead()
-        self._standing.append((now_s, self._least_in_flight))
-        self._least_in_flight = self._in_flight_bytes
-        _trim(self._standing, now_s - STANDING_S)
         self._samples.append((now_s, self._wire_bytes))
         while len(self._samples) > 2 and self._samples[1][0] <= now_s - WINDOW_S:
             self._samples.popleft()
@@ -181,16 +176,6 @@ class UplinkMeter:
             return (acknowledged + self._in_flight_bytes) / (now_s - first_s)
         return acknowledged / (last_s - first_s) if last_s - first_s >= MIN_BUSY_S else 0.0
 
-    def standing_bytes(self, window_s: float, now_s: float) -> float:
-        """The least in flight at any time of the last `window_s` seconds (at most 2): a queue that stays."""
-        recent = [least for at_s, least in self._standing if at_s > now_s - window_s]
-        return min(recent, default=0.0)
-
-    def base_delay_s(self, now_s: float) -> float:
-        """The smallest delay of an acknowledgement in the last 30 s; 0 without one."""
-        _trim(self._base, now_s - BASE_DELAY_S)
-        return self._base[0][1] if self._base else 0.0
-
     def silence_s(self, now_s: float) -> float:
         """Seconds without any acknowledgement while something was in flight; 0 if nothing is."""
         return now_s - self._last_sign_s if self._flying else 0.0
@@ -220,7 +205,6 @@ class UplinkMeter:
         self._in_flight_bytes -= sent.estimate_bytes
         if not self._flying:
             self._in_flight_bytes = 0.0
-        self._least_in_flight = min(self._least_in_flight, self._in_flight_bytes)
 
     def _learn_overhead(self) -> None:
         """Every 32 records: what left beyond the values that landed or are on their way."""

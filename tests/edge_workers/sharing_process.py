@@ -45,6 +45,9 @@ class SocketSink:
     def wire_bytes_sent(self) -> int:
         return self._sent_bytes
 
+    def round_trip_s(self) -> float:
+        return 0.0
+
 
 async def main(name: str, redis_url: str, socket: str, bytes_per_s: float, fps: float) -> None:
     _, writer = await asyncio.open_unix_connection(socket)

@@ -49,6 +49,9 @@ class FakeSink:
     def wire_bytes_sent(self) -> int | None:
         return self.wire_bytes
 
+    def round_trip_s(self) -> float:
+        return 0.0
+
 
 def make_pending(
     name: str = "r", *, num_bytes: int = 1_000, deadline_s: float = 1e9, entropy: float = 1.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.tcp_info import HEADER_BYTES, WireCounter, wire_bytes
+from runtime.tcp_info import HEADER_BYTES, WireCounter, read_tcp
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as it is read here is Linux's")
 
@@ -29,13 +29,25 @@ def receive(sock: socket.socket, num_bytes: int) -> None:
 
 def test_headers_count_and_every_byte_does(pair: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = pair
-    before = wire_bytes(client)
+    before = read_tcp(client)
     client.sendall(bytes(100_000))
     receive(accepted, 100_000)
-    after = wire_bytes(client)
+    after = read_tcp(client)
     assert before is not None
     assert after is not None
-    assert 100_000 + HEADER_BYTES <= after - before <= 110_000
+    assert 100_000 + HEADER_BYTES <= after.wire_bytes - before.wire_bytes <= 110_000
+
+
+def test_the_round_trip_is_the_kernels(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Loopback answers within a second, and takes longer than nothing."""
+    client, accepted = pair
+    counter: WireCounter[str] = WireCounter(3_000)
+    client.sendall(bytes(100_000))
+    receive(accepted, 100_000)
+    counter.total({"one": client.fileno()})
+    assert 0.0 < counter.round_trip_s < 1.0
+    counter.total({})
+    assert counter.round_trip_s == 0.0
 
 
 def test_the_sum_over_connections_survives_their_end(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from edge_workers.control.allowance import Allowance
 from edge_workers.control.bucket import DEPTH_SHARE
 from edge_workers.control.leases import LEASE_S, Grant
+from edge_workers.control.meter import UplinkMeter
 from schemas.rates import Auto, Schedule, constant, parse_budget
 
 
@@ -49,13 +50,27 @@ def test_all_shares_together_have_the_burst_of_the_budget() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "timeout_s", "expected"),
-    [(100_000.0, 3.0, 50_000.0), (10_000.0, 3.0, 10_000.0), (10_000.0, 1.0, 5_000.0), (1e3, 3.0, 1e3)],
+    [(100_000.0, 3.0, 30_000.0), (10_000.0, 3.0, 10_000.0), (10_000.0, 1.0, 5_000.0), (1e3, 3.0, 1e3)],
 )
-def test_what_the_producer_may_hold_is_the_least_of_burst_timeout_and_a_second(
+def test_what_the_producer_may_hold_is_the_least_of_flight_burst_timeout_and_a_second(
     rate: float, timeout_s: float, expected: float
 ) -> None:
     allowance = Allowance(constant(rate), is_shared=False, start_s=0.0)
     assert allowance.hand_over_bytes(timeout_s) == pytest.approx(expected)
+
+
+def test_a_long_round_trip_lets_the_producer_hold_more() -> None:
+    """The budget's burst stays the limit where one was told; `auto` has none, and fills the path."""
+    held = {}
+    for budget in (Auto(), constant(100_000.0)):
+        allowance = Allowance(budget, is_shared=False, start_s=0.0)
+        meter = UplinkMeter(0.0)
+        before = allowance.hand_over_bytes(3.0)
+        meter.round_trip_s = 0.1
+        allowance.estimate(meter, full_s=0.0, is_used=False, now_s=0.1)
+        assert before < allowance.hand_over_bytes(3.0) <= allowance.rate_bytes_per_s
+        held[type(budget)] = allowance.hand_over_bytes(3.0)
+    assert held[Schedule] == 50_000.0
 
 
 def test_no_budget_is_no_limit() -> None:
