@@ -37,7 +37,7 @@ Backend = Callable[[np.ndarray], object]
 
 def timm_forward(model: Model, dtype: torch.dtype) -> Backend:
     """Return timm's own forward, logits only, as one would write it."""
-    vit = copy.deepcopy(model.vit).to(dtype)
+    vit = copy.deepcopy(model.timm).to(dtype)
 
     @torch.inference_mode()
     def run(crops: np.ndarray) -> torch.Tensor:

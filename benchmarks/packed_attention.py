@@ -49,7 +49,7 @@ class Rivals:
     def __init__(
         self, model: Model, crops: np.ndarray, positions: list[np.ndarray], dtype: torch.dtype
     ) -> None:
-        self._vit = copy.deepcopy(model.vit).to(dtype)
+        self._vit = copy.deepcopy(model.timm).to(dtype)
         self._images = normalised(crops, model).to(dtype)
         self._rows = [torch.from_numpy(np.concatenate([[0], kept + 1])) for kept in positions]
 

@@ -7,13 +7,12 @@ knows where a set ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Protocol
 
 import torch
 from torch.nn import functional
-from torch.nn.attention.varlen import varlen_attn
 
 # Scores of one step that stay in a core's second-level cache as float32.
 _MAX_SCORES = 1 << 18
@@ -82,6 +81,19 @@ class CpuSetAttention:
         return split.reshape(parts, count * self._num_heads, length, -1).unbind()
 
 
+VarlenKernel = Callable[..., object]
+
+
+def varlen_kernel() -> VarlenKernel:
+    """Return torch's variable-length kernel.
+
+    Imported here, as it brings torch's compiler with it: half of the seconds that a worker on a CPU took to start.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn
+
+
 class CudaSetAttention:
     """Attention by torch's variable-length kernel.
 
@@ -89,20 +101,27 @@ class CudaSetAttention:
         offsets: (B + 1,) int32 on the device; where each set starts, and the end. Sets may be empty.
         class_offsets: (B + 1,) int32 on the device: 0, 1, ... B.
         max_tokens: at least the longest set's length.
+        kernel: `varlen_kernel()`.
     """
 
     scaled = False
 
     def __init__(
-        self, offsets: torch.Tensor, class_offsets: torch.Tensor, max_tokens: int, num_heads: int
+        self,
+        offsets: torch.Tensor,
+        class_offsets: torch.Tensor,
+        max_tokens: int,
+        num_heads: int,
+        kernel: VarlenKernel,
     ) -> None:
+        self._kernel = kernel
         self._offsets, self._class_offsets = offsets, class_offsets
         self._max_tokens, self._num_heads = max_tokens, num_heads
 
     def attend(self, qkv: torch.Tensor) -> torch.Tensor:
         """See `SetAttention.attend`."""
         query, key, value = qkv.view(qkv.shape[0], 3, self._num_heads, -1).unbind(1)
-        mixed = varlen_attn(
+        mixed = self._kernel(
             query, key, value, self._offsets, self._offsets, self._max_tokens, self._max_tokens
         )
         assert isinstance(mixed, torch.Tensor)
@@ -112,7 +131,7 @@ class CudaSetAttention:
         """See `SetAttention.attend_class`."""
         key, value = keys_values.view(keys_values.shape[0], 2, self._num_heads, -1).unbind(1)
         asked = query.view(query.shape[0], self._num_heads, -1)
-        mixed = varlen_attn(asked, key, value, self._class_offsets, self._offsets, 1, self._max_tokens)
+        mixed = self._kernel(asked, key, value, self._class_offsets, self._offsets, 1, self._max_tokens)
         assert isinstance(mixed, torch.Tensor)
         return mixed.reshape(query.shape[0], -1)
 

@@ -26,7 +26,7 @@ def attention_maps(model: Model, crops: NDArray[np.uint8]) -> NDArray[np.float32
     Returns:
         (B, depth, heads, 197, 197) float32, rows sum to 1, token 0 is the class token.
     """
-    vit = model.vit
+    vit = model.timm
     layers = []
     with torch.inference_mode():
         tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(normalised(crops, model))))

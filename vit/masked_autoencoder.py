@@ -17,9 +17,9 @@ from torch import nn
 
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
 from vit.errors import ModelError
+from vit.model import IMAGENET_MEAN, IMAGENET_STD
 from vit.preprocess import to_patches
 from vit.restoration_weights import fill_module, read_weights
-from vit.timm_models import IMAGENET_MEAN, IMAGENET_STD
 
 _HEAD_DIM = 64
 _DECODER_HEADS = 16

@@ -6,24 +6,32 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
-from vit.architecture import Architecture, architecture_of, build
+from vit.architecture import Architecture, architecture_of
 from vit.classes import classes_hash
 from vit.errors import ModelError
-from vit.timm_models import IMAGENET_MEAN, IMAGENET_STD, preset_of
+from vit.plain_vit import PlainVit, build
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Model:
     """A vision transformer in float32 on the CPU, in evaluation mode, with everything needed to run it.
 
-    `mean` and `std` normalise RGB values in 0..1. `classes` names each output.
+    `vit` is timm's module or a `PlainVit`: the weights under timm's names, whichever it is. `mean` and `std`
+    normalise RGB values in 0..1. `classes` names each output.
     """
 
-    vit: VisionTransformer
+    vit: Any
     name: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -41,6 +49,19 @@ class Model:
     def architecture(self) -> Architecture:
         """The model's shape."""
         return architecture_of(self.vit)
+
+    @cached_property
+    def timm(self) -> VisionTransformer:
+        """timm's own module over the same weights. Importing timm takes seconds; no worker asks for it."""
+        from vit.timm_variants import build_timm
+
+        if not isinstance(self.vit, PlainVit):
+            vit: VisionTransformer = self.vit
+            return vit
+        built = build_timm(self.architecture)
+        built.load_state_dict(self.vit.state_dict(), assign=True)
+        built.eval().requires_grad_(False)
+        return built
 
     @cached_property
     def classes_hash(self) -> str:
@@ -65,10 +86,10 @@ def random_model(shape: Architecture | str, *, seed: int = 0) -> Model:
     from uniform, which makes mistakes of the forwards visible.
     """
     if isinstance(shape, str):
+        from vit.timm_models import preset_of
+
         name, num_classes = f"random {shape}", 1000
-        built = preset_of(shape).build(num_classes)
-        assert isinstance(built, VisionTransformer)
-        vit = built
+        vit: nn.Module = preset_of(shape).build(num_classes)
     else:
         name, num_classes, vit = "random", shape.num_classes, build(shape)
     generator = torch.Generator().manual_seed(seed)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
-from vit.attention import CpuSetAttention, CudaSetAttention
+from vit.attention import CpuSetAttention, CudaSetAttention, varlen_kernel
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.preprocess import from_patches
@@ -66,6 +66,7 @@ class PackedForward:
         self.dtype = dtype or best_dtype(self.device)
         self._on_cpu = self.device.type == "cpu"
         self._transformer = Transformer(model, self.device, self.dtype, scaled=self._on_cpu)
+        self._varlen = None if self._on_cpu else varlen_kernel()
         self._run_cuda: Callable[[_Batch], torch.Tensor] = self._cuda_logits
         if compiled and not self._on_cpu:
             self._run_cuda = torch.compile(self._cuda_logits, dynamic=True)
@@ -117,7 +118,8 @@ class PackedForward:
         offsets, class_rows = batch.offsets.int(), batch.offsets[:-1]
         tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
         class_offsets = torch.arange(len(offsets), dtype=torch.int32, device=self.device)
-        attention = CudaSetAttention(offsets, class_offsets, FULL_TOKENS, transformer.num_heads)
+        assert self._varlen is not None
+        attention = CudaSetAttention(offsets, class_offsets, FULL_TOKENS, transformer.num_heads, self._varlen)
         return transformer.classify(tokens, class_rows, attention)
 
 
@@ -126,7 +128,7 @@ def reference_forward(model: Model, patches: Patches, positions: PositionSets) -
 
     Slow and plain; what the packed forward is held against.
     """
-    vit, logits = model.vit, []
+    vit, logits = model.timm, []
     with torch.inference_mode():
         for pixels, kept in zip(patches, positions, strict=True):
             image = np.zeros((NUM_PATCHES, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)

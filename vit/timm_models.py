@@ -9,11 +9,10 @@ import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import timm
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg
 from torch import nn
 
@@ -118,7 +117,3 @@ def _config(name: str) -> PretrainedCfg:
 def _rgb(values: Any) -> Rgb:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-IMAGENET_MEAN: Final = _rgb(IMAGENET_DEFAULT_MEAN)
-IMAGENET_STD: Final = _rgb(IMAGENET_DEFAULT_STD)

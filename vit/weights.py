@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
-from vit import timm_models
-from vit.architecture import (
-    Architecture,
-    architecture_from_json,
-    build,
-    require_supported,
-)
+from vit.architecture import Architecture, architecture_from_json
 from vit.classes import IMAGENET_CLASSES, imagenet_names
 from vit.errors import ModelError
-from vit.model import Model
+from vit.model import IMAGENET_MEAN, IMAGENET_STD, Model
+from vit.plain_vit import PlainVit, build
+
+if TYPE_CHECKING:
+    from vit.timm_models import Preset
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "saccade"
@@ -60,6 +58,9 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
         raise ModelError(
             f"model {name_or_path}: its head count is known; num_heads is for plain weight files"
         )
+    from vit import timm_models
+    from vit.timm_variants import require_supported
+
     preset = timm_models.preset_of(name_or_path)
     require_supported(preset.build(1), preset.name)
     return _from_preset(preset, _read(timm_models.download(preset, OTHER_WAYS))[0], name_or_path)
@@ -67,7 +68,7 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
 
 def save_model(
     path: Path,
-    vit: VisionTransformer,
+    vit: nn.Module,
     *,
     name: str,
     mean: tuple[float, float, float],
@@ -79,7 +80,11 @@ def save_model(
     Raises:
         ModelError: a kind of model that cannot run here, or a weight that float16 cannot hold.
     """
-    model = Model(require_supported(vit, name), name, mean, std, classes)
+    if not isinstance(vit, PlainVit):
+        from vit.timm_variants import require_supported
+
+        require_supported(vit, name)
+    model = Model(vit, name, mean, std, classes)
     state = {key: tensor.detach().cpu().half().contiguous() for key, tensor in vit.state_dict().items()}
     _check_finite(state, name)
     described = {
@@ -116,10 +121,14 @@ def _load_path(path: Path, num_heads: int | None) -> Model:
             )
         config, path = path / "config.json", files[0]
         if config.exists():
+            from vit import timm_models
+
             return _from_preset(timm_models.preset_of_config(config), _read(path)[0], str(path))
     state, metadata = _read(path)
     if METADATA_KEY in metadata:
         return _from_metadata(metadata[METADATA_KEY], state, str(path))
+    from vit import timm_models
+
     for known in (path.stem, path.parent.name):
         if timm_models.is_known(known):
             preset = timm_models.preset_of(known)
@@ -162,9 +171,11 @@ def _from_metadata(text: str, state: StateDict, where: str) -> Model:
         raise ModelError(f"model {where}: its metadata is incomplete or malformed ({error!r})") from error
 
 
-def _from_preset(preset: timm_models.Preset, state: StateDict, where: str) -> Model:
+def _from_preset(preset: Preset, state: StateDict, where: str) -> Model:
     """Return the model of plain weights whose timm name is known."""
     num_classes = _num_classes(state, where)
+    from vit.timm_variants import require_supported
+
     vit = require_supported(preset.build(num_classes), preset.name)
     _fill(vit, state, where)
     classes = preset.classes or _imagenet_classes(num_classes, where)
@@ -195,13 +206,13 @@ def _from_shapes(state: StateDict, where: str, num_heads: int | None) -> Model:
     return Model(
         vit,
         Path(where).stem,
-        timm_models.IMAGENET_MEAN,
-        timm_models.IMAGENET_STD,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
         _imagenet_classes(num_classes, where),
     )
 
 
-def _fill(vit: VisionTransformer, state: StateDict, where: str) -> None:
+def _fill(vit: nn.Module, state: StateDict, where: str) -> None:
     """Put the weights in, as float32, after every name, shape and value was checked."""
     expected = vit.state_dict()
     for problem, names in (

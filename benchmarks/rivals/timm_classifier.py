@@ -29,7 +29,7 @@ class Classifier:
         torch.set_num_threads(threads)
         self._model = load_model(path)
         self._packed = PackedForward(self._model) if engine == "saccade" else None
-        self._vit = self._model.vit.to(best_dtype())
+        self._vit = self._model.timm.to(best_dtype())
 
     @torch.inference_mode()
     def __call__(self, crops: Sequence[np.ndarray]) -> list[int]:

@@ -78,7 +78,7 @@ def test_another_normalisation_is_folded_into_the_first_layer(tmp_path):
     crop = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
     usual = Model(model.vit, "usual", MEAN, STD, model.classes)
     with torch.inference_mode():
-        before = model.vit.patch_embed(normalised(crop, model))
+        before = model.timm.patch_embed(normalised(crop, model))
         weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
         after = torch.nn.functional.conv2d(normalised(crop, usual), weight, bias, stride=16)
     torch.testing.assert_close(after.flatten(2).transpose(1, 2), before, atol=1e-3, rtol=1e-3)

@@ -24,7 +24,7 @@ def test_training_sees_what_the_edge_will_see():
     made = model()
     with torch.inference_mode():
         patches = normalised(torch.from_numpy(crops()), torch.float32)
-        outputs = Learner(made.vit)(patches, torch.arange(196).expand(2, -1))
+        outputs = Learner(made.timm)(patches, torch.arange(196).expand(2, -1))
     deployed = EdgeForward(made, torch.float32)(crops())
     np.testing.assert_allclose(outputs.logits.numpy(), deployed.logits, atol=1e-3)
     np.testing.assert_allclose(outputs.attention.numpy(), deployed.attention, atol=1e-4)
@@ -34,7 +34,7 @@ def test_training_on_a_subset_sees_what_the_server_will_see():
     made, kept = model(), np.array([3, 50, 51, 120, 195])
     with torch.inference_mode():
         patches = normalised(torch.from_numpy(crops()[:1]), torch.float32)
-        outputs = Learner(made.vit)(patches[:, kept], torch.from_numpy(kept)[None])
+        outputs = Learner(made.timm)(patches[:, kept], torch.from_numpy(kept)[None])
     deployed = PackedForward(made, dtype=torch.float32)([to_patches(crops()[0])[kept]], [kept])
     np.testing.assert_allclose(outputs.logits.numpy(), deployed, atol=1e-3)
     assert outputs.patch_logits.shape == (1, 5, 4)

@@ -2,7 +2,7 @@ import pytest
 
 from training.optimise import WARM_UP_STEPS, rate_factor
 from training.plan import edge_plan, server_plan
-from vit.architecture import build
+from vit.plain_vit import build
 
 
 def parameters(plan) -> int:

@@ -27,13 +27,13 @@ def some_crops(count: int) -> np.ndarray:
 
 def timm_logits(model, crops) -> np.ndarray:
     with torch.inference_mode():
-        return model.vit(normalised(crops, model)).numpy()
+        return model.timm(normalised(crops, model)).numpy()
 
 
 def class_attention_by_hand(model, crops) -> np.ndarray:
     """The last block's class attention from timm's own q and k, in float64 numpy."""
     kept = []
-    attention = model.vit.blocks[-1].attn
+    attention = model.timm.blocks[-1].attn
     handle = attention.qkv.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     timm_logits(model, crops)
     handle.remove()

@@ -26,7 +26,7 @@ def test_all_patches_kept_is_timms_own_forward(name):
     model = random_model(name)
     crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = model.vit(normalised(crops, model)).numpy()
+        expected = model.timm(normalised(crops, model)).numpy()
     packed = PackedForward(model, dtype=torch.float32)([to_patches(crop) for crop in crops], [ALL, ALL])
     assert packed == pytest.approx(expected, abs=FP32_TOLERANCE)
     assert packed.dtype == np.float32
