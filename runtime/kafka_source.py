@@ -51,8 +51,8 @@ class Source:
         *,
         group_id: str,
         group_instance_id: str | None = None,
-        fetch_max_bytes: int = 16 * 1024 * 1024,
-        max_partition_fetch_bytes: int = 8 * 1024 * 1024,
+        fetch_max_bytes: int = 5 * 1024 * 1024,
+        max_partition_fetch_bytes: int = 5 * 1024 * 1024,
         on_assigned: RebalanceCallback | None = None,
         on_revoked: RebalanceCallback | None = None,
     ) -> None:
