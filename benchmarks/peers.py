@@ -29,7 +29,7 @@ from vit.edge_forward import EdgeForward
 from vit.select import select
 
 GOAL, GOAL_A_CORE = 2.0, 3.0
-CALIBRATION_CAMERAS, CALIBRATION_FRAMES = 8, 30
+CALIBRATION_CAMERAS, CALIBRATION_FRAMES = 24, 30
 _EVERY = 4
 
 

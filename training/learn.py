@@ -124,7 +124,7 @@ def learn_step(
     outputs = run.learner(patches, positions)
     loss = loss_of(outputs, truth, patch_truth, cover, guide_attention=plan.guide_attention)
     torch.autograd.backward(loss)
-    run.step(plan.rate * rate_factor(step, plan.steps, plan.decay_share))
+    run.step(plan.rate * stage.rate * rate_factor(step, plan.steps, plan.decay_share))
     return float(loss.detach())
 
 

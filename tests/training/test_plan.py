@@ -32,6 +32,13 @@ def test_every_step_belongs_to_the_stage_that_covers_it():
         plan.stage_at(plan.steps)
 
 
+def test_the_edge_has_about_a_million_parameters_and_ends_at_a_constant_rate():
+    plan = edge_plan(17)
+    assert 0.9e6 < parameters(plan) < 1.1e6
+    assert plan.decay_share == 0
+    assert plan.stage_at(plan.steps - 1).rate == max(stage.rate for stage in plan.stages)
+
+
 def test_scale_multiplies_the_length():
     assert server_plan(17, scale=2.0).steps == 2 * server_plan(17).steps
     assert edge_plan(17, scale=1e-9).steps == len(edge_plan(17).stages)
