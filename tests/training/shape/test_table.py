@@ -86,6 +86,7 @@ def test_the_operating_point_stays_within_its_cost():
     entropy = -np.log2(np.exp(made.edge_logits.max(1)) / np.exp(made.edge_logits).sum(1))
     cost = (entropy >= point.tau).mean() * round(0.3 * 196) / 196
     assert 0 < cost <= MOST_COST
+    assert (entropy >= point.tau).mean() <= (made.edge_logits.argmax(1) != made.truth).mean()
 
 
 def test_a_column_is_where_its_treatment_stands():
