@@ -47,7 +47,7 @@ class Allowance:
         self.share = ShareHolder()
         self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
-        rate = self._rate(start_s)
+        rate = self._pace(start_s)
         self._flight_bytes = self.estimator.flight_bytes(INITIAL_RECORD_BYTES, 0.0)
         self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
 
@@ -58,8 +58,8 @@ class Allowance:
 
     @property
     def rate_bytes_per_s(self) -> float:
-        """The rate at which tokens flow in."""
-        return self.bucket.budget_bytes_per_s
+        """What may be spent: the told budget's share, or less where the path is believed to carry less."""
+        return self._rate(self._at_s)
 
     @property
     def cause(self) -> str:
@@ -150,7 +150,7 @@ class Allowance:
         if self._schedule is not None:
             self._told = self._schedule.rate_at(at_s - self._origin_s)
         self.estimator.set_ceiling(self._ceiling(at_s))
-        rate = self._rate(at_s)
+        rate = self._pace(at_s)
         self.bucket.set_budget(rate, self._depth(rate, at_s), at_s)
 
     def _ceiling(self, at_s: float) -> float:
@@ -160,6 +160,12 @@ class Allowance:
         if self._is_unlimited:
             return math.inf
         return min(self._ceiling(at_s), self.estimator.rate_bytes_per_s)
+
+    def _pace(self, at_s: float) -> float:
+        """At which rate tokens flow in."""
+        if self._is_unlimited:
+            return math.inf
+        return min(self._ceiling(at_s), self.estimator.pace_bytes_per_s)
 
     def _depth(self, rate: float, at_s: float) -> float:
         if rate <= 0 or math.isinf(rate):

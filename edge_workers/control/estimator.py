@@ -25,7 +25,7 @@ r a request of x seconds uses x / (x + r) of the path, and records wait about 2 
 FULL_S: Final = 0.3
 """Full for so long without a break: it is the path that limits, not a burst that passed."""
 _BEYOND: Final = 1.03
-"""The rate stays so far above what a full path carries, so that the flight, not the bucket, sets the pace."""
+"""The pace is so far above what a full path carries, so that the flight, not the bucket, is what limits."""
 _FOLLOW_PER_S: Final = 3.0
 _STARTUP_GROWTH_PER_S: Final = 1.0
 _SLOWEST_GROWTH_PER_S: Final = 0.02
@@ -60,6 +60,11 @@ class RateEstimator:
     def rate_bytes_per_s(self) -> float:
         """What may be sent: what the path is believed to carry."""
         return min(self._rate, self._ceiling)
+
+    @property
+    def pace_bytes_per_s(self) -> float:
+        """How fast tokens flow: a little above the rate once the path was full."""
+        return min(self._rate * (_BEYOND if self._was_full else 1.0), self._ceiling)
 
     @property
     def is_limiting(self) -> bool:
@@ -100,7 +105,7 @@ class RateEstimator:
         Args:
             now_s: the time of the sample.
             busy_bytes_per_s: acknowledged lately while something was always in flight; 0 if too little was.
-            full_s: how long a record has waited, without a break, that the rate allowed.
+            full_s: how long, without a break, what is in flight was in the way of a record that the rate allowed.
             record_bytes: size of a record.
             silence_s: how long nothing was acknowledged while something was in flight.
             sent_bytes_per_s: what left lately; the estimate never grows beyond half as much again.
@@ -121,7 +126,7 @@ class RateEstimator:
         elif full_s >= FULL_S and busy_bytes_per_s > 0:
             self._congested(now_s)
             step = min(_FOLLOW_PER_S * elapsed_s, 1.0)
-            self._rate += step * (_BEYOND * busy_bytes_per_s - self._rate)
+            self._rate += step * (busy_bytes_per_s - self._rate)
         elif is_used:
             self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
         self._rate = min(max(self._rate, MIN_BYTES_PER_S), self._ceiling)

@@ -384,10 +384,16 @@ class Governor(Generic[T]):
         return not self._probe_only and self.meter.in_flight_bytes + estimate <= bound
 
     def _is_full(self, now_s: float) -> bool:
-        """A record waits that the rate allows: what is in flight is in its way, so the path is what limits."""
-        if self._head is None or self._pacer.wait_s(now_s) > 0:
+        """The rate allows a record that what is in flight is in the way of: the path is what limits.
+
+        It may be one that waits, or the next one that will.
+        """
+        if self._pacer.wait_s(now_s) > 0:
             return False
-        return self.allowance.bucket.has_earned(self.meter.estimate_bytes(self._head.num_bytes), now_s)
+        head, meter = self._head, self.meter
+        estimate = meter.record_bytes if head is None else meter.estimate_bytes(head.num_bytes)
+        is_in_the_way = head is not None or not self._has_room(estimate, now_s)
+        return is_in_the_way and self.allowance.bucket.has_earned(estimate, now_s)
 
     def _send(self, item: Waiting[T], now_s: float) -> Send[T]:
         self._sent_s = now_s
