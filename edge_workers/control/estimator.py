@@ -19,7 +19,7 @@ START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
 FLIGHT_S: Final = 0.25
 FLIGHT_ROUND_TRIPS: Final = 8.0
-FLIGHT_RECORDS: Final = 2.0
+FLIGHT_RECORDS: Final = 2.5
 """A producer has one request under way and the next one gathers, so half of the flight leaves in each. At a round trip
 r a request of x seconds uses x / (x + r) of the path, and records wait about 2 (x + r)."""
 FULL_S: Final = 0.3
@@ -123,10 +123,10 @@ class RateEstimator:
             self._silence_s = 0.0
             self._congested(now_s)
             self._rate = min(self._rate, busy_bytes_per_s or _BLIND_CUT * self._rate)
-        elif full_s >= FULL_S and busy_bytes_per_s > 0:
+        elif full_s >= FULL_S:
             self._congested(now_s)
             step = min(_FOLLOW_PER_S * elapsed_s, 1.0)
-            self._rate += step * (busy_bytes_per_s - self._rate)
+            self._rate += step * ((busy_bytes_per_s or self._rate) - self._rate)
         elif is_used:
             self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
         self._rate = min(max(self._rate, MIN_BYTES_PER_S), self._ceiling)

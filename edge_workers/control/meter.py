@@ -15,6 +15,8 @@ INITIAL_RECORD_BYTES: Final = 5_000.0
 MAX_OVERHEAD_BYTES: Final = 4096.0
 WINDOW_S: Final = 10.0
 BUSY_S: Final = 1.0
+IDLE_S: Final = 0.05
+"""A pause of a path in use, as between an answer and the next request; a longer one says nothing of the path."""
 BUSY_ANSWERS: Final = 4
 ONE_ANSWER_S: Final = 0.005
 """The records of one request are acknowledged together; they passed the path one after the other."""
@@ -99,9 +101,10 @@ class UplinkMeter:
         """A record is in flight; keep the result for `acknowledged` or `failed`."""
         sent = HandOver(num_bytes, self.estimate_bytes(num_bytes), now_s)
         if not self._flying:
+            if now_s - self._last_sign_s > IDLE_S:
+                self._busy.clear()
+                self._busy.append((now_s, 0.0))
             self._last_sign_s = now_s
-            self._busy.clear()
-            self._busy.append((now_s, 0.0))
         self._record_bytes += _SIZE_WEIGHT * (sent.estimate_bytes - self._record_bytes)
         self._flying[sent] = None
         self._in_flight_bytes += sent.estimate_bytes

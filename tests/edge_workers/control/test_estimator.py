@@ -44,6 +44,12 @@ def test_what_a_full_path_carries_is_the_rate_within_a_second_or_two_up_and_down
         assert not estimator.is_ramping
 
 
+def test_a_full_path_of_an_unknown_rate_is_not_tried_harder() -> None:
+    estimator = RateEstimator(0.0)
+    full(estimator, 0.0, 5.0, 0.0)
+    assert estimator.rate_bytes_per_s == START_BYTES_PER_S
+
+
 def test_a_burst_that_passes_is_no_full_path() -> None:
     estimator = RateEstimator(0.0, 200_000.0)
     sample(estimator, 0.1, full_s=0.9 * FULL_S)
@@ -68,7 +74,7 @@ def test_the_flight_holds_what_the_path_carried_and_more_over_a_long_way() -> No
     full(estimator, 0.0, 2.0, 100_000.0)
     assert estimator.flight_bytes(5_000.0, 0.0) == pytest.approx(0.25 * 100_000 + 5_000)
     assert estimator.flight_bytes(5_000.0, 0.05) == pytest.approx(0.65 * 100_000 + 5_000)
-    assert estimator.flight_bytes(80_000.0, 0.0) == 160_000
+    assert estimator.flight_bytes(80_000.0, 0.0) == 200_000
 
 
 def test_a_rate_that_nobody_used_is_kept() -> None:

@@ -11,7 +11,7 @@ from edge_workers.control.default_curve import default_frontier
 from edge_workers.control.governor import PROBE_SERVERS_S, Governor, GovernorConfig, Send
 from edge_workers.control.leases import LEASE_S, Grant
 from schemas.operating_point import OperatingPoint
-from schemas.rates import constant
+from schemas.rates import Auto, constant
 from schemas.server_report import ServerReport
 
 POINT = OperatingPoint(tau=0.8, delta=1.0)
@@ -96,6 +96,26 @@ def test_after_a_failed_delivery_one_record_at_a_time_is_tried() -> None:
     (probe,) = governor.step(1.2)[0]
     governor.delivered(probe, "cam", 1.0, 1.3)
     assert [send.ticket for send in governor.step(1.3)[0]] == ["waits"]
+
+
+def test_a_thin_link_is_known_also_while_no_record_waits() -> None:
+    """A link of 20 kB/s is full, but a record waits only now and then: the estimate does not grow between."""
+    governor = make_governor(GovernorConfig(budget=Auto(), watch_servers=False))
+    flying: list[tuple[float, Send[str]]] = []
+    free_s, rates = 0.0, []
+    for tick in range(1, 1_200):
+        now_s = tick / 20
+        while flying and flying[0][0] <= now_s:
+            governor.delivered(flying.pop(0)[1], "cam", 1.0, now_s)
+        if len(flying) < 2 or tick % 11 == 0:
+            offer(governor, f"r{tick}", now_s, 5_600)
+        for send in governor.step(now_s)[0]:
+            free_s = max(free_s, now_s) + 0.3
+            flying.append((free_s, send))
+        if tick % 2 == 0:
+            governor.measured(None, now_s)
+            rates.append(governor.allowance.rate_bytes_per_s)
+    assert 18_000 < min(rates[200:]) <= max(rates[200:]) < 22_000
 
 
 def test_without_a_server_the_edge_goes_on_alone_but_for_a_probe() -> None:

@@ -68,10 +68,18 @@ def test_a_request_on_its_way_is_no_standstill_until_it_is_overdue() -> None:
     meter = UplinkMeter(0.0)
     for idx in range(10):
         meter.acknowledged(meter.handed_over(4_600, 5.0 + idx / 10), 5.1 + idx / 10)
-    flying = [meter.handed_over(4_600, 6.0) for _ in range(11)]
-    meter.acknowledged(flying.pop(0), 6.5)
-    assert meter.busy_rate(50_000, 7.4) == pytest.approx(10_000)
-    assert meter.busy_rate(50_000, 9.0) == pytest.approx(55_000 / 3.0)
+    flying = [meter.handed_over(4_600, 6.2) for _ in range(11)]
+    meter.acknowledged(flying.pop(0), 6.7)
+    assert meter.busy_rate(50_000, 7.6) == pytest.approx(10_000)
+    assert meter.busy_rate(50_000, 9.2) == pytest.approx(55_000 / 3.0)
+
+
+def test_one_record_after_the_other_keeps_a_path_busy() -> None:
+    """Nothing is in flight for a moment between an answer and the next record: the path's rate is known."""
+    meter = UplinkMeter(0.0)
+    for idx in range(10):
+        meter.acknowledged(meter.handed_over(4_600, 5.0 + 0.3 * idx), 5.29 + 0.3 * idx)
+    assert meter.busy_rate(50_000, 8.0) == pytest.approx(5_000 / 0.3, rel=0.01)
 
 
 def test_the_busy_rate_of_nothing_is_none() -> None:
