@@ -204,7 +204,7 @@ async def test_probes_and_metrics_tell_start_work_outage_recovery_and_end(
         metrics={"port": port, "stuck_after_s": 3.0},
     )
     async with door, running(worker, behind_door):
-        answer = await until(port, "/readyz", 503, "starting", "model_warm", "redis_answers")
+        answer = await until(port, "/readyz", 503, "starting", "redis_answers")
         assert answer["state"] == "starting"
         await door.open()
         answer = await until(port, "/readyz", 200)
