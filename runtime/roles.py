@@ -86,8 +86,8 @@ class EdgeSettings(Section):
     see the newest frames behind a backlog; when full, live cameras that are behind lose their oldest."""
     fetch_max_bytes: int = Field(default=5 * _MIB, ge=1_024)
     """Of one answer of the broker, as is `max_partition_fetch_bytes`. Large answers come and go among small
-    lasting objects and leave holes in the heap: at 16 MiB memory grew by 10 MB in 10,000 frames, at 5 by less
-    than 1."""
+    lasting objects and leave holes in the heap: at 16 MiB memory grew by 300 MB in 70,000 frames, at 5 it stayed
+    within 50 MB over 64,000."""
     max_partition_fetch_bytes: int = Field(default=5 * _MIB, ge=1_024)
     max_latency_ms: int = Field(default=2_000, ge=10)
     """From capture (files: from intake) to the server's label; the deadline of offloaded frames."""

@@ -87,7 +87,7 @@ VarlenKernel = Callable[..., object]
 def varlen_kernel() -> VarlenKernel:
     """Return torch's variable-length kernel.
 
-    Imported here, as it brings torch's compiler with it: half of the seconds that a worker on a CPU took to start.
+    Imported here, as it brings torch's compiler with it, for which no worker on a CPU should wait.
     """
     from torch.nn.attention.varlen import varlen_attn
 

@@ -47,7 +47,7 @@ class Allowance:
         self.share = ShareHolder()
         self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
-        rate = self._pace(start_s)
+        rate = self._limited(self.estimator.pace_bytes_per_s, start_s)
         self._flight_bytes = self.estimator.flight_bytes(INITIAL_RECORD_BYTES, 0.0)
         self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
 
@@ -59,7 +59,7 @@ class Allowance:
     @property
     def rate_bytes_per_s(self) -> float:
         """What may be spent: the told budget's share, or less where the path is believed to carry less."""
-        return self._rate(self._at_s)
+        return self._limited(self.estimator.rate_bytes_per_s, self._at_s)
 
     @property
     def cause(self) -> str:
@@ -150,22 +150,15 @@ class Allowance:
         if self._schedule is not None:
             self._told = self._schedule.rate_at(at_s - self._origin_s)
         self.estimator.set_ceiling(self._ceiling(at_s))
-        rate = self._pace(at_s)
+        rate = self._limited(self.estimator.pace_bytes_per_s, at_s)
         self.bucket.set_budget(rate, self._depth(rate, at_s), at_s)
 
     def _ceiling(self, at_s: float) -> float:
         return self._told * self.fraction(at_s) if self._told < math.inf else math.inf
 
-    def _rate(self, at_s: float) -> float:
-        if self._is_unlimited:
-            return math.inf
-        return min(self._ceiling(at_s), self.estimator.rate_bytes_per_s)
-
-    def _pace(self, at_s: float) -> float:
-        """At which rate tokens flow in."""
-        if self._is_unlimited:
-            return math.inf
-        return min(self._ceiling(at_s), self.estimator.pace_bytes_per_s)
+    def _limited(self, bytes_per_s: float, at_s: float) -> float:
+        """What is left of an estimate under the told budget and this worker's share of it."""
+        return math.inf if self._is_unlimited else min(self._ceiling(at_s), bytes_per_s)
 
     def _depth(self, rate: float, at_s: float) -> float:
         if rate <= 0 or math.isinf(rate):

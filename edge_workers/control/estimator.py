@@ -84,7 +84,7 @@ class RateEstimator:
         self._rate = min(self._rate, bytes_per_s)
 
     def flight_bytes(self, record_bytes: float, round_trip_s: float) -> float:
-        """How much may be in flight: what passes in 0.25 s and eight round trips, and a record; at least two."""
+        """How much may be in flight: what passes in 0.25 s and eight round trips, and a record; at least 2.5."""
         seconds = FLIGHT_S + FLIGHT_ROUND_TRIPS * round_trip_s
         carried = seconds * (self._carried or self.rate_bytes_per_s)
         return max(carried + record_bytes, FLIGHT_RECORDS * record_bytes)
@@ -125,8 +125,8 @@ class RateEstimator:
             self._rate = min(self._rate, busy_bytes_per_s or _BLIND_CUT * self._rate)
         elif full_s >= FULL_S:
             self._congested(now_s)
-            step = min(_FOLLOW_PER_S * elapsed_s, 1.0)
-            self._rate += step * ((busy_bytes_per_s or self._rate) - self._rate)
+            if busy_bytes_per_s > 0:
+                self._rate += min(_FOLLOW_PER_S * elapsed_s, 1.0) * (busy_bytes_per_s - self._rate)
         elif is_used:
             self._grow(now_s, elapsed_s, _TRIED_SHARE * (sent_bytes_per_s + record_bytes))
         self._rate = min(max(self._rate, MIN_BYTES_PER_S), self._ceiling)

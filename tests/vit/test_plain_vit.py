@@ -44,7 +44,7 @@ def test_timms_module_over_the_same_weights_answers():
 
 @pytest.mark.parametrize("engine", ["edge_workers.engine", "server_workers.engine"])
 def test_a_worker_starts_without_timm_and_torchs_compiler(engine):
-    """They took 8 of the 13 processor seconds of its start."""
+    """They took 7 of the 12 processor seconds of its start."""
     wanted = (
         f"import sys, {engine}; from vit.weights import load_model; load_model('shipped:edge'); "
         "print([name for name in ('timm', 'torchvision', 'torch._dynamo', 'sympy') if name in sys.modules])"
