@@ -16,6 +16,7 @@ from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.edge_forward import EdgeOutput
 from vit.errors import ModelError
 from vit.hardware import best_dtype
+from vit.heap import keep_freed_memory
 from vit.model import Model
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class OpenVinoEdgeForward:
         quantised: Path | None = None,
         threads: int = 1,
     ) -> None:
+        keep_freed_memory()
         core = _openvino().Core()
         network = build_network(model) if quantised is None else _read(core, quantised, model)
         precision = "bf16" if (dtype or best_dtype()) == torch.bfloat16 else "f32"

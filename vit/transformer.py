@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from vit.attention import SetAttention
+from vit.heap import keep_freed_memory
 from vit.linear import Linear
 from vit.model import Model
 
@@ -44,7 +45,7 @@ class _Block:
 
 
 class Transformer:
-    """The model's weights on a device, ready to run.
+    """The model's weights on a device, ready to run; for a CPU the process keeps freed memory from now on.
 
     Args:
         model: any that `load_model` returns.
@@ -52,6 +53,8 @@ class Transformer:
     """
 
     def __init__(self, model: Model, device: torch.device, dtype: torch.dtype, *, scaled: bool) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         self.device, self.dtype = device, dtype
         self._scaled = scaled
         vit = model.vit
