@@ -13,14 +13,13 @@ from benchmarks.http_load import answers, classify_all
 from benchmarks.machine import cores, cpu_seconds, tree_cpu_seconds
 from benchmarks.models import Chosen
 from benchmarks.recorded import Shot, frame_record
-from benchmarks.testbed import FOLDER, Testbed
+from benchmarks.testbed import FOLDER, Testbed, Worker
 from saccade.demo.processes import free_port
 from schemas.operating_point import OperatingPoint
 from schemas.topics import frames_partition
 
 _LIMIT_S = 240.0
 _LOOK_S = 0.1
-WARM_FRAMES = 32
 Key = tuple[str, int]
 
 
@@ -39,6 +38,11 @@ class Clip:
             for seq in range(length)
             for index, stream in enumerate(self.streams)
         ]
+
+    @property
+    def warm(self) -> list[tuple[Key, Shot]]:
+        """All frames once more, as other cameras': a young broker spends as much time compiling itself."""
+        return [((f"warm-{camera}", seq), shot) for (camera, seq), shot in self.frames]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,33 @@ class Result:
 
 
 async def saccade(bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point: OperatingPoint) -> Result:
-    """Saccade's edge and server worker, one thread each, without a budget."""
-    edge_worker = bed.worker(
+    """Saccade's server worker and an edge worker a core, one thread each, without a budget."""
+    edge_workers = [_edge_worker(bed, edge, point) for _ in cores()]
+    server_worker = bed.worker(
+        "serve", cores(), server__model=server.path, server__threads=1, server__decode_threads=1
+    )
+    workers = (*edge_workers, server_worker)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.start())
+        await publish(bed, clip.warm)
+        await _final(bed, clip.warm, 0)
+        cpu_s, sent_bytes = [worker.cpu_s for worker in workers], await _sent_bytes(edge_workers)
+        labelled, began = await bed.num_keys(), time.time()
+        await publish(bed, clip.frames)
+        ended_s, labels = await _final(bed, clip.frames, labelled)
+        spent_s = [worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True)]
+        sent_bytes = await _sent_bytes(edge_workers) - sent_bytes
+    finally:
+        async with asyncio.TaskGroup() as group:
+            for worker in workers:
+                group.create_task(worker.stop())
+    return Result("Saccade", ended_s - began, sent_bytes, spent_s[-1], sum(spent_s), labels)
+
+
+def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
+    return bed.worker(
         *("edge", cores()),
         edge__model=edge.path,
         edge__threads=1,
@@ -78,32 +107,10 @@ async def saccade(bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point:
         edge__codec=point.codec,
         edge__quality=point.quality,
     )
-    server_worker = bed.worker(
-        "serve", cores(), server__model=server.path, server__threads=1, server__decode_threads=1
-    )
-    workers = (edge_worker, server_worker)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for worker in workers:
-                group.create_task(worker.start())
-        await publish(
-            bed, [((f"warm-{camera}", seq), shot) for (camera, seq), shot in clip.frames[:WARM_FRAMES]]
-        )
-        await _final(
-            bed, sorted({f"warm-{camera}" for (camera, _), _ in clip.frames[:WARM_FRAMES]}), WARM_FRAMES
-        )
-        cpu_s, before = [worker.cpu_s for worker in workers], await edge_worker.metrics()
-        began = time.time()
-        await publish(bed, clip.frames)
-        cameras = sorted({camera for (camera, _), _ in clip.frames})
-        ended_s, labels = await _final(bed, cameras, len(clip.frames))
-        edge_cpu_s, server_cpu_s = (worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True))
-        sent = (await edge_worker.metrics()).total("uplink_bytes_total") - before.total("uplink_bytes_total")
-    finally:
-        async with asyncio.TaskGroup() as group:
-            for worker in workers:
-                group.create_task(worker.stop())
-    return Result("Saccade", ended_s - began, sent, server_cpu_s, edge_cpu_s + server_cpu_s, labels)
+
+
+async def _sent_bytes(edge_workers: Sequence[Worker]) -> float:
+    return sum([(await worker.metrics()).total("uplink_bytes_total") for worker in edge_workers])
 
 
 async def publish(bed: Testbed, frames: Sequence[tuple[Key, Shot]]) -> None:
@@ -115,11 +122,19 @@ async def publish(bed: Testbed, frames: Sequence[tuple[Key, Shot]]) -> None:
             await sink.send("frames", value, partition=frames_partition(camera, partitions))
 
 
-async def _final(bed: Testbed, cameras: Sequence[str], frames: int) -> tuple[float, dict[Key, int]]:
+async def _final(
+    bed: Testbed, frames: Sequence[tuple[Key, Shot]], labelled: int
+) -> tuple[float, dict[Key, int]]:
+    """Return when the last of the frames had its final label, and all of these; `labelled` were there before.
+
+    Looking at labels takes processor time that the workers lack: until all frames have one they are counted.
+    """
+    cameras = sorted({camera for (camera, _), _ in frames})
+    await bed.labelled(labelled, len(frames), _LIMIT_S)
     async with asyncio.timeout(_LIMIT_S):
         while True:
             writes = [write for write in await bed.writes(cameras) if write.state == "final"]
-            if len(writes) >= frames:
+            if len(writes) >= len(frames):
                 labels = {(write.camera, write.seq): write.label for write in writes}
                 return writes[-1].written_s, labels
             await asyncio.sleep(_LOOK_S)
@@ -145,7 +160,7 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
             while not await answers(port):  # noqa: ASYNC110 - another process starts
                 await asyncio.sleep(_LOOK_S)
         images = [shot.image for _, shot in clip.frames]
-        await classify_all(port, images[:WARM_FRAMES])
+        await classify_all(port, images)
         cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
         labels, sent = await classify_all(port, images)
         seconds, cpu_s = time.perf_counter() - began_s, tree_cpu_seconds(process.pid) - cpu_s
@@ -158,19 +173,18 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
 
 async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
     """An aiokafka consumer that classifies one whole frame at a time, with as many threads as pay."""
-    warm = len(clip.frames[:WARM_FRAMES])
     arguments = [bed.stack.bootstrap_servers, bed.stack.redis_url, server.path, str(len(cores()))]
     process = await asyncio.create_subprocess_exec(
         *(str(python_of("plain")), "-m", "benchmarks.rivals.plain_consumer", *arguments),
-        str(len(clip.frames) + warm),
+        str(2 * len(clip.frames)),
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 22,
     )
     assert process.stdout is not None
     try:
         threads = json.loads(await process.stdout.readline())["threads"]
-        await publish(bed, [((f"warm-{camera}", seq), shot) for (camera, seq), shot in clip.frames[:warm]])
-        await asyncio.sleep(3.0)  # the warm-up has no label that could be waited for
+        await publish(bed, clip.warm)
+        await process.stdout.readline()
         cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
         await publish(bed, clip.frames)
         answer = json.loads(await process.stdout.readline())["labels"]

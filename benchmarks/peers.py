@@ -3,9 +3,10 @@
     python -m benchmarks.peers [--cameras N] [--frames N] [--json FILE]
 
 The shipped pair on rendered test cameras with known truth. Everyone has the same two cores, client, broker
-and Redis included, the same server weights, and the same code to open a JPEG. The rivals run the server on
-every whole frame; Saccade runs at the point that `peer_point` chose on calibration scenes. LitServe is also given
-this project's kernels, which shows what gate and selection alone are worth.
+and Redis included, the same server weights, the same code to open a JPEG, and the whole stream once before it
+counts. The rivals run the server on every whole frame; Saccade runs at the point that `peer_point` chose on
+calibration scenes. LitServe is also given this project's kernels, which shows what gate and selection alone
+are worth.
 """
 
 from __future__ import annotations
@@ -133,8 +134,8 @@ def figures_of(clip: Clip, pair: PairPoint, ours: Result, rivals: list[Result]) 
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--cameras", type=int, default=12)
-    parser.add_argument("--frames", type=int, default=40, help="of each camera")
+    parser.add_argument("--cameras", type=int, default=24)
+    parser.add_argument("--frames", type=int, default=36, help="of each camera")
     arguments = parser.parse_args()
     try:
         publish(asyncio.run(measure(arguments.cameras, arguments.frames)), arguments.json)

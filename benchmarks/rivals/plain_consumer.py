@@ -3,7 +3,7 @@
     python -m benchmarks.rivals.plain_consumer BOOTSTRAP_SERVERS REDIS_URL MODEL MAX_THREADS FRAMES
 
 Runs in its own environment, with as many threads as are fastest on the machine as it is; prints {"threads"}
-when it has joined, {"labels": {"camera:seq": index}} at the end.
+when it has joined, {"answered": frames} at half of them, {"labels": {"camera:seq": index}} at the end.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def fastest(model: str, max_threads: int) -> tuple[int, Classifier]:
 
 async def main() -> None:
     servers, redis_url, model, max_threads, frames = sys.argv[1:6]
-    threads, classify = fastest(model, int(max_threads))
+    (threads, classify), num_frames = fastest(model, int(max_threads)), int(frames)
     client = redis.asyncio.from_url(redis_url)
     consumer = AIOKafkaConsumer(
         "frames", bootstrap_servers=servers, group_id="plain", auto_offset_reset="earliest"
@@ -59,7 +59,9 @@ async def main() -> None:
         (label,) = classify([crop_of(frame.image)])
         await client.set(f"plain:{frame.camera}:{frame.seq}", label)
         labels[f"{frame.camera}:{frame.seq}"] = label
-        if len(labels) == int(frames):
+        if len(labels) == num_frames // 2:
+            say({"answered": len(labels)})
+        if len(labels) == num_frames:
             break
     say({"labels": labels})
     await consumer.stop()
