@@ -146,7 +146,7 @@ class ServerSettings(Section):
     max_batch_tokens: int = Field(default=16 * FULL_TOKENS, ge=FULL_TOKENS)
     """Tokens of one forward pass at most; a whole image has 197, so less could never be served."""
     max_batch_wait_ms: int = Field(default=10, ge=0, le=10_000)
-    """How long a record may wait for company while the model is free."""
+    """How long a record may wait for company while the model is free; it does not where none is to be expected."""
     max_batch_ms: int = Field(default=250, ge=1, le=60_000)
     """A forward pass is cut to what the model computes in this time, or in a quarter of the time that the
     most urgent record has left, whichever is more: a slow machine still meets deadlines."""

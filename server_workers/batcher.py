@@ -35,6 +35,10 @@ _MAX_PASSED = 16
 """Sets looked at beyond those that fit; more would cost time and hardly fill a batch better."""
 _KEPT = 0.8
 """Weight of what was seen before each new batch."""
+_KEPT_GAP = 0.9
+"""The same of the gaps between sets."""
+_LONGEST_GAPS = 10.0
+"""A longer gap counts as so many times the longest wait: after it the mean soon is that of the new load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class Batcher(Generic[T]):
         max_batch_s: a batch is cut to the tokens that the device computes in this time, or in a quarter of
             what the most urgent set has left, whichever is more: a slow device still meets deadlines. One set
             is always let in.
-        max_wait_s: how long the oldest set may wait for company while the device is free.
+        max_wait_s: how long the oldest set may wait for company while the device is free; it does not wait
+            where sets come so rarely that none is to be expected within that time.
         max_waiting_sets: `full` is True from here on.
         max_waiting_tokens: the same by tokens.
 
@@ -97,6 +102,8 @@ class Batcher(Generic[T]):
         self._num_tokens = 0
         self._order = 0
         self._oldest_arrival_s = math.inf
+        self._latest_arrival_s = -math.inf
+        self._mean_gap_s = math.inf
         # Decayed sums over the latest batches; their quotient is the device's rate.
         self._seen_tokens = 0.0
         self._seen_s = 0.0
@@ -145,16 +152,17 @@ class Batcher(Generic[T]):
         self._order += 1
         self._num_tokens += item.num_tokens
         self._oldest_arrival_s = min(self._oldest_arrival_s, now_s)
+        self._came(now_s)
 
     def due_at(self, now_s: float) -> float:
         """The time from which `take` should be called on a free device: `inf` when nothing waits.
 
-        That is at once when a whole batch waits or nothing more is let in, else when the oldest set has
-        waited `max_wait_s` or the most urgent one must start to be in time.
+        That is at once when a whole batch waits, nothing more is let in or no company is expected, else when
+        the oldest set has waited `max_wait_s` or the most urgent one must start to be in time.
         """
         if not self._heap:
             return math.inf
-        if self._num_tokens >= self._room(now_s) or self.full:
+        if self._num_tokens >= self._room(now_s) or self.full or self._mean_gap_s > self._max_wait_s:
             return -math.inf
         head = self._heap[0].item
         latest_s = head.deadline_s - 2 * head.num_tokens / self.tokens_per_s
@@ -195,6 +203,12 @@ class Batcher(Generic[T]):
         self._num_tokens -= sum(item.num_tokens for item in gone)
         self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
         return gone
+
+    def _came(self, now_s: float) -> None:
+        gap_s, self._latest_arrival_s = now_s - self._latest_arrival_s, now_s
+        gap_s = min(gap_s, _LONGEST_GAPS * self._max_wait_s)
+        is_first = math.isinf(self._mean_gap_s)
+        self._mean_gap_s = gap_s if is_first else _KEPT_GAP * self._mean_gap_s + (1 - _KEPT_GAP) * gap_s
 
     def _room(self, now_s: float) -> int:
         """Tokens of a batch that is formed now; something must wait."""

@@ -1,21 +1,17 @@
-"""Attention within each token set of a packed batch.
+"""Attention within each token set of a packed batch: what it is, and how a GPU computes it.
 
-Called by vit/transformer.py. A packed batch holds the tokens of all sets one after the other,
-(sum n, ...), each set's class token first, so that linear layers and norms need no padding; only attention
-knows where a set ends.
+Called by vit/transformer.py; the CPU's way is in vit/cpu_attention.py. A packed batch holds the tokens of all
+sets one after the other, (sum n, ...), each set's class token first, so that linear layers and norms need no
+padding; only attention knows where a set ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch.nn import functional
-
-# Scores of one step that stay in a core's second-level cache as float32.
-_MAX_SCORES = 1 << 18
 
 
 class SetAttention(Protocol):
@@ -28,57 +24,6 @@ class SetAttention(Protocol):
 
     def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """Return (B, D) from (B, D) and (sum n, 2 D): each set's class token's attention over its set."""
-
-
-class CpuSetAttention:
-    """Attention as two small batched products around a float32 softmax.
-
-    Neighbouring sets of equal length go through together. On a processor without AMX this is 2.4 times as
-    fast as torch's fused kernel, which multiplies bf16 in float32 there.
-
-    `class_weights` holds, after `attend_class`, the class tokens' attention: one (sets, heads, n) float32
-    tensor for each run of equally long sets, in order.
-    """
-
-    scaled = True
-
-    def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
-        self._num_heads = num_heads
-        self._num_rows = sum(lengths)
-        self._runs = _runs(lengths, num_heads)
-        self.class_weights: list[torch.Tensor] = []
-
-    def attend(self, qkv: torch.Tensor) -> torch.Tensor:
-        """See `SetAttention.attend`."""
-        width = qkv.shape[1] // 3
-        out = qkv.new_empty(qkv.shape[0], width)
-        heads, head_dim = self._num_heads, width // self._num_heads
-        out[self._num_rows :] = 0.0  # rows that only fill up the batch
-        for start, count, length in self._runs:
-            rows = slice(start, start + count * length)
-            query, key, value = self._split(qkv[rows], 3, count, length)
-            weights = torch.softmax(torch.bmm(query, key.mT), -1, dtype=torch.float32).to(qkv.dtype)
-            mixed = torch.bmm(weights, value).view(count, heads, length, head_dim)
-            out[rows].view(count, length, heads, head_dim).copy_(mixed.transpose(1, 2))
-        return out
-
-    def attend_class(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """See `SetAttention.attend_class`."""
-        self.class_weights = []
-        mixed, done = [], 0
-        for start, count, length in self._runs:
-            key, value = self._split(keys_values[start : start + count * length], 2, count, length)
-            asked = query[done : done + count].reshape(count * self._num_heads, 1, -1)
-            weights = torch.softmax(torch.bmm(asked.float(), key.float().mT), -1)
-            self.class_weights.append(weights.view(count, self._num_heads, length))
-            mixed.append(torch.bmm(weights.to(value.dtype), value).view(count, -1))
-            done += count
-        return torch.cat(mixed)
-
-    def _split(self, rows: torch.Tensor, parts: int, count: int, length: int) -> tuple[torch.Tensor, ...]:
-        """Return `parts` tensors of (count * heads, n, d) from (count * n, parts * heads * d)."""
-        split = rows.view(count, length, parts, self._num_heads, -1).permute(2, 0, 3, 1, 4)
-        return split.reshape(parts, count * self._num_heads, length, -1).unbind()
 
 
 VarlenKernel = Callable[..., object]
@@ -167,18 +112,3 @@ class EqualSetAttention:
         """Return `parts` tensors of (B, heads, n, d) from (B * n, parts * heads * d)."""
         split = rows.view(self._count, rows.shape[0] // self._count, parts, self._num_heads, -1)
         return split.permute(2, 0, 3, 1, 4).unbind()
-
-
-def _runs(lengths: Sequence[int], num_heads: int) -> list[tuple[int, int, int]]:
-    """Return (first row, sets, tokens a set) of neighbouring equally long sets, cut to what a cache holds.
-
-    Counts are powers of two: oneDNN generates code for every new shape, half a millisecond each.
-    """
-    runs, start = [], 0
-    for length, group in groupby(lengths):
-        left, most = len(list(group)), max(1, _MAX_SCORES // (num_heads * length * length))
-        while left:
-            count = 1 << (min(left, most).bit_length() - 1)
-            runs.append((start, count, length))
-            start, left = start + count * length, left - count
-    return runs

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.geometry import CROP_SIDE, FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
-from vit.attention import CpuSetAttention, EqualSetAttention
+from vit.attention import EqualSetAttention
+from vit.cpu_attention import CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.transformer import Transformer

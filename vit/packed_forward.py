@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
-from vit.attention import CpuSetAttention, CudaSetAttention, varlen_kernel
+from vit.attention import CudaSetAttention, varlen_kernel
+from vit.cpu_attention import CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.preprocess import from_patches

@@ -46,6 +46,30 @@ def test_nothing_waiting_is_never_due() -> None:
     assert waiting.take(5.0).sets == []
 
 
+def sets_come(waiting: Batcher[Item], gap_s: float, until_s: float) -> None:
+    """So many that their mean gap is known, all of them taken at once."""
+    for number in range(60, 0, -1):
+        waiting.push(Item(-number), until_s - number * gap_s)
+        waiting.take(until_s)
+
+
+@pytest.mark.parametrize(("gap_s", "due_s"), [(0.01, 3.1), (0.09, 3.1), (0.11, -math.inf), (5.0, -math.inf)])
+def test_a_set_waits_for_company_only_where_some_is_to_be_expected(gap_s: float, due_s: float) -> None:
+    waiting = batcher(wait_s=0.1)
+    sets_come(waiting, gap_s, until_s=3.0)
+    waiting.push(Item(0), 3.0)
+    assert waiting.due_at(3.0) == pytest.approx(due_s)
+
+
+def test_the_first_set_of_all_does_not_wait_and_a_pause_is_soon_forgotten() -> None:
+    waiting = batcher(wait_s=0.1)
+    waiting.push(Item(0), 7.0)
+    assert waiting.due_at(7.0) == -math.inf
+    sets_come(waiting, gap_s=0.01, until_s=3600.0)
+    waiting.push(Item(0), 3600.0)
+    assert waiting.due_at(3600.0) == pytest.approx(3600.1)
+
+
 @pytest.mark.parametrize(
     ("items", "due_s"),
     [
@@ -57,6 +81,7 @@ def test_nothing_waiting_is_never_due() -> None:
 )
 def test_a_batch_is_due_when_full_or_waited_long_enough_or_urgent(items: list[Item], due_s: float) -> None:
     waiting = batcher(wait_s=0.1)
+    sets_come(waiting, gap_s=0.01, until_s=1.0)
     waiting.learn(100, 1.0)
     for item in items:
         waiting.push(item, 1.0)
