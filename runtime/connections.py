@@ -47,7 +47,8 @@ class KafkaSettings(Section):
     metadata_max_age_ms: int = Field(default=60_000, ge=1_000)
     session_timeout_ms: int = Field(default=6_000, ge=3_000, le=300_000)
     """A worker without a heartbeat this long loses its partitions; brokers allow 6 s and more by default."""
-    heartbeat_interval_ms: int = Field(default=2_000, ge=100)
+    heartbeat_interval_ms: int = Field(default=1_000, ge=100)
+    """A worker learns with its next heartbeat that another has come; until then the new one waits."""
     rebalance_timeout_ms: int = Field(default=30_000, ge=6_000)
     """Workers may drain for half of this when partitions are taken from them."""
     max_poll_interval_ms: int = Field(default=300_000, ge=10_000)

@@ -13,7 +13,6 @@ from runtime.errors import ModelError
 from runtime.settings import ServerSettings
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from vit import errors as vit_errors
-from vit.cpu_attention import LENGTH_STEP
 from vit.hardware import available_threads, best_device
 from vit.packed_forward import PackedForward, PendingLogits
 from vit.weights import load_model
@@ -50,23 +49,19 @@ class ServerEngine:
         self.tokens_per_s = self._warm_up()
 
     def _warm_up(self) -> float:
-        # A CPU builds kernels for each padded length on first use: no frame that comes alone should wait for it.
-        for length in range(LENGTH_STEP, NUM_PATCHES, LENGTH_STEP):
-            self._classify_black([length - 1])
+        # No frame that comes alone should wait for them.
+        self._forward.build_kernels()
         # Twice: the first call builds kernels and shows nothing of the speed.
         for _ in range(2):
             began_s = time.perf_counter()
-            scores = self._classify_black(_WARM_PATCHES)
+            scores = self.classify(
+                [np.zeros((count, PATCH_SIDE, PATCH_SIDE, 3), np.uint8) for count in _WARM_PATCHES],
+                [np.arange(count) for count in _WARM_PATCHES],
+            )
             seconds = time.perf_counter() - began_s
         if not np.isfinite(scores).all():
             raise ModelError(f"model {self.name}: the scores of a black image are no numbers")
         return (sum(_WARM_PATCHES) + len(_WARM_PATCHES)) / seconds
-
-    def _classify_black(self, counts: Sequence[int]) -> NDArray[np.float32]:
-        return self.classify(
-            [np.zeros((count, PATCH_SIDE, PATCH_SIDE, 3), np.uint8) for count in counts],
-            [np.arange(count) for count in counts],
-        )
 
     def classify(
         self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]

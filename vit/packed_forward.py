@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
 from vit.attention import CudaSetAttention, varlen_kernel
-from vit.cpu_attention import CpuSetAttention
+from vit.cpu_attention import LENGTH_STEP, CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.preprocess import from_patches
@@ -72,6 +72,16 @@ class PackedForward:
         if compiled and not self._on_cpu:
             self._run_cuda = torch.compile(self._cuda_logits, dynamic=True)
 
+    def build_kernels(self) -> None:
+        """The kernels for one set of any length are there; on a CPU they are built when first used."""
+        if not self._on_cpu:
+            return
+        shallow = self._transformer.shallow()
+        for length in (*range(LENGTH_STEP, NUM_PATCHES, LENGTH_STEP), FULL_TOKENS):
+            black = np.zeros((length - 1, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
+            with torch.inference_mode():
+                _cpu_logits(shallow, _pack([black], [np.arange(length - 1)], for_cpu=True))
+
     def __call__(self, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
         """Return (B, C) float32 logits; see `submit`."""
         return self.submit(patches, positions).result()
@@ -95,15 +105,8 @@ class PackedForward:
         with torch.inference_mode():
             batch = _pack([patches[i] for i in order], [positions[i] for i in order], for_cpu=self._on_cpu)
             if self._on_cpu:
-                return PendingLogits(self._cpu_logits(batch), order, None)
+                return PendingLogits(_cpu_logits(self._transformer, batch), order, None)
             return self._submit_cuda(batch, order)
-
-    def _cpu_logits(self, batch: _Batch) -> torch.Tensor:
-        transformer = self._transformer
-        class_rows = batch.offsets[:-1]
-        tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
-        attention = CpuSetAttention(batch.offsets.diff().tolist(), transformer.num_heads)
-        return transformer.classify(tokens, class_rows, attention)
 
     def _submit_cuda(self, batch: _Batch, order: NDArray[np.int64]) -> PendingLogits:
         with torch.cuda.device(self.device):
@@ -167,6 +170,13 @@ class _Batch:
         indices = torch.cat([self.positions, self.patch_rows, self.offsets]).pin_memory()
         positions, patch_rows, offsets = torch.split(indices.to(device, non_blocking=True), lengths)
         return _Batch(self.pixels.to(device, non_blocking=True), positions, patch_rows, offsets)
+
+
+def _cpu_logits(transformer: Transformer, batch: _Batch) -> torch.Tensor:
+    class_rows = batch.offsets[:-1]
+    tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
+    attention = CpuSetAttention(batch.offsets.diff().tolist(), transformer.num_heads)
+    return transformer.classify(tokens, class_rows, attention)
 
 
 def _pack(patches: Patches, positions: PositionSets, *, for_cpu: bool) -> _Batch:

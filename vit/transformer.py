@@ -7,6 +7,7 @@ layers, and the last block works on class tokens only, the only ones that the he
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,12 @@ class Transformer:
         self._after_blocks = self._norm(vit.norm)
         assert isinstance(vit.head, nn.Linear)
         self._head = self._linear(vit.head.weight, vit.head.bias)
+
+    def shallow(self) -> Transformer:
+        """Return a model of the first and the last block: every kernel of this one for a fraction of its time."""
+        shallow = copy(self)
+        shallow._blocks = [self._blocks[0], self._blocks[-1]]
+        return shallow
 
     def embed(
         self,

@@ -50,6 +50,14 @@ def test_a_set_does_not_see_its_neighbours():
     assert forward(patches, positions)[1:2] == pytest.approx(alone, abs=1e-5)
 
 
+def test_kernels_built_beforehand_change_no_answer():
+    forward = PackedForward(random_model(SMALL), dtype=torch.float32)
+    patches, positions = token_sets(20, 100, 196)
+    before = forward(patches, positions)
+    forward.build_kernels()
+    assert (forward(patches, positions) == before).all()
+
+
 def test_positions_matter():
     forward = PackedForward(random_model(SMALL), dtype=torch.float32)
     patches, positions = token_sets(20)
