@@ -3,7 +3,8 @@
     python -m benchmarks.cameras [--rounds N] [--frames N] [--json FILE]
 
 Processor time of the worker per frame, in bursts that take turns, with the model and with one that answers at
-once: what is left then is the pipeline.
+once: what is left then is the pipeline. How far apart the costs lie is the median over rounds of two costs of
+the same round, as the machine's speed changes from round to round.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ async def burst(
 
 async def costs(
     bed: Testbed, worker: Worker, shots: list[Shot], rounds: int, frames: int
-) -> tuple[dict[int, float], int]:
-    """Return the median cost of a frame by number of cameras, and by how much memory grew over all rounds."""
+) -> tuple[dict[int, list[float]], int]:
+    """Return the costs of a frame, round by round, by number of cameras, and how much memory grew meanwhile."""
     found: dict[int, list[float]] = {number: [] for number in NUMBERS}
     seqs = itertools.count(0, frames)
     await worker.start()
@@ -62,15 +63,19 @@ async def costs(
         grown = rss_bytes(worker.pid) - rss
     finally:
         await worker.stop()
-    return {number: statistics.median(values) for number, values in found.items()}, grown
+    return found, grown
 
 
-def figures_of(who: str, found: dict[int, float], grown: int, note: str) -> list[Figure]:
-    """Return each cost, how far they lie apart, and the growth of memory."""
-    apart = max(abs(cost / found[NUMBERS[0]] - 1) for cost in found.values())
+def figures_of(who: str, found: dict[int, list[float]], grown: int, note: str) -> list[Figure]:
+    """Return the median costs, how far they lie apart, and the growth of memory."""
+    one = found[NUMBERS[0]]
+    apart = max(
+        abs(statistics.median(cost / first for cost, first in zip(costs, one, strict=True)) - 1)
+        for costs in found.values()
+    )
     listed = [
-        Figure(f"{who}: cost of a frame, {number} cameras", cost * 1e3, "ms processor")
-        for number, cost in found.items()
+        Figure(f"{who}: cost of a frame, {number} cameras", statistics.median(costs) * 1e3, "ms processor")
+        for number, costs in found.items()
     ]
     return [
         *listed,
@@ -112,7 +117,7 @@ def stub_worker(bed: Testbed, core: int) -> Worker:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=200)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.rounds, arguments.frames)), arguments.json)
