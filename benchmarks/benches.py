@@ -61,7 +61,7 @@ _ALL = (
         "edge",
         "the whole edge worker against its model alone, with two codecs",
         (
-            ("-m", "benchmarks.edge", "--rounds", "4", "--seconds", "4"),
+            ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "4"),
             ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "4", "--codec", "jpeg"),
         ),
         ("", ", JPEG patches"),

@@ -117,7 +117,7 @@ def stub_worker(bed: Testbed, core: int) -> Worker:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--frames", type=int, default=200)
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.rounds, arguments.frames)), arguments.json)

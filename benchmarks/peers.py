@@ -135,7 +135,7 @@ def figures_of(clip: Clip, pair: PairPoint, ours: Result, rivals: list[Result]) 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--cameras", type=int, default=24)
-    parser.add_argument("--frames", type=int, default=36, help="of each camera")
+    parser.add_argument("--frames", type=int, default=30, help="of each camera")
     arguments = parser.parse_args()
     try:
         publish(asyncio.run(measure(arguments.cameras, arguments.frames)), arguments.json)
