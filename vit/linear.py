@@ -14,8 +14,9 @@ from torch.nn import functional
 
 # Torch's own compiler emits these operators; they are absent from builds without oneDNN.
 _ONEDNN_OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
-# oneDNN generates code for each shape and keeps it for 1,024 of them. Sets of 2 to 197 tokens in groups of 1, 2, 4
-# and 8 are more than that, and a layer's attention then took 3 ms instead of 0.2 to generate its code again.
+# oneDNN generates code for each shape and keeps it for 1,024 of them. Ragged batches have more: some 70 row counts
+# and up to 200 numbers of class tokens, each times five layers, and the attention's shapes. Without room for
+# all, a step that takes 0.2 ms takes 3 to generate its code again.
 _KEPT_SHAPES = 4096
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,8 +52,9 @@ def test_a_set_does_not_see_its_neighbours():
     assert forward(patches, positions)[1:2] == pytest.approx(alone, abs=1e-5)
 
 
-def test_kernels_built_beforehand_change_no_answer():
-    forward = PackedForward(random_model(SMALL), dtype=torch.float32)
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_kernels_built_beforehand_change_no_answer(depth):
+    forward = PackedForward(random_model(replace(SMALL, depth=depth)), dtype=torch.float32)
     patches, positions = token_sets(20, 100, 196)
     before = forward(patches, positions)
     forward.build_kernels()
