@@ -103,7 +103,8 @@ class Batcher(Generic[T]):
         self._order = 0
         self._oldest_arrival_s = math.inf
         self._latest_arrival_s = -math.inf
-        self._mean_gap_s = math.inf
+        self._longest_gap_s = _LONGEST_GAPS * max_wait_s
+        self._mean_gap_s = self._longest_gap_s
         # Decayed sums over the latest batches; their quotient is the device's rate.
         self._seen_tokens = 0.0
         self._seen_s = 0.0
@@ -206,9 +207,7 @@ class Batcher(Generic[T]):
 
     def _came(self, now_s: float) -> None:
         gap_s, self._latest_arrival_s = now_s - self._latest_arrival_s, now_s
-        gap_s = min(gap_s, _LONGEST_GAPS * self._max_wait_s)
-        is_first = math.isinf(self._mean_gap_s)
-        self._mean_gap_s = gap_s if is_first else _KEPT_GAP * self._mean_gap_s + (1 - _KEPT_GAP) * gap_s
+        self._mean_gap_s = _KEPT_GAP * self._mean_gap_s + (1 - _KEPT_GAP) * min(gap_s, self._longest_gap_s)
 
     def _room(self, now_s: float) -> int:
         """Tokens of a batch that is formed now; something must wait."""
