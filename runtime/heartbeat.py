@@ -36,6 +36,7 @@ class Heartbeat:
         self._metrics = metrics
         self._finished = 0
         self._generation = 0
+        self._missed = 0
 
     async def run(self, until: asyncio.Event) -> None:
         """Beats each second until `until` is set."""
@@ -50,6 +51,9 @@ class Heartbeat:
         generation = self._source.generation()
         self._metrics.rebalances.inc(generation - self._generation)
         self._generation = generation
+        missed = self._source.num_missed
+        self._metrics.missed.labels(self._topic).inc(missed - self._missed)
+        self._missed = missed
         if moved:
             self._metrics.progressed(self._topic)
         lag = 0

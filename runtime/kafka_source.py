@@ -29,8 +29,12 @@ from runtime.kafka_connection import (
     stop,
     translated,
 )
+from runtime.log import get_logger
+from runtime.offset_gaps import OffsetGaps
 from runtime.offsets import TopicPartition
 from runtime.waiting import set_within
+
+_log = get_logger(__name__)
 
 RebalanceCallback = Callable[[set[TopicPartition]], Awaitable[None]]
 
@@ -73,13 +77,14 @@ class Source:
         self._callback_error: Exception | None = None
         # Records that came before the listener knew their assignment, and that assignment.
         self._early: tuple[object, list[Record]] = (None, [])
+        self._gaps = OffsetGaps()
 
     def __repr__(self) -> str:
         held = len(self.assignment())
         return f"<Source {','.join(self._topics)} partitions={held} generation={self._generation}>"
 
     async def __aenter__(self) -> Self:
-        self._consumer = await started(self._make, self._kafka)
+        await started(self._make, self._kafka)
         return self
 
     async def __aexit__(
@@ -101,6 +106,11 @@ class Source:
         """How many assignments this member has had; the current one's number, 0 before the first."""
         return self._generation
 
+    @property
+    def num_missed(self) -> int:
+        """Records that the broker had deleted before this member came to read them."""
+        return self._gaps.num_missed
+
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
         if self._consumer is None:
@@ -121,7 +131,7 @@ class Source:
             return []
         early = self._take_early()
         if early:
-            return early
+            return self._told_gaps(early)
         found: dict[KafkaTopicPartition, list[Any]] = {}
         try:
             # aiokafka forgets its own time limit when a rebalance begins while it waits.
@@ -135,7 +145,7 @@ class Source:
             raise translated(error, f"reading {self._topics}") from None
         records = [record_of(each) for some in found.values() for each in some]
         if self._holding.is_set():
-            return records
+            return self._told_gaps(records)
         # Dropping them would lose them: the position of their partitions is already behind them.
         self._early = (self._current_assignment, records)
         return []
@@ -194,6 +204,7 @@ class Source:
             max_poll_interval_ms=self._kafka.max_poll_interval_ms,
         )
         consumer.subscribe(self._topics, listener=_Listener(self._revoked, self._assigned))
+        self._consumer = consumer  # its start returns after the first assignment, which asks it for positions
         return consumer
 
     @property
@@ -205,6 +216,18 @@ class Source:
         """What an earlier read kept back, unless its assignment is over: then it comes again by itself."""
         (assignment, records), self._early = self._early, (None, [])
         return records if assignment is self._current_assignment else []
+
+    def _told_gaps(self, records: list[Record]) -> list[Record]:
+        """The records; what is missing before them is counted and told."""
+        missed = self._gaps.read(((each.topic, each.partition), each.offset) for each in records)
+        for (topic, partition), num_records in missed.items():
+            _log.warning(
+                "records were deleted before they were read: the topic keeps too little for this backlog",
+                topic=topic,
+                partition=partition,
+                num_records=num_records,
+            )
+        return records
 
     def _held(self, partitions: Iterable[TopicPartition]) -> list[KafkaTopicPartition]:
         held = self.assignment()
@@ -218,8 +241,21 @@ class Source:
 
     async def _assigned(self, partitions: set[TopicPartition]) -> None:
         self._generation += 1
+        self._gaps.start({})
         await self._call(self._on_assigned, partitions, self.drain_s)
         self._holding.set()
+        # The client asks the broker for them before it reads anything, so they are known before any record.
+        self._gaps.start(await self._positions(partitions))
+
+    async def _positions(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where reading begins: at what the group has committed, kept or not; empty without an answer."""
+        try:
+            async with asyncio.timeout(self.drain_s):
+                return {
+                    each: await self._consumer.position(KafkaTopicPartition(*each)) for each in partitions
+                }
+        except (TimeoutError, KafkaError):
+            return {}
 
     async def _call(
         self, callback: RebalanceCallback | None, partitions: set[TopicPartition], timeout_s: float

@@ -95,6 +95,9 @@ class ConsumerMetrics(_Group):
             "consumer_last_progress_timestamp_seconds", "UTC time of the last finished record", ("topic",)
         )
         self.records = self._counter("consumer_records_total", "Records taken", ("topic",))
+        self.missed = self._counter(
+            "consumer_missed_total", "Records that the broker deleted before they were read", ("topic",)
+        )
         self.assigned = self._gauge("consumer_partitions", "Partitions now assigned", ("topic",))
         self.rebalances = self._counter("rebalances_total", "Assignments received from the group")
         self.dead_letters = self._counter(

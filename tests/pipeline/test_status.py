@@ -30,6 +30,7 @@ CONSUMER = {
     "consumer_records_total",
     "consumer_partitions",
     "rebalances_total",
+    "consumer_missed_total",
     "queue_seconds_count",
     "compute_seconds_count",
     "batch_size_count",

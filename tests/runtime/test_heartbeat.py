@@ -18,6 +18,7 @@ class FakeSource:
     joined = True
     held = frozenset({("t", 0), ("t", 1)})
     lag_now: int | None = 7
+    num_missed = 4
 
     def generation(self) -> int:
         return 3
@@ -61,11 +62,13 @@ async def test_a_beat_tells_lag_group_and_progress_and_survives_a_silent_broker(
     assert value(metrics, "consumer_lag", topic="t") == 7
     assert value(metrics, "consumer_partitions", topic="t") == 2
     assert value(metrics, "rebalances_total") == 3
+    assert value(metrics, "consumer_missed_total", topic="t") == 4
     clock.advance(31.0)
     await beat.beat()
     assert not health.alive().ok
-    intake.num_finished = 5
+    intake.num_finished, source.num_missed = 5, 10
     await beat.beat()
+    assert value(metrics, "consumer_missed_total", topic="t") == 10
     assert health.alive().ok
     source.lag_now = None
     await beat.beat()

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from runtime.errors import StackError, TransientError
 from runtime.intake import Intake
@@ -221,6 +223,34 @@ async def test_records_that_come_before_the_listener_is_done_are_kept_for_the_ne
                 go_on.set()
                 again = await read(first, 300) + await read(second, 300)
         assert values_of(again) == list(range(600))
+
+
+async def delete_before(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.delete_records({KafkaTopicPartition(topic, partition): RecordsToDelete(offset)})
+    finally:
+        await admin.close()
+
+
+async def test_records_deleted_before_they_were_read_are_counted(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(60))
+    await delete_before(kafka, topic, 3, 4)
+    async with Source(kafka, [topic], group_id=group) as source:
+        records = await read(source, 56)
+        assert source.num_missed == 0  # a new group misses nothing: it never had a position there
+        await source.commit(next_offsets(records))
+    await fill(sink, topic, range(60, 120))
+    await delete_before(kafka, topic, 2, 17)
+    await delete_before(kafka, topic, 5, 11)
+    async with Source(kafka, [topic], group_id=group) as source:
+        assert len(await read(source, 60 - 7 - 1)) == 52
+        assert source.num_missed == 8
+        assert source.joined
 
 
 async def test_what_a_callback_raises_reaches_the_reader(

@@ -31,9 +31,9 @@ def names(metrics: Metrics) -> set[str]:
             ["consumer"],
             {
                 "consumer_lag", "consumer_last_progress_timestamp_seconds", "consumer_records",
-                "consumer_partitions", "rebalances", "dlq", "queue_items", "queue_bytes", "stage_seconds",
-                "queue_seconds", "compute_seconds", "batch_size", "result_latency_seconds", "labels",
-                "redis_write_seconds", "redis_up", "clock_offset_seconds",
+                "consumer_missed", "consumer_partitions", "rebalances", "dlq", "queue_items", "queue_bytes",
+                "stage_seconds", "queue_seconds", "compute_seconds", "batch_size", "result_latency_seconds",
+                "labels", "redis_write_seconds", "redis_up", "clock_offset_seconds",
             },
         ),
         (
