@@ -8,25 +8,37 @@ import sys
 import pytest
 
 _ROUNDS = """
-import resource, sys
+import resource, sys, threading
 import numpy as np
 from vit.heap import keep_freed_memory
 
 if not keep_freed_memory():
     sys.exit(77)
-for number in range(6):
-    if number == 2:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    arrays = [np.ones(2 << 20, np.uint8) for _ in range(4)]
-    del arrays
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+def rounds():
+    for number in range(6):
+        if number == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        arrays = [np.ones(2 << 20, np.uint8) for _ in range(40)]
+        del arrays
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+if sys.argv[1] == "thread":
+    thread = threading.Thread(target=rounds)
+    thread.start()
+    thread.join()
+else:
+    rounds()
 """
-_PAGES = 4 * (2 << 20) // 4096 * 4
-"""Of what the last four rounds allocate."""
+_PAGES = 40 * (2 << 20) // 4096 * 4
+"""Of what the last four rounds allocate: more than a thread's own piece of heap holds."""
 
 
-def test_freed_memory_is_used_again_without_faults():
-    done = subprocess.run([sys.executable, "-c", _ROUNDS], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_freed_memory_is_used_again_without_faults(where):
+    done = subprocess.run([sys.executable, "-c", _ROUNDS, where], capture_output=True, text=True, check=False)
     if done.returncode == 77:
         pytest.skip("the C library has no mallopt")
     assert done.returncode == 0, done.stderr
