@@ -105,10 +105,13 @@ class Testbed:
             await consumer.stop()
         return sum(ends.values())
 
-    def sink(self) -> Sink:
+    def sink(self, *, linger_ms: int = 2) -> Sink:
         """Return a producer as the project's own ones are; enter it."""
         return Sink(
-            self.settings.kafka, max_request_bytes=8 << 20, max_in_flight_bytes=_IN_FLIGHT_BYTES, linger_ms=2
+            self.settings.kafka,
+            max_request_bytes=8 << 20,
+            max_in_flight_bytes=_IN_FLIGHT_BYTES,
+            linger_ms=linger_ms,
         )
 
     def worker(

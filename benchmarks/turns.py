@@ -60,9 +60,9 @@ class Feed:
         self._record_at = record_at
         self._numbers = itertools.count()
 
-    async def publish(self, count: int, rate: float, topic: str | None = None) -> None:
+    async def publish(self, count: int, rate: float, topic: str | None = None, *, linger_ms: int = 2) -> None:
         """`count` records are acknowledged, offered at a constant rate."""
-        async with self._bed.sink() as sink:
+        async with self._bed.sink(linger_ms=linger_ms) as sink:
 
             async def send(_: int, due_ns: int) -> None:
                 value, partition = self._record_at(next(self._numbers), due_ns)
