@@ -92,8 +92,12 @@ _ALL = (
     Bench("gpu", "the packed engine against the device's matrix ceiling", (("benchmarks/gpu_engine.py",),)),
     Bench(
         "openvino",
-        "the edge's backends side by side",
-        (("benchmarks/edge_backends.py", "--model", str(TINY), "--photos", str(PHOTOS)),),
+        "the edge's backends side by side, and the server's ragged batches",
+        (
+            ("benchmarks/edge_backends.py", "--model", str(TINY), "--photos", str(PHOTOS)),
+            ("benchmarks/server_backends.py",),
+        ),
+        ("", ", server"),
         limit_s=600,
         in_all=False,
     ),
