@@ -61,18 +61,22 @@ _ALL = (
         "edge",
         "the whole edge worker against its model alone, with two codecs",
         (
-            ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "4"),
+            ("-m", "benchmarks.edge", "--rounds", "2", "--seconds", "4"),
             ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "4", "--codec", "jpeg"),
         ),
         ("", ", JPEG patches"),
     ),
-    Bench("server", "the whole server worker against its engine alone", (("-m", "benchmarks.server"),)),
+    Bench(
+        "server",
+        "the whole server worker against its engine alone",
+        (("-m", "benchmarks.server", "--seconds", "6"),),
+    ),
     Bench(
         "packed",
         "packed token sets against padding, one by one and whole images, one and two threads",
         (
-            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "4"),
-            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "4", "--threads", "2"),
+            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "3"),
+            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "3", "--threads", "2"),
         ),
         (", 1 thread", ", 2 threads"),
     ),
@@ -80,8 +84,12 @@ _ALL = (
     Bench(
         "latency", "what the pipeline adds to the model's time at half load", (("-m", "benchmarks.latency"),)
     ),
-    Bench("scaling", "one server worker, then two", (("-m", "benchmarks.scaling"),)),
-    Bench("cameras", "the cost of a frame from 1 to 200 cameras", (("-m", "benchmarks.cameras"),)),
+    Bench("scaling", "one server worker, then two", (("-m", "benchmarks.scaling", "--seconds", "12"),)),
+    Bench(
+        "cameras",
+        "the cost of a frame from 1 to 200 cameras",
+        (("-m", "benchmarks.cameras", "--rounds", "3"),),
+    ),
     Bench("sizing", "what one frame, offload and label cost each part", (("-m", "benchmarks.sizing"),)),
     Bench(
         "peers",

@@ -1,11 +1,12 @@
-"""The contestants of the peers' benchmark: each answers every frame of one recorded stream."""
+"""The contestants of the peers' benchmark: each answers every frame of one recorded stream, turn by turn."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks.environments import python_of
@@ -39,15 +40,14 @@ class Clip:
             for index, stream in enumerate(self.streams)
         ]
 
-    @property
-    def warm(self) -> list[tuple[Key, Shot]]:
-        """All frames once more, as other cameras': a young broker spends as much time compiling itself."""
-        return [((f"warm-{camera}", seq), shot) for (camera, seq), shot in self.frames]
+    def turn(self, number: int) -> list[tuple[Key, Shot]]:
+        """All frames, as those of other cameras in every turn."""
+        return [((f"turn{number}-{camera}", seq), shot) for (camera, seq), shot in self.frames]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One contestant: seconds for the clip, bytes that left for the server, processor seconds, labels."""
+    """One turn of one contestant: seconds for the clip, bytes for the server, processor seconds, labels."""
 
     name: str
     seconds: float
@@ -66,30 +66,41 @@ class Result:
         return sum(self.labels.get(key) == truth for key, truth in scored) / len(scored)
 
 
-async def saccade(bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point: OperatingPoint) -> Result:
-    """Saccade's server worker and an edge worker a core, one thread each, without a budget."""
+Turn = Callable[[int], Awaitable[Result]]
+"""A number -> the contestant's result of the whole clip. Turn 0 is for warming up: a young broker spends as much
+time compiling itself."""
+
+
+@asynccontextmanager
+async def saccade(
+    bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point: OperatingPoint
+) -> AsyncIterator[Turn]:
+    """Yield turns of Saccade's server worker and an edge worker a core, one thread each, without a budget."""
     edge_workers = [_edge_worker(bed, edge, point) for _ in cores()]
     server_worker = bed.worker(
         "serve", cores(), server__model=server.path, server__threads=1, server__decode_threads=1
     )
     workers = (*edge_workers, server_worker)
+
+    async def turn(number: int) -> Result:
+        frames = clip.turn(number)
+        cpu_s, sent_bytes = [worker.cpu_s for worker in workers], await _sent_bytes(edge_workers)
+        labelled, began = await bed.num_keys(), time.time()
+        await publish(bed, frames)
+        ended_s, labels = await _final(bed, frames, labelled)
+        spent_s = [worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True)]
+        sent_bytes = await _sent_bytes(edge_workers) - sent_bytes
+        return Result("Saccade", ended_s - began, sent_bytes, spent_s[-1], sum(spent_s), labels)
+
     try:
         async with asyncio.TaskGroup() as group:
             for worker in workers:
                 group.create_task(worker.start())
-        await publish(bed, clip.warm)
-        await _final(bed, clip.warm, 0)
-        cpu_s, sent_bytes = [worker.cpu_s for worker in workers], await _sent_bytes(edge_workers)
-        labelled, began = await bed.num_keys(), time.time()
-        await publish(bed, clip.frames)
-        ended_s, labels = await _final(bed, clip.frames, labelled)
-        spent_s = [worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True)]
-        sent_bytes = await _sent_bytes(edge_workers) - sent_bytes
+        yield turn
     finally:
         async with asyncio.TaskGroup() as group:
             for worker in workers:
                 group.create_task(worker.stop())
-    return Result("Saccade", ended_s - began, sent_bytes, spent_s[-1], sum(spent_s), labels)
 
 
 def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
@@ -135,13 +146,18 @@ async def _final(
         while True:
             writes = [write for write in await bed.writes(cameras) if write.state == "final"]
             if len(writes) >= len(frames):
-                labels = {(write.camera, write.seq): write.label for write in writes}
-                return writes[-1].written_s, labels
+                return writes[-1].written_s, {_key(write.camera, write.seq): write.label for write in writes}
             await asyncio.sleep(_LOOK_S)
 
 
-async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
-    """LitServe with one worker of one thread a core; whole camera JPEGs over HTTP."""
+def _key(camera: str, seq: int) -> Key:
+    """The clip's own name of a frame of a turn."""
+    return camera.partition("-")[2], seq
+
+
+@asynccontextmanager
+async def litserve(clip: Clip, server: Chosen, engine: str) -> AsyncIterator[Turn]:
+    """Yield turns of LitServe with one worker of one thread a core; whole camera JPEGs over HTTP."""
     port, folder = free_port(), FOLDER / "peers"
     command = [str(python_of("litserve")), "-m", "benchmarks.rivals.litserve_server", str(port), server.path]
     with (folder / f"litserve-{engine}.log").open("w") as log:
@@ -155,46 +171,51 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> Result:
             start_new_session=True,
         )
     assert process.stdin is not None
+
+    async def turn(_: int) -> Result:
+        cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
+        labels, sent = await classify_all(port, [shot.image for _, shot in clip.frames])
+        seconds, cpu_s = time.perf_counter() - began_s, tree_cpu_seconds(process.pid) - cpu_s
+        by_key = {key: label for (key, _), label in zip(clip.frames, labels, strict=True)}
+        return Result(f"LitServe, {engine} engine", seconds, sent, cpu_s, cpu_s, by_key)
+
     try:
         async with asyncio.timeout(_LIMIT_S):
             while not await answers(port):  # noqa: ASYNC110 - another process starts
                 await asyncio.sleep(_LOOK_S)
-        images = [shot.image for _, shot in clip.frames]
-        await classify_all(port, images)
-        cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
-        labels, sent = await classify_all(port, images)
-        seconds, cpu_s = time.perf_counter() - began_s, tree_cpu_seconds(process.pid) - cpu_s
+        yield turn
     finally:
         process.stdin.close()
         await process.wait()
-    by_key = {key: label for (key, _), label in zip(clip.frames, labels, strict=True)}
-    return Result(f"LitServe, {engine} engine", seconds, sent, cpu_s, cpu_s, by_key)
 
 
-async def plain(bed: Testbed, clip: Clip, server: Chosen) -> Result:
-    """An aiokafka consumer that classifies one whole frame at a time, with as many threads as pay."""
+@asynccontextmanager
+async def plain(bed: Testbed, clip: Clip, server: Chosen) -> AsyncIterator[Turn]:
+    """Yield turns of an aiokafka consumer that classifies one whole frame at a time, with as many threads as pay."""
     arguments = [bed.stack.bootstrap_servers, bed.stack.redis_url, server.path, str(len(cores()))]
     process = await asyncio.create_subprocess_exec(
         *(str(python_of("plain")), "-m", "benchmarks.rivals.plain_consumer", *arguments),
-        str(2 * len(clip.frames)),
+        str(len(clip.frames)),
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 22,
     )
-    assert process.stdout is not None
+    lines = process.stdout
+    assert lines is not None
     try:
-        threads = json.loads(await process.stdout.readline())["threads"]
-        await publish(bed, clip.warm)
-        await process.stdout.readline()
-        cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
-        await publish(bed, clip.frames)
-        answer = json.loads(await process.stdout.readline())["labels"]
-        seconds, cpu_s = time.perf_counter() - began_s, cpu_seconds(process.pid) - cpu_s
+        threads = json.loads(await lines.readline())["threads"]
+        name = f"plain consumer, {threads} thread{'s' if threads > 1 else ''}"
+
+        async def turn(number: int) -> Result:
+            cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
+            await publish(bed, clip.turn(number))
+            answer = json.loads(await lines.readline())["labels"]
+            seconds, cpu_s = time.perf_counter() - began_s, cpu_seconds(process.pid) - cpu_s
+            sent = sum(len(shot.image) for _, shot in clip.frames)
+            labels = {_key(camera, seq): label for camera, seq, label in answer}
+            return Result(name, seconds, sent, cpu_s, cpu_s, labels)
+
+        yield turn
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-    sent = sum(len(shot.image) for _, shot in clip.frames)
-    labels = {(key.rpartition(":")[0], int(key.rpartition(":")[2])): label for key, label in answer.items()}
-    kept = {key: label for key, label in labels.items() if not key[0].startswith("warm-")}
-    name = f"plain consumer, {threads} thread{'s' if threads > 1 else ''}"
-    return Result(name, seconds, sent, cpu_s, cpu_s, kept)

@@ -5,19 +5,22 @@
 The shipped pair on rendered test cameras with known truth. Everyone has the same two cores, client, broker
 and Redis included, the same server weights, the same code to open a JPEG, and the whole stream once before it
 counts. The rivals run the server on every whole frame; Saccade runs at the point that `peer_point` chose on
-calibration scenes. LitServe is also given this project's kernels, which shows what gate and selection alone
-are worth.
+calibration scenes. Saccade and LitServe take turns, and a ratio is the median over rounds: the machine's speed
+changes by the minute. LitServe is also given this project's kernels, which shows what gate and selection
+alone are worth.
 """
 
 from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Sequence
+from statistics import median
 
 import simplejpeg
 
 from benchmarks.bare import bare, save_sets
-from benchmarks.contestants import Clip, Result, litserve, plain, saccade
+from benchmarks.contestants import Clip, Result, Turn, litserve, plain, saccade
 from benchmarks.environments import EnvironmentMissing
 from benchmarks.machine import two_cores
 from benchmarks.models import shipped
@@ -32,6 +35,7 @@ from vit.select import select
 GOAL, GOAL_A_CORE = 2.0, 3.0
 CALIBRATION_CAMERAS, CALIBRATION_FRAMES = 24, 30
 _EVERY = 4
+_ROUNDS = 3
 
 
 async def measure(cameras: int, frames: int) -> list[Figure]:
@@ -41,13 +45,28 @@ async def measure(cameras: int, frames: int) -> list[Figure]:
     calibration = [shot for stream in record(seeds, CALIBRATION_FRAMES, every=_EVERY) for shot in stream]
     pair = choose(edge.load(), server.load(), calibration)
     clip = Clip(record(range(TEST_SEEDS.start, TEST_SEEDS.start + cameras), frames, every=_EVERY))
-    async with testbed("peers-saccade") as bed:
-        ours = await saccade(bed, clip, edge, server, pair.point)
-        shares = await cost_shares(clip, pair)
-    rivals = [await litserve(clip, server, engine) for engine in ("timm", "saccade")]
-    async with testbed("peers-plain") as bed:
-        rivals.append(await plain(bed, clip, server))
-    return figures_of(clip, pair, ours, rivals) + shares
+    async with (
+        testbed("peers-saccade") as bed,
+        saccade(bed, clip, edge, server, pair.point) as ours,
+        litserve(clip, server, "timm") as rival,
+    ):
+        results = await in_turns([ours, rival], _ROUNDS)
+    async with litserve(clip, server, "saccade") as turn:
+        results += await in_turns([turn], 1)
+    async with testbed("peers-plain") as bed, plain(bed, clip, server) as turn:
+        results += await in_turns([turn], 1)
+    return figures_of(clip, pair, results[0], results[1:]) + await cost_shares(clip, pair)
+
+
+async def in_turns(turns: Sequence[Turn], rounds: int) -> list[list[Result]]:
+    """Return each contestant's results, round by round, after one round that only warms up."""
+    found: list[list[Result]] = [[] for _ in turns]
+    for number in range(rounds + 1):
+        for results, turn in zip(found, turns, strict=True):
+            result = await turn(number)
+            if number:
+                results.append(result)
+    return found
 
 
 async def cost_shares(clip: Clip, pair: PairPoint) -> list[Figure]:
@@ -88,7 +107,8 @@ async def cost_shares(clip: Clip, pair: PairPoint) -> list[Figure]:
     ]
 
 
-def figures_of(clip: Clip, pair: PairPoint, ours: Result, rivals: list[Result]) -> list[Figure]:
+def figures_of(clip: Clip, pair: PairPoint, ours: list[Result], rivals: list[list[Result]]) -> list[Figure]:
+    """Return the medians over each contestant's rounds, and Saccade's ratio to each."""
     crop_bytes = statistics.mean(
         len(simplejpeg.encode_jpeg(shot.crop().copy(), 75)) for _, shot in clip.frames[:48]
     )
@@ -103,33 +123,64 @@ def figures_of(clip: Clip, pair: PairPoint, ours: Result, rivals: list[Result]) 
             f"{pair.offload_share:.0%} of {pair.server_macs / 1e6:.0f} M a frame",
         )
     ]
-    for result in (ours, *rivals):
-        note = f"{how}; {count} frames of {len(clip.streams)} cameras, shipped pair" if result is ours else ""
-        each_kb = result.sent_bytes / count / 1e3
+    for results in (ours, *rivals):
+        note = (
+            f"{how}; {count} frames of {len(clip.streams)} cameras, shipped pair" if results is ours else ""
+        )
+        name = results[0].name
         figures += [
-            Figure(f"{result.name}: answered", result.rate, "frames/s", note=note),
-            Figure(f"{result.name}: answered a server core", count / result.server_cpu_s, "frames/s"),
-            Figure(f"{result.name}: all workers' processor time", result.all_cpu_s / count * 1e3, "ms/frame"),
-            Figure(f"{result.name}: sent to the server", each_kb, "kB/frame"),
-            Figure(f"{result.name}: accuracy", result.accuracy(clip) * 100, "%"),
+            Figure(f"{name}: answered", median(each.rate for each in results), "frames/s", note=note),
+            Figure(
+                f"{name}: answered a server core",
+                count / median(each.server_cpu_s for each in results),
+                "frames/s",
+            ),
+            Figure(
+                f"{name}: all workers' processor time",
+                median(each.all_cpu_s for each in results) / count * 1e3,
+                "ms/frame",
+            ),
+            Figure(
+                f"{name}: sent to the server",
+                median(each.sent_bytes for each in results) / count / 1e3,
+                "kB/frame",
+            ),
+            Figure(f"{name}: accuracy", median(each.accuracy(clip) for each in results) * 100, "%"),
         ]
-    whole = rivals[0]
-    lost = (whole.accuracy(clip) - ours.accuracy(clip)) * 100
+    lost = median(
+        (whole.accuracy(clip) - own.accuracy(clip)) * 100 for own, whole in zip(ours, rivals[0], strict=True)
+    )
     figures += [
         Figure("accuracy lost against the server alone", lost, "points", 1.0, at_least=False),
         Figure("whole crops as JPEG-75 would be", crop_bytes / 1e3, "kB/frame"),
     ]
-    for rival, goal, core_goal in zip(rivals, (GOAL, None, None), (GOAL_A_CORE, None, None), strict=True):
+    for results, goal, core_goal in zip(rivals, (GOAL, None, None), (GOAL_A_CORE, None, None), strict=True):
+        name = results[0].name
         figures += [
-            Figure(f"answered, against {rival.name}", ours.rate / rival.rate, "x", goal),
-            Figure(
-                f"answered a server core, against {rival.name}",
-                rival.server_cpu_s / ours.server_cpu_s,
-                "x",
+            ratio(
+                f"answered, against {name}",
+                [each.rate for each in ours],
+                [each.rate for each in results],
+                goal,
+            ),
+            ratio(
+                f"answered a server core, against {name}",
+                [1 / each.server_cpu_s for each in ours],
+                [1 / each.server_cpu_s for each in results],
                 core_goal,
             ),
         ]
     return figures
+
+
+def ratio(name: str, ours: list[float], theirs: list[float], goal: float | None) -> Figure:
+    """Return the median ratio of the same round, or of the medians where the other took no turns with us."""
+    if len(theirs) < len(ours):
+        return Figure(name, median(ours) / median(theirs), "x", goal, note="not in turns")
+    ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
+    return Figure(
+        name, median(ratios), "x", goal, note=f"median of {', '.join(f'{each:.2f}' for each in ratios)}"
+    )
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.rivals.plain_consumer BOOTSTRAP_SERVERS REDIS_URL MODEL MAX_THREADS FRAMES
 
 Runs in its own environment, with as many threads as are fastest on the machine as it is; prints {"threads"}
-when it has joined, {"answered": frames} at half of them, {"labels": {"camera:seq": index}} at the end.
+when it has joined and {"labels": [[camera, seq, index]]} after every FRAMES frames, until it is killed.
 """
 
 from __future__ import annotations
@@ -52,20 +52,16 @@ async def main() -> None:
         "frames", bootstrap_servers=servers, group_id="plain", auto_offset_reset="earliest"
     )
     await consumer.start()
-    labels: dict[str, int] = {}
+    labels: list[tuple[str, int, int]] = []
     say({"threads": threads})
     async for record in consumer:
         frame = decode_frame(record.value, max_frame_bytes=8 << 20, max_frame_pixels=MAX_PIXELS)
         (label,) = classify([crop_of(frame.image)])
         await client.set(f"plain:{frame.camera}:{frame.seq}", label)
-        labels[f"{frame.camera}:{frame.seq}"] = label
-        if len(labels) == num_frames // 2:
-            say({"answered": len(labels)})
+        labels.append((frame.camera, frame.seq, label))
         if len(labels) == num_frames:
-            break
-    say({"labels": labels})
-    await consumer.stop()
-    await client.aclose()
+            say({"labels": labels})
+            labels = []
 
 
 if __name__ == "__main__":
