@@ -61,28 +61,30 @@ _ALL = (
         "edge",
         "the whole edge worker against its model alone, with two codecs",
         (
-            ("-m", "benchmarks.edge", "--rounds", "2", "--seconds", "4"),
-            ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "4", "--codec", "jpeg"),
+            ("-m", "benchmarks.edge", "--rounds", "2", "--seconds", "3"),
+            ("-m", "benchmarks.edge", "--rounds", "3", "--seconds", "3", "--codec", "jpeg"),
         ),
         ("", ", JPEG patches"),
     ),
     Bench(
         "server",
         "the whole server worker against its engine alone",
-        (("-m", "benchmarks.server", "--seconds", "6"),),
+        (("-m", "benchmarks.server", "--seconds", "5"),),
     ),
     Bench(
         "packed",
         "packed token sets against padding, one by one and whole images, one and two threads",
         (
-            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "3"),
-            ("benchmarks/packed_attention.py", "--sets", "12", "--rounds", "3", "--threads", "2"),
+            ("benchmarks/packed_attention.py", "--sets", "10", "--rounds", "3"),
+            ("benchmarks/packed_attention.py", "--sets", "10", "--rounds", "3", "--threads", "2"),
         ),
         (", 1 thread", ", 2 threads"),
     ),
     Bench("transport", "offload records through Kafka", (("-m", "benchmarks.transport"),)),
     Bench(
-        "latency", "what the pipeline adds to the model's time at half load", (("-m", "benchmarks.latency"),)
+        "latency",
+        "what the pipeline adds to the model's time at half load",
+        (("-m", "benchmarks.latency", "--seconds", "12"),),
     ),
     Bench("scaling", "one server worker, then two", (("-m", "benchmarks.scaling", "--seconds", "12"),)),
     Bench(

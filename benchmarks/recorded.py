@@ -41,7 +41,7 @@ def record(seeds: Sequence[int], frames_each: int, *, every: int = 1) -> list[li
     """Return `frames_each` shots of a camera for each seed: each `every`-th frame of 5 a second."""
     streams = []
     for seed in seeds:
-        frames = islice(SceneStream(seed, WIDTH, HEIGHT, FPS), 0, frames_each * every, every)
+        frames = islice(SceneStream(seed, WIDTH, HEIGHT, FPS / every), frames_each)
         streams.append([Shot(_jpeg(image), truth) for image, truth in frames])
     return streams
 

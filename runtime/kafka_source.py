@@ -241,11 +241,11 @@ class Source:
 
     async def _assigned(self, partitions: set[TopicPartition]) -> None:
         self._generation += 1
-        self._gaps.start({})
+        self._gaps.restart()
         await self._call(self._on_assigned, partitions, self.drain_s)
         self._holding.set()
-        # The client asks the broker for them before it reads anything, so they are known before any record.
-        self._gaps.start(await self._positions(partitions))
+        # The client itself asks for a partition's position before it reads from it.
+        self._gaps.begin_at(await self._positions(partitions))
 
     async def _positions(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Where reading begins: at what the group has committed, kept or not; empty without an answer."""

@@ -21,9 +21,13 @@ class OffsetGaps:
     def __repr__(self) -> str:
         return f"<OffsetGaps partitions={len(self._next)} missed={self.num_missed}>"
 
-    def start(self, positions: Mapping[TopicPartition, int]) -> None:
-        """The next records to come are those at `positions`; other partitions count from their first record."""
-        self._next = dict(positions)
+    def restart(self) -> None:
+        """Each partition counts from its first record to come, or from `begin_at`."""
+        self._next = {}
+
+    def begin_at(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Reading began at `positions`; where records have come since the restart, those count."""
+        self._next = {**positions, **self._next}
 
     def read(self, offsets: Iterable[tuple[TopicPartition, int]]) -> dict[TopicPartition, int]:
         """How many records were passed over on the way to these, by partition; added to `num_missed`.
