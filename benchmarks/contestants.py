@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -68,7 +70,9 @@ class Result:
 
 Turn = Callable[[int], Awaitable[Result]]
 """A number -> the contestant's result of the whole clip. Turn 0 is for warming up: a young broker spends as much
-time compiling itself."""
+time compiling itself. Between its turns a contestant stands still: LitServe's workers poll, Saccade's have timers."""
+_SESSION_MS = 120_000
+"""Saccade's workers stay in their groups while they stand still."""
 
 
 @asynccontextmanager
@@ -78,29 +82,43 @@ async def saccade(
     """Yield turns of Saccade's server worker and an edge worker a core, one thread each, without a budget."""
     edge_workers = [_edge_worker(bed, edge, point) for _ in cores()]
     server_worker = bed.worker(
-        "serve", cores(), server__model=server.path, server__threads=1, server__decode_threads=1
+        *("serve", cores()),
+        server__model=server.path,
+        server__threads=1,
+        server__decode_threads=1,
+        kafka__session_timeout_ms=_SESSION_MS,
     )
     workers = (*edge_workers, server_worker)
 
     async def turn(number: int) -> Result:
         frames = clip.turn(number)
+        _signal(workers, signal.SIGCONT)
         cpu_s, sent_bytes = [worker.cpu_s for worker in workers], await _sent_bytes(edge_workers)
         labelled, began = await bed.num_keys(), time.time()
         await publish(bed, frames)
         ended_s, labels = await _final(bed, frames, labelled)
         spent_s = [worker.cpu_s - used for worker, used in zip(workers, cpu_s, strict=True)]
         sent_bytes = await _sent_bytes(edge_workers) - sent_bytes
+        _signal(workers, signal.SIGSTOP)
         return Result("Saccade", ended_s - began, sent_bytes, spent_s[-1], sum(spent_s), labels)
 
     try:
         async with asyncio.TaskGroup() as group:
             for worker in workers:
                 group.create_task(worker.start())
-        yield turn
+        try:
+            yield turn
+        finally:
+            _signal(workers, signal.SIGCONT)
     finally:
         async with asyncio.TaskGroup() as group:
             for worker in workers:
                 group.create_task(worker.stop())
+
+
+def _signal(workers: Sequence[Worker], number: signal.Signals) -> None:
+    for worker in workers:
+        os.kill(worker.pid, number)
 
 
 def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
@@ -117,6 +135,7 @@ def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
         edge__selection=point.selection,
         edge__codec=point.codec,
         edge__quality=point.quality,
+        kafka__session_timeout_ms=_SESSION_MS,
     )
 
 
@@ -173,9 +192,11 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> AsyncIterator[Tur
     assert process.stdin is not None
 
     async def turn(_: int) -> Result:
+        os.killpg(process.pid, signal.SIGCONT)
         cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
         labels, sent = await classify_all(port, [shot.image for _, shot in clip.frames])
         seconds, cpu_s = time.perf_counter() - began_s, tree_cpu_seconds(process.pid) - cpu_s
+        os.killpg(process.pid, signal.SIGSTOP)
         by_key = {key: label for (key, _), label in zip(clip.frames, labels, strict=True)}
         return Result(f"LitServe, {engine} engine", seconds, sent, cpu_s, cpu_s, by_key)
 
@@ -185,6 +206,8 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> AsyncIterator[Tur
                 await asyncio.sleep(_LOOK_S)
         yield turn
     finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGCONT)
         process.stdin.close()
         await process.wait()
 
