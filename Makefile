@@ -35,7 +35,7 @@ $(JARS): compose/broker/pom.xml $(READY)
 			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends maven >/dev/null; \
 		else echo "Maven is missing. Install it and try again (Debian, Ubuntu: sudo apt-get install maven; macOS: brew install maven)"; exit 1; fi; }
 	@echo "==> Apache Kafka's jars into .cache/kafka"
-	@$(BIN)/python -m saccade.embedded fetch
+	@$(BIN)/python -m devstack fetch
 	@mkdir -p $(@D) && touch $@
 
 demo: setup ## the main job on the embedded stack: DURATION=60 BUDGET='1mbit@0,300kbit@20'
@@ -54,13 +54,13 @@ test: setup ## the tests, on real Kafka and Redis
 	@$(BIN)/python -m pytest
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m lab.benchmarks
 
 bench-%: setup
-	@$(BIN)/python -m benchmarks $*
+	@$(BIN)/python -m lab.benchmarks $*
 
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
-	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group dev --generate-hashes --no-emit-index-url --python-version 3.11 --universal -o requirements.lock
+	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --extra all --group dev --generate-hashes --no-emit-index-url --python-version 3.11 --universal -o requirements.lock
 
 clean: ## remove what make and the runs created
 	rm -rf $(VENV) .cache runs build *.egg-info

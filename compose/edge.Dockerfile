@@ -9,6 +9,8 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
 COPY schemas schemas
 COPY runtime runtime
 COPY vit vit
+COPY gating gating
+COPY uplink uplink
 COPY edge_workers edge_workers
 COPY saccade saccade
 

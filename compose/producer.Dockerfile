@@ -10,7 +10,6 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
 
 COPY schemas schemas
 COPY runtime runtime
-COPY scenes scenes
 COPY producers producers
 COPY saccade saccade
 

@@ -9,6 +9,7 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
 COPY schemas schemas
 COPY runtime runtime
 COPY vit vit
+COPY gating gating
 COPY server_workers server_workers
 COPY saccade saccade
 

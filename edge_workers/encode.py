@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.incoming import Incoming
+from gating.select import select
 from schemas.geometry import NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.operating_point import OperatingPoint
 from vit.codecs import CODECS, encode_patches
-from vit.select import select
 
 _LEAST_QUALITY = 10
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runtime.errors import ModelError
 from runtime.settings import EdgeSettings
+from schemas.errors import ModelError
 from schemas.geometry import CROP_SIDE
-from vit import errors as vit_errors
 from vit.edge_forward import EdgeForward, EdgeOutput
 from vit.hardware import available_threads
 from vit.model import Model
@@ -30,11 +29,8 @@ class EdgeEngine:
     """
 
     def __init__(self, settings: EdgeSettings) -> None:
-        try:
-            model = load_model(settings.model, role="edge")
-            self._forward = _forward(settings, model)
-        except vit_errors.ModelError as error:
-            raise ModelError(str(error)) from None
+        model = load_model(settings.model, role="edge")
+        self._forward = _forward(settings, model)
         self.name: str = model.name
         self.classes: tuple[str, ...] = model.classes
         self.classes_hash: str = model.classes_hash
@@ -67,7 +63,7 @@ def _forward(settings: EdgeSettings, model: Model) -> Callable[[Crops], EdgeOutp
     """The model on the backend of the settings.
 
     Raises:
-        vit.errors.ModelError: the backend is not installed, or the quantised model is another one's.
+        ModelError: the backend is not installed, or the quantised model is another one's.
     """
     dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
     threads = settings.threads or available_threads()

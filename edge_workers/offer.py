@@ -8,13 +8,13 @@ from functools import partial
 
 from edge_workers.encode import Encoded, Unsure, encode
 from edge_workers.tally import EdgeTally
-from edge_workers.uplink import GivenUp, Outcome, Pending, Uplink
 from runtime.channel import Channel, ChannelClosed
 from runtime.intake import Intake
 from runtime.offsets import Ticket
 from runtime.site_clock import SiteClock
 from runtime.spread import spread
 from schemas.topics import offload_partition
+from uplink.shell import GivenUp, Outcome, Pending, Uplink
 
 _MERGED_BATCHES = 4
 _STOPPED = GivenUp("stopped")

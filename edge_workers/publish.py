@@ -12,10 +12,9 @@ from functools import partial
 
 from edge_workers.decode import Answered
 from edge_workers.encode import Unsure
-from edge_workers.gate import Verdicts, gate
 from edge_workers.incoming import Incoming, Refused
 from edge_workers.tally import EdgeTally
-from edge_workers.uplink import Uplink
+from gating.gate import Verdicts, gate
 from runtime.channel import Channel, ChannelClosed
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
@@ -25,6 +24,7 @@ from runtime.redis_store import PutResult
 from runtime.site_clock import SiteClock
 from schemas.label import NO_LABEL, Label, Source, State
 from schemas.operating_point import OperatingPoint
+from uplink.shell import Uplink
 
 _MERGED_BATCHES = 4
 """Batches that one write to Redis may cover when it is slower than the model."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from edge_workers.encode import Encoded
 from edge_workers.incoming import Incoming
-from edge_workers.uplink import Outcome, Sent
 from runtime.metrics import Metrics
 from runtime.redis_store import PutResult
 from schemas.label import Label, State
+from uplink.shell import Outcome, Sent
 
 
 class EdgeTally:

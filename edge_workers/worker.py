@@ -25,8 +25,6 @@ from edge_workers.intake import FrameReader
 from edge_workers.offer import Offerer
 from edge_workers.publish import EdgeAnswers, EdgePublisher
 from edge_workers.tally import EdgeTally
-from edge_workers.uplink import Uplink
-from edge_workers.uplink_setup import make_uplink
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters
@@ -45,6 +43,9 @@ from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
+from uplink.setup import make_uplink
+from uplink.shell import Uplink
+from vit import SHIPPED_FRONTIER
 
 if TYPE_CHECKING:
     from edge_workers.engine import EdgeEngine
@@ -278,5 +279,6 @@ async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: As
         metrics,
         edge_hash=engine.weights_hash,
         classes_hash=engine.classes_hash,
+        shipped=SHIPPED_FRONTIER,
     )
     return Adapters(engine, device, store, uplink, letters_sink, num_partitions)

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from producers.credentials import MASK, shown_url
-from runtime.errors import SettingsError
+from schemas.errors import SettingsError
 
 STREAM_SCHEMES: Final = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "tcp", "udp", "srt"})
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from producers.address import Address, Scenes, StreamUrl, Webcam, parse_address, shown
 from producers.drop_queue import DropPolicy
-from runtime.errors import SettingsError
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, SettingsError
 from schemas.identity import check_camera
 
 MAX_FPS = 1000.0

@@ -16,8 +16,8 @@ from producers.pacing import RateCap, Schedule, Thinning
 from producers.sources.captured import Captured, FrameSource, Unreadable
 from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
-from runtime.errors import SourceError
 from runtime.log import get_logger, redact
+from schemas.errors import SourceError
 
 _log = get_logger(__name__)
 

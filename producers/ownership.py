@@ -16,8 +16,8 @@ from typing import Final, Protocol, Self
 
 from producers.sequence import Sequence, SequenceFile, producer_id
 from runtime.clock import Clock
-from runtime.errors import LeaseError, TransientError
 from runtime.log import get_logger
+from schemas.errors import LeaseError, TransientError
 from schemas.redis_keys import CAMERA_LEASE_TTL_S
 
 _log = get_logger(__name__)

@@ -20,9 +20,9 @@ from producers.reconnect import ReconnectSchedule
 from producers.sources.captured import EncodedImage, FrameSource
 from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
-from runtime.errors import SourceError
 from runtime.log import get_logger
 from runtime.settings import ProducerSettings
+from schemas.errors import SourceError
 from schemas.frame import Frame
 
 _log = get_logger(__name__)

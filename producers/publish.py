@@ -7,8 +7,8 @@ from functools import partial
 from typing import Protocol
 
 from producers.tally import Cause, Tally, is_landmark
-from runtime.errors import TransientError
 from runtime.log import get_logger
+from schemas.errors import TransientError
 from schemas.frame import Frame, encode_frame
 from schemas.topics import frames_partition
 

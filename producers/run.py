@@ -14,7 +14,6 @@ from producers.publish import Publisher
 from producers.summary import ProducerSummary
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
-from runtime.errors import SettingsError, StackError
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
@@ -25,7 +24,7 @@ from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings
 from runtime.status_server import serve_status
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, SettingsError, StackError
 from schemas.frame import decode_frame
 from schemas.topics import frames_partition, frames_specs, max_frame_record_bytes
 

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from runtime.errors import LeaseError, SettingsError
+from schemas.errors import LeaseError, SettingsError
 from schemas.limits import MAX_SEQ
 
 _FORMAT: Final = 1

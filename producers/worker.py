@@ -18,11 +18,11 @@ from producers.sources.opening import open_source
 from producers.sources.video import Timeouts
 from producers.tally import Tally
 from runtime.clock import Clock
-from runtime.errors import LeaseError, SettingsError, SourceError, TransientError, leaves
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.settings import ProducerSettings
+from schemas.errors import LeaseError, SettingsError, SourceError, TransientError, leaves
 from schemas.identity import camera_id
 
 _log = get_logger(__name__)

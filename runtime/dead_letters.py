@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.channel import Channel, ChannelClosed
-from runtime.errors import SaccadeError
 from runtime.kafka import Record
 from runtime.log import get_logger
 from schemas.dead_letter import DeadLetter
+from schemas.errors import SaccadeError
 from schemas.topics import dead_topic
 
 _MAX_WAITING_LETTERS = 256

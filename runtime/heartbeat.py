@@ -8,7 +8,6 @@ from collections.abc import Callable
 import stamina
 
 from runtime.clock import Clock
-from runtime.errors import TransientError
 from runtime.health import GROUP_JOINED, Health
 from runtime.intake import Intake
 from runtime.kafka import Source
@@ -17,6 +16,7 @@ from runtime.metrics import ConsumerMetrics
 from runtime.redis_store import LabelStore
 from runtime.site_clock import SiteClock
 from runtime.waiting import set_within
+from schemas.errors import TransientError
 
 BEAT_S = 1.0
 _LARGE_OFFSET_S = 1.0

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.errors import TransientError
 from runtime.kafka import Record
 from runtime.log import get_logger
 from runtime.offsets import OffsetLedger, Ticket, TopicPartition
 from runtime.waiting import set_within
+from schemas.errors import TransientError
 
 _log = get_logger(__name__)
 

@@ -14,9 +14,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from runtime.connections import KafkaSettings
-from runtime.errors import StackError, TransientError
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
 from runtime.settings import Settings
+from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec, frames_specs, offload_specs
 
 ADMIN_START_TIMEOUT_S = 10.0

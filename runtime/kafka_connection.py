@@ -26,8 +26,8 @@ from aiokafka.errors import (
 )
 
 from runtime.connections import KafkaSettings
-from runtime.errors import SaccadeError, SettingsError, StackError, TransientError
 from runtime.log import get_logger
+from schemas.errors import SaccadeError, SettingsError, StackError, TransientError
 
 START_TIMEOUT_S = 30.0
 """How long a starting client waits for a broker that is starting too."""

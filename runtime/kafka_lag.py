@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from runtime.connections import KafkaSettings
-from runtime.errors import StackError
 from runtime.kafka_connection import connection_arguments, started, stop, translated
+from schemas.errors import StackError
 
 _START_TIMEOUT_S = 10.0
 

@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerClosed, UnknownTopicOrPartitionError
 
 from runtime.connections import KafkaSettings
-from runtime.errors import StackError, TransientError
 from runtime.kafka_connection import (
     CLOSE_TIMEOUT_S,
     RecordRefused,
@@ -25,6 +24,7 @@ from runtime.kafka_connection import (
 )
 from runtime.log import get_logger
 from runtime.tcp_info import WireCounter
+from schemas.errors import StackError, TransientError
 
 MAX_BATCH_BYTES = 128 * 1024
 _RECORD_OVERHEAD_BYTES = 70

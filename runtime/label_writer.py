@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import stamina
 
-from runtime.errors import TransientError
 from runtime.metrics import ConsumerMetrics
 from runtime.redis_store import LabelStore, PutResult
+from schemas.errors import TransientError
 from schemas.label import Label
 
 _WAIT_MIN_S = 0.05

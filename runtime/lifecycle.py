@@ -7,8 +7,8 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from runtime.errors import SaccadeError, leaves
 from runtime.log import get_logger
+from schemas.errors import SaccadeError, leaves
 
 CUT_OFF_S = 10.0
 """What a cancelled process may take to close its connections before what is left is cancelled again."""

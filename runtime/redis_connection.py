@@ -28,8 +28,8 @@ from redis.exceptions import (
 )
 
 from runtime.connections import RedisSettings
-from runtime.errors import SaccadeError, SettingsError, TransientError
 from runtime.log import redact
+from schemas.errors import SaccadeError, SettingsError, TransientError
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_US = 1_000

@@ -9,12 +9,11 @@ from typing import TypeVar
 
 from redis.exceptions import WatchError
 
-from runtime.errors import TransientError
 from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
 from schemas import redis_keys
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, TransientError
 from schemas.server_report import ServerReport, decode_report, encode_report
 
 _MAX_TRIES = 50

@@ -13,13 +13,12 @@ from typing import Any
 import msgpack
 import stamina
 
-from runtime.errors import TransientError
 from runtime.log import get_logger
 from runtime.redis_connection import ScriptCall
 from runtime.redis_coordination import Coordination
 from runtime.redis_scripts import PUT_LABELS
 from schemas import redis_keys
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, TransientError
 from schemas.label import Label, label_fields, label_from_fields
 
 _PAGE_ENTRIES = 500

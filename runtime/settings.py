@@ -16,7 +16,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from runtime.connections import KafkaSettings, RedisSettings, TopicSettings
-from runtime.errors import SettingsError
 from runtime.log import redact
 from runtime.roles import (
     BudgetSettings,
@@ -27,6 +26,7 @@ from runtime.roles import (
     ServerSettings,
 )
 from runtime.section import Section
+from schemas.errors import SettingsError
 from schemas.identity import check_site
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from runtime.errors import SettingsError
 from runtime.health import Health, Verdict
 from runtime.log import get_logger
 from runtime.metrics import CONTENT_TYPE, Metrics
 from runtime.roles import MetricsSettings
+from schemas.errors import SettingsError
 
 _MAX_REQUEST_BYTES = 8 * 1024
 _REQUEST_TIMEOUT_S = 5.0

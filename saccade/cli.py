@@ -6,8 +6,6 @@ import sys
 
 import typer
 
-from evaluation.errors import EvaluationError
-from runtime.errors import SaccadeError, SettingsError
 from runtime.log import configure_logging
 from runtime.settings import LogSettings
 from saccade.commands import (
@@ -22,9 +20,14 @@ from saccade.commands import (
     train,
     workers,
 )
-from training.errors import TrainingError
-from vit.errors import ModelError
+from schemas.errors import SaccadeError, SettingsError
 
+ROOMS = frozenset(
+    {"vit", "gating", "uplink", "producers", "edge_workers", "server_workers", "page", "devstack", "lab"}
+)
+"""Parts of Saccade that an image of one role may lack."""
+EXTRAS = frozenset({"torch", "timm", "torchvision", "openvino", "onnxruntime", "matplotlib", "av"})
+"""Libraries that an image of one role may lack."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -50,15 +53,30 @@ def main(arguments: list[str] | None = None) -> None:
     configure_logging(LogSettings(level="warning"))
     try:
         app(args=arguments, prog_name="saccade")
-    except* (SaccadeError, ModelError, EvaluationError, TrainingError) as group:
+    except* SaccadeError as group:
         error = first_leaf(group)
         fail(error, EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
+    except* ModuleNotFoundError as group:
+        missing = first_leaf(group)
+        top = (getattr(missing, "name", None) or "").partition(".")[0]
+        if top not in ROOMS and top not in EXTRAS:
+            raise
+        fail(missing_part(top), EXIT_FAILED)
 
 
 def fail(error: BaseException, status: int) -> None:
     """Print the error as one line on standard error and exit with ``status``."""
     typer.echo(f"saccade: {error}", err=True)
     sys.exit(status)
+
+
+def missing_part(top: str) -> SaccadeError:
+    """The error for a command whose room or library this installation lacks."""
+    kind = "room" if top in ROOMS else "library"
+    return SaccadeError(
+        f"this installation lacks the {kind} {top!r} that the command needs; "
+        "run it where the whole package is installed"
+    )
 
 
 def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:

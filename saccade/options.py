@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.errors import SettingsError
 from runtime.settings import Settings, load_settings
+from schemas.errors import SettingsError
 
 ConfigOption = Annotated[
     Path | None,

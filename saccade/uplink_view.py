@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtime.errors import SaccadeError
 from runtime.redis_store import LabelStore
+from schemas.errors import SaccadeError
 
 REFRESH_S = 1.0
 ROWS = (

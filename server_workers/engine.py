@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runtime.errors import ModelError
 from runtime.settings import ServerSettings
+from schemas.errors import ModelError
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
-from vit import errors as vit_errors
 from vit.hardware import available_threads, best_device
 from vit.packed_forward import PackedForward, PendingLogits
 from vit.weights import load_model
@@ -28,10 +27,7 @@ class ServerEngine:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        try:
-            model = load_model(settings.model, role="server")
-        except vit_errors.ModelError as error:
-            raise ModelError(str(error)) from None
+        model = load_model(settings.model, role="server")
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise ModelError("server.device = cuda: torch finds no CUDA device; use auto or cpu")
         self._forward = PackedForward(

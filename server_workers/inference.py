@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.entropy import confidence
 from runtime.channel import Channel
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
-from runtime.errors import ModelError
 from runtime.waiting import set_within
+from schemas.errors import ModelError
 from schemas.label import Label, Source, State
 from server_workers.batcher import Batch, Batcher
 from server_workers.incoming import Ready
@@ -25,7 +26,6 @@ from server_workers.isolate import each_apart
 from server_workers.labels import Final, FinalLabels
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
-from vit.entropy import confidence
 
 _MAX_FAILED_IN_A_ROW = 8
 """So many records that fail even alone mean that the device is broken, not the records."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.clock import Clock
-from runtime.errors import TransientError
 from runtime.intake import Intake
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.offsets import Ticket
 from runtime.redis_store import PutResult
+from schemas.errors import TransientError
 from schemas.label import Label
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally

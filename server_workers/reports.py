@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from runtime.clock import Clock
-from runtime.errors import TransientError
 from runtime.heartbeat import BEAT_S
 from runtime.log import get_logger
 from runtime.waiting import set_within
+from schemas.errors import TransientError
 from schemas.server_report import ServerReport
 from server_workers.batcher import Batcher
 from server_workers.incoming import Ready

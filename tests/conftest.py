@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from devstack import EmbeddedStack
 from runtime.settings import Settings, load_settings
-from saccade.embedded import EmbeddedStack
 
 _COUNT = itertools.count()
 

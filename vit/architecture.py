@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from schemas.errors import ModelError
 from schemas.geometry import CROP_SIDE, PATCH_SIDE
-from vit.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
 
-from vit.errors import ModelError
+from schemas.errors import ModelError
 
 IMAGENET_CLASSES = 1000
 

@@ -17,11 +17,10 @@ import simplejpeg
 from PIL import AvifImagePlugin, Image
 
 from schemas.errors import DecodeError
-from schemas.geometry import NUM_PATCHES, PATCH_SIDE
+from schemas.geometry import NUM_PATCHES, PATCH_SIDE, Positions
 from vit.avif_container import av1_of, avif_of
 from vit.image_header import ImageHeader, jpeg_header, webp_header
 from vit.preprocess import Pixels, to_patches
-from vit.select import Positions
 
 PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from schemas.errors import ModelError
 from vit.architecture import Architecture, architecture_of
 from vit.classes import classes_hash
-from vit.errors import ModelError
 from vit.plain_vit import PlainVit, build
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from schemas.errors import ModelError
 from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.edge_forward import EdgeOutput
-from vit.errors import ModelError
 from vit.hardware import best_dtype
 from vit.heap import keep_freed_memory
 from vit.model import Model

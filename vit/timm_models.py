@@ -16,7 +16,7 @@ import torch
 from timm.models import PretrainedCfg
 from torch import nn
 
-from vit.errors import ModelError
+from schemas.errors import ModelError
 
 Rgb = tuple[float, float, float]
 

@@ -10,9 +10,9 @@ from timm.layers.layer_scale import LayerScale
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+from schemas.errors import ModelError
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from vit.architecture import Architecture
-from vit.errors import ModelError
 
 
 def build_timm(architecture: Architecture) -> VisionTransformer:

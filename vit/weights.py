@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from schemas.errors import ModelError
+from vit import SHIPPED
 from vit.architecture import Architecture, architecture_from_json
 from vit.classes import IMAGENET_CLASSES, imagenet_names
-from vit.errors import ModelError
 from vit.model import IMAGENET_MEAN, IMAGENET_STD, Model
 from vit.plain_vit import PlainVit, build
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "saccade"
-SHIPPED: Final = Path(__file__).parent / "shipped"
 OTHER_WAYS: Final = (
     "give a folder with its weights as safetensors instead, or 'shipped' for the pair that comes with Saccade"
 )

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from producers.address import is_image
 from producers.sources.captured import Captured, EncodedImage, RawImage, Unreadable
-from runtime.errors import SourceError
+from schemas.errors import SourceError
 
 PASSED_THROUGH: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp"}
 _PLAIN_MODES: Final = frozenset({"RGB", "L"})

@@ -19,7 +19,7 @@ from producers.address import Address, StreamUrl, VideoFile, Webcam, shown
 from producers.credentials import without_secrets
 from producers.image import fit_within
 from producers.sources.captured import Captured, RawImage, Unreadable
-from runtime.errors import SourceError
+from schemas.errors import SourceError
 
 if TYPE_CHECKING:
     from av.container import InputContainer

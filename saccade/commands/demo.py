@@ -41,8 +41,8 @@ def demo(
     redis: RedisOption = None,
 ) -> None:
     """Run cameras, one edge worker and two server workers; show labels live; audit every frame; sum up."""
-    from saccade.demo.plan import DemoPlan
-    from saccade.demo.run import run_demo
+    from devstack.demo.plan import DemoPlan
+    from devstack.demo.run import run_demo
 
     plan = DemoPlan.make(
         seconds=seconds,

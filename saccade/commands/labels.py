@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from runtime.errors import SaccadeError
 from runtime.redis_store import LabelStore
 from saccade.event_loop import run, run_worker
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
+from schemas.errors import SaccadeError
 from schemas.label import Label
 
 

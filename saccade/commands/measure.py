@@ -10,10 +10,8 @@ from typing import Annotated
 
 import typer
 
-from evaluation.errors import EvaluationError
-from runtime.errors import SettingsError
 from saccade.options import JsonOption
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, SettingsError
 
 EdgeModel = Annotated[str, typer.Option("--edge-model", help="timm name, folder, file, or shipped.")]
 ServerModel = Annotated[str, typer.Option("--server-model", help="timm name, folder, file, or shipped.")]
@@ -62,12 +60,12 @@ def evaluate(
     """Measure the method and its baselines: accuracy against bytes, patches and server work."""
     if paper:
         if data is None:
-            raise EvaluationError("--check-paper needs --data: the 50,000 ImageNet validation images")
-        from evaluation.check_paper import CheckPaperRequest, check_paper
+            raise SettingsError("--check-paper needs --data: the 50,000 ImageNet validation images")
+        from lab.research.check_paper import CheckPaperRequest, check_paper
 
         raise typer.Exit(check_paper(CheckPaperRequest(data, labels, edge_model, server_model)))
-    from evaluation.request import EvaluateRequest
-    from evaluation.run import evaluate as run_evaluation
+    from lab.evaluation.request import EvaluateRequest
+    from lab.evaluation.run import evaluate as run_evaluation
 
     request = EvaluateRequest(
         out=out,
@@ -107,8 +105,8 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The frontier's file.")] = Path("frontier.json"),
 ) -> None:
     """Find what each operating point costs and is worth, for budget.frontier of these two models."""
-    from evaluation.calibrate import CalibrateRequest
-    from evaluation.calibrate import calibrate as run_calibration
+    from lab.evaluation.calibrate import CalibrateRequest
+    from lab.evaluation.calibrate import calibrate as run_calibration
 
     request = CalibrateRequest(
         out=out,
@@ -144,7 +142,7 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run the controller against a simulated budget or link, far faster than real time."""
-    from simulation.run import simulate_command
+    from lab.simulation.run import simulate_command
 
     try:
         figures = simulate_command(

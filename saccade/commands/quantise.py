@@ -21,7 +21,7 @@ def quantise(
     out: Annotated[Path, typer.Option(help="Folder of the int8 model.")] = Path("runs/quantised"),
 ) -> None:
     """Write the edge's model in int8; use it with edge --backend openvino_int8 --quantised OUT."""
-    from evaluation.quantisation import quantise_edge
+    from lab.evaluation.quantisation import quantise_edge
 
     made = quantise_edge(data, model, out)
     typer.echo(f"{made.path}: calibrated on {made.calibrated} images")

@@ -37,7 +37,7 @@ def stack(
     as_json: JsonOption = False,
 ) -> None:
     """Run Kafka and Redis on loopback with the topics made, until interrupted; print their addresses."""
-    from saccade.embedded.stack import embedded_stack
+    from devstack.stack import embedded_stack
 
     async def main(stop: asyncio.Event) -> None:
         async with embedded_stack(

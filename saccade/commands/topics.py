@@ -7,9 +7,9 @@ import json
 
 import typer
 
-from runtime.errors import StackError
 from runtime.kafka_admin import check_pipeline_topics, create_pipeline_topics, pipeline_topics
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
+from schemas.errors import StackError
 
 app = typer.Typer(
     help="Create the topics, or check that they are as the settings want them.", no_args_is_help=True

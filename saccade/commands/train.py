@@ -34,9 +34,9 @@ def train(
     ] = "shipped:server",
 ) -> None:
     """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
-    from evaluation.reporter import TerminalReporter
-    from training.fine_tune import fine_tune
-    from training.run import train_pair, usual_setup
+    from lab.evaluation.reporter import TerminalReporter
+    from lab.training.fine_tune import fine_tune
+    from lab.training.run import train_pair, usual_setup
 
     with TerminalReporter() as reporter:
         if data is None:

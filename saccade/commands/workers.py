@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from runtime.errors import SourceError
 from runtime.log import configure_logging
 from runtime.settings import Settings
 from saccade.event_loop import run_worker
 from saccade.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, settings_from
+from schemas.errors import SourceError
 
 MetricsPort = Annotated[
     int | None,

@@ -6,6 +6,7 @@ import pytest
 
 from edge_workers.encode import Unsure, cheaper, encode
 from edge_workers.incoming import Incoming
+from gating.select import select
 from runtime.intake import Taken
 from runtime.kafka import Record
 from runtime.offsets import Ticket
@@ -13,7 +14,6 @@ from schemas.frame import Frame
 from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
 from vit.codecs import decode_patches
-from vit.select import select
 
 POINT = OperatingPoint(tau=0.5, delta=0.9, codec="webp", quality=80)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_workers.engine import EdgeEngine
-from runtime.errors import ModelError
 from runtime.settings import Settings
+from schemas.errors import ModelError
 from vit.openvino_edge import quantise
 from vit.weights import load_model
 

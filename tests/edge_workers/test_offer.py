@@ -9,7 +9,6 @@ from edge_workers.encode import Unsure
 from edge_workers.incoming import Incoming
 from edge_workers.offer import Offerer
 from edge_workers.tally import EdgeTally
-from edge_workers.uplink import GivenUp, Outcome, Pending, Sent
 from runtime.channel import Channel
 from runtime.intake import Taken
 from runtime.kafka import Record
@@ -19,6 +18,7 @@ from runtime.site_clock import SiteClock
 from schemas.frame import Frame
 from schemas.operating_point import OperatingPoint
 from schemas.topics import offload_partition
+from uplink.shell import GivenUp, Outcome, Pending, Sent
 
 S = 1_000_000_000
 

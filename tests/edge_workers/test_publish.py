@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from edge_workers.decode import Answered, Prepared
-from edge_workers.gate import gate
 from edge_workers.incoming import Incoming, Refused
 from edge_workers.publish import EdgeAnswers
+from gating.gate import gate
 from runtime.intake import Taken
 from runtime.kafka import Record
 from runtime.offsets import Ticket

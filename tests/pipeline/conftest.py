@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devstack.demo.probe import counters, is_ready
+from devstack.demo.processes import free_port
 from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings, load_settings
-from saccade.demo.probe import counters, is_ready
-from saccade.demo.processes import free_port
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
@@ -109,7 +109,7 @@ class ForkedWorker:
         self._arguments = [*arguments, *flags]
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["edge_workers.engine", "server_workers.engine", "scenes.stream", "saccade.cli"]
+            ["edge_workers.engine", "server_workers.engine", "lab.scenes.stream", "saccade.cli"]
         )
         self._process: Any = None
 
@@ -220,9 +220,9 @@ async def repeated_bytes(edge: ForkedWorker) -> float:
 def tau(tiny_model: Path) -> float:
     """The min-entropy that the tiny model exceeds on about half of what the rendered cameras show."""
     from edge_workers.engine import EdgeEngine
+    from gating.entropy import min_entropy_bits
+    from lab.scenes.stream import SceneStream
     from runtime.settings import EdgeSettings
-    from scenes.stream import SceneStream
-    from vit.entropy import min_entropy_bits
     from vit.preprocess import resize_crop
 
     crops = [

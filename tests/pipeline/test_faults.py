@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from saccade.embedded import embedded_stack
+from devstack import embedded_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 RECOVERY_S = 15.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from devstack import EmbeddedStack
 from runtime.kafka_admin import create_pipeline_topics
-from saccade.embedded import EmbeddedStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROUNDS = 5

@@ -11,13 +11,13 @@ from typing import Any, Self
 
 import pytest
 
+from devstack import EmbeddedStack
+from devstack.demo.probe import get
+from devstack.demo.processes import free_port
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.settings import Settings
-from saccade.demo.probe import get
-from saccade.demo.processes import free_port
-from saccade.embedded import EmbeddedStack
 from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack

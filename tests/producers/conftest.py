@@ -18,7 +18,7 @@ import pytest
 
 from producers.sources.captured import Captured, RawImage, Unreadable
 from producers.tally import Tally
-from runtime.errors import TransientError
+from schemas.errors import TransientError
 from schemas.frame import Frame, decode_frame
 
 TS_PACKET_BYTES = 188

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from producers.address import ImageFiles, Scenes, StreamUrl, VideoFile, Webcam, parse_address, shown
-from runtime.errors import SettingsError
+from schemas.errors import SettingsError
 
 
 def make_image(path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from producers.camera import CameraSpec, check_names
 from producers.drop_queue import DropPolicy
-from runtime.errors import SettingsError
+from schemas.errors import SettingsError
 
 
 def test_parse_takes_the_name_before_the_first_equals_sign() -> None:

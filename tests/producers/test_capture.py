@@ -14,7 +14,7 @@ from producers.pacing import RateCap, Schedule, Thinning
 from producers.sources.captured import FrameSource, Unreadable
 from producers.tally import Tally
 from runtime.clock import SystemClock
-from runtime.errors import SourceError
+from schemas.errors import SourceError
 
 AT_ONCE = FilePace(Schedule(None, may_drop=False))
 

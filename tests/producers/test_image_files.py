@@ -8,7 +8,7 @@ from PIL import Image
 
 from producers.sources.captured import Captured, EncodedImage, RawImage, Unreadable
 from producers.sources.image_files import ImageFolder
-from runtime.errors import SourceError
+from schemas.errors import SourceError
 
 MAX_PIXELS = 10**6
 

@@ -9,7 +9,7 @@ import pytest
 from producers.ownership import CameraOwnership
 from producers.sequence import SequenceFile
 from runtime.clock import Clock, ManualClock, SystemClock
-from runtime.errors import LeaseError, SettingsError, TransientError
+from schemas.errors import LeaseError, SettingsError, TransientError
 from schemas.redis_keys import CAMERA_LEASE_TTL_S
 
 CAMERA = "site/cam"

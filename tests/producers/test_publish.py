@@ -7,8 +7,8 @@ import pytest
 
 from producers.publish import Publisher
 from producers.tally import Tally
-from runtime.errors import TransientError
 from runtime.kafka import RecordRefused
+from schemas.errors import TransientError
 from schemas.frame import Frame
 from schemas.topics import frames_partition
 

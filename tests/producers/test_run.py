@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from devstack import EmbeddedStack
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from producers.summary import ProducerSummary
-from runtime.errors import SettingsError, StackError
 from runtime.kafka_admin import create_topics, read_all
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings, load_settings
-from saccade.embedded import EmbeddedStack
+from schemas.errors import SettingsError, StackError
 from schemas.frame import Frame, decode_frame
 from schemas.topics import frames_partition, frames_specs
 

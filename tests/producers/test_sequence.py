@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.sequence import Sequence, SequenceFile, producer_id
-from runtime.errors import LeaseError, SettingsError
+from schemas.errors import LeaseError, SettingsError
 
 RESERVE_THEN_DIE = """
 import os, signal, sys

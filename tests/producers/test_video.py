@@ -10,7 +10,7 @@ import pytest
 from producers.address import StreamUrl, VideoFile, Webcam, parse_address
 from producers.sources.captured import Captured, RawImage
 from producers.sources.video import Timeouts, Video
-from runtime.errors import SourceError
+from schemas.errors import SourceError
 
 QUICK = Timeouts(open_s=2.0, read_s=1.0)
 MAX_PIXELS = 10**7

@@ -14,10 +14,10 @@ from producers.publish import Publisher
 from producers.sources.captured import FrameSource
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
-from runtime.errors import SourceError
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.metrics import Metrics
 from runtime.settings import ProducerSettings
+from schemas.errors import SourceError
 
 FILE = Scenes(0, 64, 64, live=False)
 LIVE = StreamUrl("rtsp://cam/live", "rtsp://cam/live")

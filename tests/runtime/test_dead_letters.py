@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from runtime.dead_letters import DeadLetters
-from runtime.errors import SaccadeError, TransientError
 from runtime.kafka import Record, RecordRefused
 from schemas.dead_letter import dead_letter_from_headers
+from schemas.errors import SaccadeError, TransientError
 
 RECORD = Record("frames", 3, 17, 0, b"camera", b"payload")
 

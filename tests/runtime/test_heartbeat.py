@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.errors import TransientError
 from runtime.health import GROUP_JOINED, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.intake import Intake
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
+from schemas.errors import TransientError
 
 S = 1_000_000_000
 

@@ -3,10 +3,10 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from runtime.errors import TransientError
 from runtime.intake import Intake
 from runtime.kafka import Record
 from runtime.offsets import Ticket, TopicPartition
+from schemas.errors import TransientError
 
 A: TopicPartition = ("t", 0)
 B: TopicPartition = ("t", 1)

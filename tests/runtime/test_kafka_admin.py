@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.errors import SettingsError, StackError
+from devstack import EmbeddedStack
 from runtime.kafka import Sink
 from runtime.kafka_admin import (
     check_pipeline_topics,
@@ -19,7 +19,7 @@ from runtime.kafka_admin import (
 )
 from runtime.kafka_connection import connection_arguments
 from runtime.settings import KafkaSettings, load_settings
-from saccade.embedded import EmbeddedStack
+from schemas.errors import SettingsError, StackError
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.errors import StackError
+from devstack import EmbeddedStack
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics
 from runtime.kafka_lag import group_lag
 from runtime.settings import KafkaSettings
-from saccade.embedded import EmbeddedStack
+from schemas.errors import StackError
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

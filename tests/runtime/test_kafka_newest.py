@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics
 from runtime.kafka_newest import newest_match
-from saccade.embedded import EmbeddedStack
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

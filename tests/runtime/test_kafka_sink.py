@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from devstack import EmbeddedStack
 from runtime import kafka_sink
-from runtime.errors import StackError, TransientError
 from runtime.kafka import RecordRefused, Sink
 from runtime.kafka_admin import create_topics, read_all
 from runtime.settings import KafkaSettings
-from saccade.embedded import EmbeddedStack
+from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

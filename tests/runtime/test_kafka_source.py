@@ -10,14 +10,14 @@ import pytest
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from runtime.errors import StackError, TransientError
+from devstack import EmbeddedStack
 from runtime.intake import Intake
 from runtime.kafka import Record, Sink, Source
 from runtime.kafka_admin import create_topics
 from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
 from runtime.offsets import TopicPartition
 from runtime.settings import KafkaSettings
-from saccade.embedded import EmbeddedStack
+from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

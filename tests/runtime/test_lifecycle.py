@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-from runtime.errors import SettingsError, TransientError
 from runtime.lifecycle import StoppedEarly, cut_short_by, run_until_stopped
+from schemas.errors import SettingsError, TransientError
 
 
 async def never() -> None:

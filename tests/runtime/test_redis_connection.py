@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from devstack import EmbeddedStack
 from runtime.connections import RedisSettings
 from runtime.redis_store import LabelStore
-from saccade.embedded import EmbeddedStack
 
 pytestmark = pytest.mark.stack
 MOMENTS = 60

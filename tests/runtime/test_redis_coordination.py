@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from devstack import EmbeddedStack
 from runtime.connections import RedisSettings
 from runtime.redis_coordination import Coordination
-from saccade.embedded import EmbeddedStack
 from schemas.server_report import ServerReport
 
 pytestmark = pytest.mark.stack

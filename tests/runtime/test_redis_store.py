@@ -14,12 +14,12 @@ import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devstack import EmbeddedStack
+from devstack.locks import Locks
+from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
-from runtime.errors import SaccadeError, TransientError
 from runtime.redis_store import LabelStore, PutResult
-from saccade.embedded import EmbeddedStack
-from saccade.embedded.locks import Locks
-from saccade.embedded.redis_server import RedisServer
+from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, Source, State
 
 pytestmark = pytest.mark.stack

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import SettingsError
 from runtime.settings import KafkaSettings, Settings, load_settings
+from schemas.errors import SettingsError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, constant
 from vit.codecs import CODECS

@@ -10,11 +10,11 @@ import socket
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.errors import SettingsError
 from runtime.health import GROUP_JOINED, Health
 from runtime.metrics import Metrics
 from runtime.roles import MetricsSettings
 from runtime.status_server import serve_status
+from schemas.errors import SettingsError
 
 SETTINGS = MetricsSettings(port=0)
 

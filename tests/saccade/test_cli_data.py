@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from devstack import EmbeddedStack
 from runtime.kafka import Sink
 from runtime.kafka_admin import create_pipeline_topics, read_all
 from runtime.redis_store import LabelStore
 from runtime.settings import Settings, load_settings
-from saccade.embedded import EmbeddedStack
 from schemas.dead_letter import DeadLetter
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State

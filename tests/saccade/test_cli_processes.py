@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.demo.clip import make_clip
+from devstack.demo.clip import make_clip
 
 pytestmark = pytest.mark.stack
 SUMMARY_KEYS = frozenset(

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
-from runtime.errors import ModelError
 from runtime.intake import Intake, Taken
 from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
+from schemas.errors import ModelError
 from schemas.offload import Offload, bitmap_of
 from server_workers.batcher import Batcher
 from server_workers.incoming import Ready

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.errors import TransientError
 from runtime.offsets import Ticket
 from runtime.redis_store import PutResult
+from schemas.errors import TransientError
 from schemas.label import Label, Source, State
 from server_workers.labels import Final, FinalQueue
 

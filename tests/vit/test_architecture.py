@@ -1,7 +1,7 @@
 import pytest
 
+from schemas.errors import ModelError
 from vit.architecture import Architecture, architecture_from_json, architecture_of
-from vit.errors import ModelError
 from vit.plain_vit import build
 
 SMALL = Architecture(embed_dim=32, depth=2, num_heads=2, mlp_ratio=4.0, num_classes=5)

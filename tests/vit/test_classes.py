@@ -1,7 +1,7 @@
 import pytest
 
+from schemas.errors import ModelError
 from vit.classes import classes_hash, imagenet_names, imagenet_synsets, same_classes
-from vit.errors import ModelError
 
 
 def test_imagenet_names_stand_in_the_order_of_the_classifier_and_are_all_different():

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from schemas.errors import ModelError
 from vit import openvino_edge
 from vit.architecture import Architecture
 from vit.edge_forward import EdgeForward
-from vit.errors import ModelError
 from vit.model import random_model
 from vit.openvino_edge import OpenVinoEdgeForward, quantise
 

@@ -2,8 +2,8 @@ import pytest
 import timm
 import torch
 
+from schemas.errors import ModelError
 from vit.architecture import Architecture, architecture_of
-from vit.errors import ModelError
 from vit.timm_variants import build_timm, require_supported
 
 

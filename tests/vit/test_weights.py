@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from schemas.errors import ModelError
 from vit.architecture import Architecture
 from vit.classes import imagenet_names
-from vit.errors import ModelError
 from vit.model import Model, random_model
 from vit.weights import METADATA_KEY, load_model, save_model
 

@@ -1,0 +1,177 @@
+"""The audit at the end of a demo: every frame read again from Kafka, every label read again from Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import simplejpeg
+
+from devstack.demo.server_sample import ServerAlone
+from devstack.demo.summary import AuditedFrame, AuditedOffload
+from runtime.kafka_admin import read_all
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings
+from schemas.errors import DecodeError
+from schemas.frame import Frame, decode_frame
+from schemas.label import Label, Source, State
+from schemas.offload import decode_offload, positions_of
+from schemas.topics import FRAMES, OFFLOAD, dead_topic
+from vit.preprocess import Pixels, decode_image, resize_crop
+
+WHOLE_JPEG_QUALITY = 75
+BATCH_FRAMES = 256
+SAMPLE_EVERY = 5
+"""Of the scored frames, which the server alone is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything found; ``server_right`` says for a sample of frames if the server alone is right."""
+
+    frames: list[AuditedFrame]
+    offloads: list[AuditedOffload]
+    dead_lettered: int
+    server_right: list[bool]
+
+
+async def audit(settings: Settings, store: LabelStore, server: ServerAlone) -> Audit:
+    """Read the topics from their beginning to their present end and match each frame with its labels."""
+    offloads = await audit_offloads(settings)
+    edge_labels = {(record.camera, record.seq): record.edge_label for record in offloads}
+    first_labels = await edge_events(store)
+    dead = 0
+    for topic in (FRAMES, OFFLOAD):
+        async for _ in read_all(settings.kafka, dead_topic(topic)):
+            dead += 1
+    frames: list[AuditedFrame] = []
+    server_right: list[bool] = []
+    async for batch in frame_batches(settings):
+        frames += await audit_batch(batch, store, edge_labels, first_labels)
+        scored = [frame for frame in batch if frame.truth is not None and frame.truth >= 0]
+        server_right += [
+            await server.classify(crop_of(frame)) == frame.truth for frame in scored[::SAMPLE_EVERY]
+        ]
+    return Audit(frames, offloads, dead, server_right)
+
+
+async def frame_batches(settings: Settings) -> AsyncIterator[list[Frame]]:
+    """Yield every decodable frame of the topic, some hundred at a time."""
+    batch: list[Frame] = []
+    async for record in read_all(settings.kafka, FRAMES):
+        frame = frame_of(record.value, settings)
+        if frame is not None:
+            batch.append(frame)
+        if len(batch) == BATCH_FRAMES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def frame_of(value: bytes, settings: Settings) -> Frame | None:
+    """Return the frame, None for a record that is none: the workers dead-letter it."""
+    try:
+        return decode_frame(
+            value,
+            max_frame_bytes=settings.producer.max_frame_bytes,
+            max_frame_pixels=settings.producer.max_frame_pixels,
+        )
+    except DecodeError:
+        return None
+
+
+async def audit_offloads(settings: Settings) -> list[AuditedOffload]:
+    """Return every decodable record of the offload topic, repeats included."""
+    found = []
+    async for record in read_all(settings.kafka, OFFLOAD):
+        try:
+            offload = decode_offload(record.value, max_offload_bytes=settings.edge.max_offload_bytes)
+        except DecodeError:
+            continue
+        found.append(
+            AuditedOffload(
+                camera=offload.camera,
+                seq=offload.seq,
+                record_bytes=len(record.value),
+                patches=len(positions_of(offload.bitmap)),
+                edge_label=offload.edge_label,
+            )
+        )
+    return found
+
+
+async def edge_events(store: LabelStore) -> dict[tuple[str, int], Label]:
+    """Return the edge's own label of each frame from the label streams, where they still hold it."""
+    events: dict[tuple[str, int], Label] = {}
+    for camera in await store.cameras():
+        async for label in store.history(camera):
+            if label.source is Source.EDGE:
+                events.setdefault((label.camera, label.seq), label)
+    return events
+
+
+async def audit_batch(
+    batch: Sequence[Frame],
+    store: LabelStore,
+    edge_labels: dict[tuple[str, int], int],
+    first_labels: dict[tuple[str, int], Label],
+) -> list[AuditedFrame]:
+    """Return the audited frames of one batch: labels in one pipelined read, JPEG sizes in a thread."""
+    labels = await store.get_many([(frame.camera, frame.seq) for frame in batch])
+    sizes = await asyncio.to_thread(lambda: [whole_jpeg_bytes(frame) for frame in batch])
+    return [
+        audited(
+            frame,
+            label,
+            size,
+            edge_labels.get((frame.camera, frame.seq)),
+            first_labels.get((frame.camera, frame.seq)),
+        )
+        for frame, label, size in zip(batch, labels, sizes, strict=True)
+    ]
+
+
+def audited(
+    frame: Frame, label: Label | None, size: int, offloaded: int | None, first: Label | None
+) -> AuditedFrame:
+    """Return one frame with all that is known of it.
+
+    The edge's answer is, in this order: its offload record's, its event in the stream, its own final label.
+    """
+    server = label if label is not None and label.source is Source.SERVER else None
+    edge = first or (label if label is not None and label.source is Source.EDGE else None)
+    edge_label = offloaded if offloaded is not None else (edge.label if edge is not None else None)
+    answered = label is not None and label.state in (State.FINAL, State.PROVISIONAL)
+    return AuditedFrame(
+        camera=frame.camera,
+        seq=frame.seq,
+        truth=frame.truth,
+        whole_jpeg_bytes=size,
+        state=label.state if label is not None else None,
+        source=label.source if label is not None else None,
+        label=label.label if label is not None and answered else None,
+        edge_label=edge_label,
+        cause=label.cause if label is not None else "",
+        edge_latency_ms=latency_ms(edge),
+        server_latency_ms=latency_ms(server),
+    )
+
+
+def latency_ms(label: Label | None) -> float | None:
+    """Return the time from capture to label in milliseconds."""
+    return None if label is None else (label.labelled_ns - label.captured_ns) / 1e6
+
+
+def whole_jpeg_bytes(frame: Frame) -> int:
+    """Return what the frame's 224×224 crop costs as a whole JPEG of quality 75: the plain rival."""
+    crop = crop_of(frame)
+    return len(
+        simplejpeg.encode_jpeg(crop, quality=WHOLE_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
+    )
+
+
+def crop_of(frame: Frame) -> Pixels:
+    """Return the frame's (224, 224, 3) crop as every model sees it."""
+    return resize_crop(decode_image(frame.image, frame.encoding, frame.width * frame.height))

@@ -1,0 +1,67 @@
+"""The models that benchmarks run, as files that worker processes load, and how figures name them.
+
+DeiT-Base has random weights, which changes no timing. DeiT-Tiny has its published weights where they lie in
+`../shared/data/weights` or `SACCADE_BENCH_EDGE` names a file, as gate and selection look at what it answers;
+else random ones.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vit import SHIPPED
+from vit.classes import classes_hash
+from vit.model import Model, random_model
+from vit.weights import load_model, save_model
+
+FOLDER = Path("runs/bench/models")
+_TINY = Path("../shared/data/weights/deit_tiny_patch16_224.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`path` is what a worker's `--model` takes, `title` what figures call it."""
+
+    path: str
+    title: str
+
+    def load(self) -> Model:
+        return load_model(self.path)
+
+
+def deit_tiny() -> Chosen:
+    """Return DeiT-Tiny, with published weights where they are at hand."""
+    given = Path(os.environ.get("SACCADE_BENCH_EDGE", _TINY))
+    if given.exists():
+        return Chosen(str(given.resolve()), "DeiT-Tiny, published weights")
+    return Chosen(_random("deit_tiny_patch16_224"), "DeiT-Tiny's shape, random weights")
+
+
+def deit_base(classes: tuple[str, ...] | None = None) -> Chosen:
+    """Return DeiT-Base's shape with random weights, and the given 1,000 class names if any."""
+    return Chosen(_random("deit_base_patch16_224", classes), "DeiT-Base's shape, random weights")
+
+
+def shipped(role: str) -> Chosen:
+    """Return the shipped edge or server model.
+
+    Raises:
+        FileNotFoundError: it is not in this checkout.
+    """
+    path = SHIPPED / f"{role}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: the shipped pair is missing")
+    return Chosen(str(path.resolve()), f"shipped {role} model, trained weights")
+
+
+def _random(name: str, classes: tuple[str, ...] | None = None) -> str:
+    """Return the file of a seeded random model; made at its first use."""
+    path = FOLDER / f"{name}-{classes_hash(classes) if classes else 'own'}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model = random_model(name)
+        names = classes or model.classes
+        save_model(path, model.vit, name=model.name, mean=model.mean, std=model.std, classes=names)
+    return str(path.resolve())

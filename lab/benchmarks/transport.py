@@ -1,0 +1,114 @@
+"""Offload records through the project's own Kafka adapters, over loopback, with a real broker.
+
+    python -m benchmarks.transport [--records N] [--json FILE]
+
+Records of 12 kB of random bytes. Producer, broker and consumer are three processes on the same two cores.
+First each direction alone, then both at once, which is what counts: records per second from the first send
+to the last one read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from lab.benchmarks.report import Figure, options, publish
+from lab.benchmarks.testbed import Testbed, testbed
+from runtime.kafka import Source
+from runtime.settings import load_settings
+from saccade.event_loop import run
+
+RECORD_BYTES = 12_000
+GOAL_PER_S = 8_000.0
+_ALONE, _BOTH = "offload", "frames"
+"""Two topics of the same shape, so that the second reader finds nothing old."""
+
+
+async def produce(bed: Testbed, topic: str, count: int) -> float:
+    """Return the seconds until the broker had acknowledged `count` records."""
+    noise = np.random.default_rng(0).bytes(2 * RECORD_BYTES)
+    partitions = bed.settings.topics.partitions
+    began_s = time.perf_counter()
+    async with bed.sink() as sink:
+        for index in range(count):
+            start = index % RECORD_BYTES
+            value = noise[start : start + RECORD_BYTES]
+            await sink.send(topic, value, partition=(index >> 4) % partitions)
+    return time.perf_counter() - began_s
+
+
+async def consume(bootstrap_servers: str, topic: str, count: int) -> None:
+    """Print a line when the group is joined, and one with the seconds of `count` records."""
+    settings = load_settings(None, {"kafka": {"bootstrap_servers": bootstrap_servers}})
+    async with Source(settings.kafka, [topic], group_id=topic) as source:
+        seen, began_s = 0, 0.0
+        while not source.joined:
+            seen += len(await source.getmany(500, 0.2))
+        _say({"joined": True})
+        while seen < count:
+            records = await source.getmany(500, 1.0)
+            began_s = began_s or time.perf_counter()
+            seen += len(records)
+        _say({"seconds": time.perf_counter() - began_s, "ended": time.time()})
+
+
+def _say(what: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+@asynccontextmanager
+async def consumer(bed: Testbed, topic: str, count: int) -> AsyncIterator[asyncio.StreamReader]:
+    """Yield a consumer process that has joined its group; read its last line for the answer."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lab.benchmarks.transport", "--consume", bed.stack.bootstrap_servers),
+        *("--topic", topic, "--records", str(count)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    try:
+        yield process.stdout
+    finally:
+        await process.wait()
+
+
+async def measure(count: int) -> list[Figure]:
+    async with testbed("transport") as bed:
+        warm = count // 5
+        await produce(bed, _ALONE, warm)
+        produced_s = await produce(bed, _ALONE, count)
+        async with consumer(bed, _ALONE, count + warm) as lines:
+            consumed_s = json.loads(await lines.readline())["seconds"]
+        async with consumer(bed, _BOTH, count) as lines:
+            began = time.time()
+            await produce(bed, _BOTH, count)
+            both_s = json.loads(await lines.readline())["ended"] - began
+    note = f"{count} records of {RECORD_BYTES / 1e3:.0f} kB, two cores for all three"
+    return [
+        Figure("transport: produce alone", count / produced_s, "records/s", note=note),
+        Figure("transport: consume alone", (count + warm) / consumed_s, "records/s"),
+        Figure("transport: produce and consume at once", count / both_s, "records/s", GOAL_PER_S),
+    ]
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--records", type=int, default=40_000)
+    parser.add_argument("--consume", metavar="HOST:PORT", help="be the consumer process")
+    parser.add_argument("--topic", default=_ALONE)
+    arguments = parser.parse_args()
+    if arguments.consume:
+        run(consume(arguments.consume, arguments.topic, arguments.records))
+    else:
+        publish(run(measure(arguments.records)), arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""`saccade calibrate`: the frontier of operating points that the controller reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lab.evaluation.catalogue import DEFAULT_BUDGET, HEADLINE_DELTA, plan
+from lab.evaluation.chosen import RAW_PATCHES, Candidate, candidates, frontier_candidates
+from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.corpus import Corpus, unlabelled_corpus
+from lab.evaluation.errors import EvaluationError
+from lab.evaluation.gates import h_min_quantiles, offloaded
+from lab.evaluation.loading import FullModel, load_corpus, load_models
+from lab.evaluation.measurement import look, make_study, say_estimate, time_models
+from lab.evaluation.methods import edge_only
+from lab.evaluation.pareto import pareto_rows
+from lab.evaluation.passes import answer
+from lab.evaluation.points import TEST, Point, Setting
+from lab.evaluation.reporter import Reporter, TerminalReporter
+from lab.evaluation.request import DEFAULT_CACHE
+from lab.evaluation.scene_corpus import scene_corpus
+from lab.evaluation.selection import Rule, delta_for_share
+from lab.evaluation.study import LABEL, SERVER_AGREEMENT, Study
+from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
+from lab.evaluation.wire import value_bytes
+from schemas.frontier import Frontier, FrontierPoint, HminBin, dump_frontier, load_frontier
+from schemas.geometry import Attention
+from schemas.operating_point import SELECTIONS, OperatingPoint
+
+MIN_IMAGES: Final = 100
+ENTROPY_BINS: Final = 10
+PATCH_SHARES: Final = (0.06, 0.12, 0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class CalibrateRequest:
+    """What to calibrate on. Exactly one of `data` and `scenes` is given.
+
+    `out` is the JSON file to write. Images in `data` are labelled by folder or by the CSV `labels`;
+    `unlabelled` takes any images and the server's answer on each raw whole image as the truth. `scenes`
+    renders that many calibration scenes. `limit` takes at most so many images.
+
+    Raises:
+        EvaluationError: the fields contradict each other.
+    """
+
+    out: Path
+    edge: str = "deit_tiny_patch16_224"
+    server: str = "deit_base_patch16_224"
+    data: Path | None = None
+    labels: Path | None = None
+    unlabelled: bool = False
+    scenes: int | None = None
+    seed: int = 0
+    limit: int | None = None
+    dtype: str = "auto"
+    cache: Path = DEFAULT_CACHE
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.scenes is None):
+            raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
+        if self.labels is not None and (self.data is None or self.unlabelled):
+            raise EvaluationError("--labels belongs to --data, without --unlabelled")
+        if self.unlabelled and self.data is None:
+            raise EvaluationError("--unlabelled belongs to --data")
+
+
+def calibrate(request: CalibrateRequest, reporter: Reporter | None = None) -> Path:
+    """`request.out` holds the frontier; returns its path.
+
+    After an interruption the same request goes on where it was.
+
+    Raises:
+        EvaluationError: data and models do not fit together, there are too few images, or both models are
+        one. ModelError: a model cannot be loaded.
+    """
+    if reporter is None:
+        with TerminalReporter() as terminal:
+            return calibrate(request, terminal)
+    edge, server = load_models(request.edge, [request.server], request.dtype)
+    if server is edge:
+        raise EvaluationError(
+            f"edge and server are the same model ({edge.facts.name}): offloading can gain nothing"
+        )
+    try:
+        study = measure_frontier(request, _corpus(request, edge, reporter), edge, server, reporter)
+    except KeyboardInterrupt:
+        reporter.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
+        raise
+    frontier = make_frontier(study)
+    request.out.parent.mkdir(parents=True, exist_ok=True)
+    dump_frontier(frontier, request.out)
+    load_frontier(request.out)
+    reporter.say(
+        f"{len(frontier.points)} points from {frontier.points[0].accuracy:.3f} at 0 B to "
+        f"{frontier.points[-1].accuracy:.3f} at {frontier.points[-1].bytes_per_frame:.0f} B a frame"
+    )
+    return request.out
+
+
+def measure_frontier(
+    request: CalibrateRequest, corpus: Corpus, edge: FullModel, server: FullModel, reporter: Reporter
+) -> Study:
+    """Return the study of all payloads that the frontier may choose from."""
+    store = ChunkStore(request.cache)
+    seen = look(corpus, edge, store, reporter, rollouts=False)
+    if len(seen.corpus.names) < MIN_IMAGES:
+        raise EvaluationError(f"{len(seen.corpus.names)} readable images, a frontier needs {MIN_IMAGES}")
+    facts, num_images = server.facts, len(seen.corpus.names)
+    chosen = plan(
+        frontier_treatments(seen.rows),
+        seen.rows,
+        num_images,
+        embed_dim=facts.embed_dim,
+        depth=facts.depth,
+        budget=DEFAULT_BUDGET,
+    )
+    say_estimate(chosen, seen, server, store, time_models(seen.corpus, edge, server), reporter)
+    reporter.start("server", num_images * len(chosen.treatments))
+    answers = answer(seen.corpus, server, chosen.treatments, seen.attention, store, reporter)
+    kind = SERVER_AGREEMENT if request.unlabelled else LABEL
+    return make_study(seen, edge, server, answers, accuracy_kind=kind)
+
+
+def frontier_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
+    """Return the payloads a frontier chooses from: whole images and patches through lossy codecs."""
+    edge = attention[EDGE]
+    # A sum that keeps the smallest share on average keeps one to three patches of most frames: right on scenes
+    # like these, ruinous on any whose attention is a little off. So few are chosen by count.
+    sums = [Rule("attention_sum", delta_for_share(edge, share)) for share in PATCH_SHARES[1:]]
+    sums.append(Rule("attention_sum", HEADLINE_DELTA))
+    tops = [Rule("top_k", share) for share in PATCH_SHARES]
+    return list(
+        chain(
+            [Whole(), *(Whole("avif", quality) for quality in (45, 60, 30, 75))],
+            (Whole("webp", quality) for quality in (75, 50, 25)),
+            (Ranked(rule, "avif", 45) for rule in (*sums, *tops)),
+            (Ranked(rule, "avif", quality) for quality in (60, 30) for rule in sums),
+            [Whole("jpeg", 75)],
+            (Ranked(rule, "webp", 75) for rule in sums),
+        )
+    )
+
+
+def make_frontier(study: Study) -> Frontier:
+    """Return the frontier of bytes a frame against accuracy.
+
+    Points are chosen on the calibration half and measured on the test half; those that another one then beats
+    are gone. The first point offloads nothing.
+    """
+    found = frontier_candidates([each for each in candidates(study) if each.family != RAW_PATCHES])
+    chosen = [each for each in found if each.test.figures.offload_ratio > 0 and _usable(each)]
+    points = [_edge_alone(study), *(_frontier_point(study, each.test) for each in chosen)]
+    rows = pareto_rows([each.bytes_per_frame for each in points], [each.accuracy for each in points])
+    return Frontier(
+        edge_model=study.edge.name,
+        edge_hash=study.edge.weights_hash,
+        server_model=study.server.name,
+        server_hash=study.server.weights_hash,
+        classes_hash=study.edge.classes_hash,
+        data=study.data,
+        accuracy_kind=study.accuracy_kind,
+        images=study.num_images,
+        h_min_quantiles=h_min_quantiles(study.h_min),
+        accuracy_by_h_min=entropy_bins(study),
+        points=tuple(points[row] for row in rows),
+    )
+
+
+def entropy_bins(study: Study) -> tuple[HminBin, ...]:
+    """Return both models' accuracy by equally filled bins of the edge's min-entropy, server on raw images."""
+    inner = np.quantile(study.h_min, np.linspace(0, 1, ENTROPY_BINS + 1)[1:-1])
+    highest = math.log2(len(study.edge.classes))
+    edges = sorted({0.0, *(float(each) for each in inner), highest})
+    bins = []
+    for low, high in pairwise(edges):
+        last = high == edges[-1]
+        members = (study.h_min >= low) & ((study.h_min < high) | last)
+        count = int(members.sum())
+        if count:
+            edge, server = study.edge_correct[members].mean(), study.server_correct[members].mean()
+            bins.append(HminBin(low, high, count, float(edge), float(server)))
+    return tuple(bins)
+
+
+def operating_point(setting: Setting) -> OperatingPoint:
+    """Return the edge's operating point of a gated setting."""
+    assert setting.tau is not None
+    assert setting.delta is not None
+    assert setting.codec is not None
+    return OperatingPoint(
+        tau=setting.tau,
+        delta=setting.delta,
+        min_patches=setting.min_patches or 1,
+        codec=setting.codec,
+        quality=setting.quality or 0,
+        selection=setting.selection or "attention_sum",
+    )
+
+
+def _usable(candidate: Candidate) -> bool:
+    return candidate.test.setting.selection in SELECTIONS
+
+
+def _edge_alone(study: Study) -> FrontierPoint:
+    point = edge_only(study, TEST)
+    low, high = point.accuracy_ci
+    nothing = OperatingPoint(tau=math.inf, delta=1.0, codec="avif", quality=45)
+    images = point.figures.correct.size
+    return FrontierPoint(nothing, 0.0, 0.0, 0.0, 0.0, point.figures.accuracy, low, high, 0.0, images)
+
+
+def _frontier_point(study: Study, point: Point) -> FrontierPoint:
+    """Return a point with the bytes of record values: the controller adds the framing that it measures."""
+    setting, figures = point.setting, point.figures
+    rows = ~study.calibration & offloaded(study.h_min, setting.tau or 0.0)
+    values = value_bytes(study.answers[_treatment_of(study, setting)].wire_bytes[rows])
+    low, high = point.accuracy_ci
+    return FrontierPoint(
+        point=operating_point(setting),
+        offload_ratio=figures.offload_ratio,
+        bytes_per_offload=float(values.mean()),
+        bytes_per_offload_p95=float(np.quantile(values, 0.95)),
+        bytes_per_frame=float(values.mean()) * figures.offload_ratio,
+        accuracy=figures.accuracy,
+        accuracy_lo=low,
+        accuracy_hi=high,
+        server_macs=figures.server_macs,
+        images=figures.correct.size,
+    )
+
+
+def _treatment_of(study: Study, setting: Setting) -> Treatment:
+    """Return the payload of a setting that `frontier_treatments` led to."""
+    codec, quality = setting.codec or "", setting.quality or 0
+    if setting.method == "codec_gate":
+        return Whole(codec, quality)
+    rule = Rule(setting.selection or "", setting.delta or 0.0, setting.min_patches or 1)
+    found = Ranked(rule, codec, quality)
+    assert found in study.answers
+    return found
+
+
+def _corpus(request: CalibrateRequest, edge: FullModel, reporter: Reporter) -> Corpus:
+    classes = edge.facts.classes
+    if request.scenes is not None:
+        number = min(request.scenes, request.limit or request.scenes)
+        return scene_corpus(number, request.seed, classes, reporter, calibration=True)
+    assert request.data is not None
+    if request.unlabelled:
+        return unlabelled_corpus(request.data, request.limit)
+    return load_corpus(
+        data=request.data,
+        labels=request.labels,
+        scenes=None,
+        seed=request.seed,
+        limit=request.limit,
+        classes=classes,
+        reporter=reporter,
+    )

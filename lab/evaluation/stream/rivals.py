@@ -1,0 +1,145 @@
+"""What every method does to the frames of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.gates import offloaded, tau_grid, threshold_for_ratio
+from lab.evaluation.memory_corpus import MemoryCorpus
+from lab.evaluation.methods import server_only_setting, setting_of
+from lab.evaluation.models import PatchModel
+from lab.evaluation.passes import Answers, answer
+from lab.evaluation.points import Setting, with_tau
+from lab.evaluation.reporter import Reporter
+from lab.evaluation.stream.frames import Floats, Frames, Ints, Mask, Outcome
+from lab.evaluation.stream.holding import changed, every_nth, held, thumbnails
+from lab.evaluation.stream.video import VideoCodec, through_codec
+from lab.evaluation.sweep import Payload
+from lab.evaluation.treatments import Treatment, Whole
+
+GATED_RATIOS: Final = (0.2, 0.5)
+HOLD_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+DIFFERENCES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+DEFAULT_CODECS: Final = (
+    *(VideoCodec("h264", crf, periodic) for crf in (26, 32, 38) for periodic in (True, False)),
+    *(VideoCodec("av1", crf, periodic) for crf in (35, 50) for periodic in (True, False)),
+)
+GATED_CODECS: Final = (
+    VideoCodec("h264", 32, True),
+    VideoCodec("h264", 32, False),
+    VideoCodec("av1", 50, True),
+)
+FULL_CODECS: Final = (
+    *(
+        VideoCodec("h264", crf, periodic)
+        for crf in (20, 23, 26, 29, 32, 35, 38, 41)
+        for periodic in (True, False)
+    ),
+    *(VideoCodec("av1", crf, periodic) for crf in (28, 35, 43, 50, 57) for periodic in (True, False)),
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The server that answers decoded frames, with its cache."""
+
+    server: PatchModel
+    store: ChunkStore
+    reporter: Reporter
+
+
+def still_outcomes(
+    frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]], *, gated: bool
+) -> Iterator[Outcome]:
+    """Yield edge only, every frame as a still, and stills or patches behind the gate (`gated`)."""
+    nothing = np.zeros(frames.num_frames)
+    none_sent = nothing.astype(np.bool_)
+    yield Outcome(Setting("edge_only", None, None), none_sent, Payload(nothing, nothing, nothing, nothing))
+    everything = ~none_sent
+    for treatment, (payload, _) in payloads.items():
+        setting = setting_of(treatment)
+        assert setting is not None
+        if isinstance(treatment, Whole):
+            yield Outcome(server_only_setting(treatment), everything, payload)
+        else:
+            yield Outcome(with_tau(setting, 0.0), everything, payload)
+        for tau in tau_grid(frames.h_min) if gated else ():
+            yield Outcome(with_tau(setting, tau), offloaded(frames.h_min, tau), payload)
+
+
+def video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Outcome]:
+    """Yield every frame as video to the server."""
+    everything = np.ones(frames.num_frames, dtype=np.bool_)
+    for codec in codecs:
+        payload = _video_payload(frames, codec, everything, judge)
+        yield Outcome(_video_setting("server_only", codec, None, 0.0), everything, payload)
+
+
+def gated_video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Judge) -> Iterator[Outcome]:
+    """Yield video of the gated frames only: the encoder sees no other, the edge answers the rest."""
+    for ratio in GATED_RATIOS:
+        tau = threshold_for_ratio(frames.h_min, ratio)
+        fed = offloaded(frames.h_min, tau)
+        if not fed.any():
+            continue
+        for codec in codecs:
+            payload = _video_payload(frames, codec, fed, judge)
+            yield Outcome(_video_setting("codec_gate", codec, "min_entropy", tau), fed, payload)
+
+
+def holding_outcomes(
+    frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]]
+) -> Iterator[Outcome]:
+    """Yield stills of some frames, whose answer stands until the next: every n-th, and when the picture
+    changes.
+    """
+    pictures = [thumbnails(camera.crops) for camera in frames.cameras]
+    for treatment, (payload, answers) in payloads.items():
+        if not isinstance(treatment, Whole) or treatment.codec == "raw":
+            continue
+        setting = replace(server_only_setting(treatment), method="codec_gate")
+        for n in sorted({max(1, round(seconds * frames.cameras[0].fps)) for seconds in HOLD_SECONDS} - {1}):
+            sent = np.concatenate([every_nth(len(camera.crops), n) for camera in frames.cameras])
+            named = replace(setting, gate="every_nth", tau=float(n))
+            yield Outcome(named, sent, payload, _held_correct(frames, answers.top1, sent))
+        for threshold in DIFFERENCES:
+            sent = np.concatenate([changed(each, threshold) for each in pictures])
+            named = replace(setting, gate="frame_difference", tau=threshold)
+            yield Outcome(named, sent, payload, _held_correct(frames, answers.top1, sent))
+
+
+def _held_correct(frames: Frames, top1: Ints, sent: Mask) -> Mask:
+    standing = np.empty_like(top1)
+    for number in range(len(frames.cameras)):
+        rows = frames.rows_of(number)
+        standing[rows] = held(top1[rows], sent[rows])
+    return np.asarray(standing == frames.truth)
+
+
+def _video_payload(frames: Frames, codec: VideoCodec, fed: Mask, judge: Judge) -> Payload:
+    """Return the payload of the frames that are `fed` to one encoder a camera; the others cost nothing."""
+    top1 = np.full(frames.num_frames, -2, dtype=np.int64)
+    wire: Floats = np.zeros(frames.num_frames)
+    for number, camera in enumerate(frames.cameras):
+        rows = frames.rows_of(number)
+        chosen = fed[rows]
+        if not chosen.any():
+            continue
+        coded = through_codec(camera.crops[chosen], codec, camera.fps * float(chosen.mean()))
+        names = tuple(f"{camera.name}/{idx}" for idx in np.flatnonzero(chosen))
+        labels = frames.truth[rows][chosen]
+        corpus = MemoryCorpus(f"{camera.name} as {codec.label}", names, labels, tuple(coded.frames))
+        judge.reporter.start(f"{codec.label} crf {codec.crf}, {camera.name}", len(names))
+        answers = answer(corpus, judge.server, [Whole()], {}, judge.store, judge.reporter)[Whole()]
+        top1[rows[chosen]] = answers.top1
+        wire[rows[chosen]] = coded.wire_bytes
+    return frames.whole_payload(top1, wire)
+
+
+def _video_setting(method: str, codec: VideoCodec, gate: str | None, tau: float) -> Setting:
+    return Setting(method, gate, tau, "attention_sum", 1.0, 1, codec.label, codec.crf)

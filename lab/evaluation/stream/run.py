@@ -1,0 +1,146 @@
+"""`saccade evaluate --stream`: one report a source and frame rate, and a page over all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from gating.entropy import min_entropy_bits
+from lab.evaluation.catalogue import HEADLINE_DELTA, MAIN_SHARE
+from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.loading import FullModel
+from lab.evaluation.macs import forward_macs
+from lab.evaluation.measurement import Seen, look
+from lab.evaluation.memory_corpus import MemoryCorpus
+from lab.evaluation.passes import Answers, answer
+from lab.evaluation.points import ALL
+from lab.evaluation.report.results import results_document, write_json, write_points_csv
+from lab.evaluation.report.stream_page import StreamPart, overview, stream_page
+from lab.evaluation.reporter import Reporter
+from lab.evaluation.request import EvaluateRequest
+from lab.evaluation.selection import Rule, delta_for_share
+from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
+from lab.evaluation.stream.choices import choose
+from lab.evaluation.stream.frames import Frames
+from lab.evaluation.stream.rivals import (
+    DEFAULT_CODECS,
+    FULL_CODECS,
+    GATED_CODECS,
+    Judge,
+    gated_video_outcomes,
+    holding_outcomes,
+    still_outcomes,
+    video_outcomes,
+)
+from lab.evaluation.sweep import Payload
+from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
+from schemas.geometry import NUM_PATCHES
+
+DEFAULT_CAMERAS: Final = 12
+"""Of so many, by the hashes of their names, half choose and half report."""
+SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 30.0, 25.0: 10.0}
+"""How long each camera is watched: slow streams longer, so that each rate sees several objects pass."""
+
+
+def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel, reporter: Reporter) -> Path:
+    """The reports of all sources and rates are written; returns the page over all of them."""
+    begun = time.monotonic()
+    pages: list[StreamPart] = []
+    for fps, seconds in SECONDS_BY_FPS.items():
+        watched = min(seconds, float(request.limit or seconds))
+        if request.clips is None or request.scenes is not None:
+            number = request.scenes or DEFAULT_CAMERAS
+            cameras = rendered_cameras(number, watched, fps, request.seed, reporter)
+            pages.append(measure_cameras(request, f"scenes-{fps:g}fps", cameras, edge, server, reporter))
+        if request.clips is not None:
+            cameras = clip_cameras(request.clips, watched, fps)
+            pages.append(measure_cameras(request, f"clips-{fps:g}fps", cameras, edge, server, reporter))
+    page = request.out / "report.md"
+    page.write_text(overview(request.command, edge.facts, server.facts, pages, time.monotonic() - begun))
+    return page
+
+
+def measure_cameras(
+    request: EvaluateRequest,
+    name: str,
+    cameras: Sequence[Camera],
+    edge: FullModel,
+    server: FullModel,
+    reporter: Reporter,
+) -> StreamPart:
+    """Write one source's report at one rate; return what it says."""
+    store = ChunkStore(request.cache)
+    names = tuple(f"{camera.name}/{idx}" for camera in cameras for idx in range(len(camera.crops)))
+    truth = np.concatenate([camera.truth for camera in cameras])
+    crops = [crop for camera in cameras for crop in camera.crops]
+    seen = look(MemoryCorpus(name, names, truth, crops), edge, store, reporter, rollouts=False)
+    answers = _stills(request, seen, server, store, reporter)
+    labelled = bool((truth >= 0).any())
+    frames = Frames(
+        cameras=cameras,
+        camera=np.repeat(np.arange(len(cameras)), [len(camera.crops) for camera in cameras]),
+        truth=truth if labelled else answers[Whole()].top1,
+        edge_top1=seen.logits.argmax(axis=1),
+        h_min=min_entropy_bits(seen.logits),
+        full_macs=float(forward_macs(NUM_PATCHES, server.facts.embed_dim, server.facts.depth)),
+    )
+    payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
+    judge, gated = Judge(server, store, reporter), server is not edge
+    outcomes = [
+        *still_outcomes(frames, payloads, gated=gated),
+        *holding_outcomes(frames, payloads),
+        *video_outcomes(frames, FULL_CODECS if request.full else DEFAULT_CODECS, judge),
+    ]
+    if gated:
+        outcomes += gated_video_outcomes(frames, GATED_CODECS, judge)
+    points = [frames.point(outcome) for outcome in outcomes]
+    choices = choose(frames, outcomes)
+    if choices.reported_on != ALL:
+        points += [each.test for each in choices.frontier]
+    out = request.out / name
+    out.mkdir(parents=True, exist_ok=True)
+    top1 = [float(frames.edge_correct[frames.scored].mean())]
+    top1.append(float((answers[Whole()].top1 == frames.truth)[frames.scored].mean()))
+    data = f"{name}: {len(cameras)} cameras, {'labels' if labelled else 'server on the uncompressed frame'}"
+    document = results_document(
+        data, frames.num_frames, (edge.facts.name, top1[0]), (server.facts.name, top1[1]), points
+    )
+    write_json(out / "results.json", document)
+    write_points_csv(out / "points.csv", points)
+    (out / "report.md").write_text(
+        stream_page(data, frames, points, choices, out / "plots"), encoding="utf-8"
+    )
+    return StreamPart(name, points, choices)
+
+
+def _stills(
+    request: EvaluateRequest, seen: Seen, server: FullModel, store: ChunkStore, reporter: Reporter
+) -> dict[Treatment, Answers]:
+    main = Rule("attention_sum", delta_for_share(seen.rows[EDGE], MAIN_SHARE))
+    headline = Rule("attention_sum", HEADLINE_DELTA)
+    wanted: list[Treatment] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
+    if request.full:
+        wanted += [
+            Ranked(main),
+            Ranked(headline),
+            Ranked(headline, "avif", 45),
+            Whole("avif", 30),
+            Whole("avif", 60),
+        ]
+    reporter.start("stills", len(seen.corpus.names) * len(wanted))
+    return answer(seen.corpus, server, wanted, seen.attention, store, reporter)
+
+
+def _payload(frames: Frames, answers: Answers, server: FullModel) -> Payload:
+    facts = server.facts
+    macs = [0.0, *(float(forward_macs(k, facts.embed_dim, facts.depth)) for k in range(1, NUM_PATCHES + 1))]
+    return Payload(
+        (answers.top1 == frames.truth).astype(np.float64),
+        answers.sent_patches,
+        answers.wire_bytes,
+        np.asarray(macs)[answers.processed],
+    )

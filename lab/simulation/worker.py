@@ -1,0 +1,251 @@
+"""One simulated edge worker: recorded frames through gate, real governor, link and servers. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.simulation.link import SimulatedLink
+from lab.simulation.recording import Recording
+from lab.simulation.servers import SimulatedServers
+from uplink.governor import SAMPLE_S, Governor, Send
+
+RECORD_OVERHEAD_BYTES: Final = 70.0
+REQUEST_OVERHEAD_BYTES: Final = 250.0
+SEGMENT_SHARE: Final = 52.0 / 1448.0
+HARDEST_SHARE: Final = 0.2
+_NEVER: Final = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A frame on its way out: its place in the recording, its camera, times in seconds, its family."""
+
+    idx: int
+    camera: int
+    offered_s: float
+    deadline_s: float
+    family: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one worker's frames came to; lists hold (second, value) in order of time."""
+
+    frames: int = 0
+    edge_right: int = 0
+    sent: int = 0
+    finals: int = 0
+    expired: list[float] = field(default_factory=list)
+    departures: list[tuple[float, float]] = field(default_factory=list)
+    bursts: list[tuple[float, float]] = field(default_factory=list)
+    queue_ages: list[tuple[float, float]] = field(default_factory=list)
+    final_times: list[float] = field(default_factory=list)
+    right_by_second: Counter[int] = field(default_factory=Counter)
+    frames_by_second: Counter[int] = field(default_factory=Counter)
+    finals_by_camera: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def right(self) -> int:
+        """Frames whose last word was right."""
+        return sum(self.right_by_second.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Cameras:
+    """The frames of one worker's cameras: `times_s` ascending, each with camera and recorded frame."""
+
+    times_s: NDArray[np.float64]
+    camera: NDArray[np.int64]
+    idx: NDArray[np.int64]
+
+
+def schedule_cameras(
+    recording: Recording,
+    *,
+    cameras: Sequence[int],
+    frames_per_s: float,
+    duration_s: float,
+    hard: Sequence[tuple[float, float]],
+    rng: np.random.Generator,
+) -> Cameras:
+    """Each camera plays the recording from a place of its own, at its own phase.
+
+    In the intervals `hard` it shows only frames of the recording's most uncertain fifth.
+    """
+    per_camera = int(duration_s * frames_per_s)
+    steps = np.arange(per_camera)
+    order = np.argsort(recording.min_entropy)
+    hardest = order[int(len(order) * (1.0 - HARDEST_SHARE)) :]
+    times, names, places = [], [], []
+    for camera in cameras:
+        at_s = (steps + rng.random()) / frames_per_s
+        place = (int(rng.integers(len(recording))) + steps) % len(recording)
+        for from_s, to_s in hard:
+            inside = (at_s >= from_s) & (at_s < to_s)
+            place[inside] = hardest[place[inside] % len(hardest)]
+        times.append(at_s)
+        names.append(np.full(per_camera, camera))
+        places.append(place)
+    all_times = np.concatenate(times)
+    sort = np.argsort(all_times, kind="stable")
+    return Cameras(all_times[sort], np.concatenate(names)[sort], np.concatenate(places)[sort])
+
+
+class SimulatedWorker:
+    """Plays its cameras; `run_until` handles everything that is due and returns when something is next.
+
+    State: the governor, the next frame, the request under way and what goes into the next, and the counts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recording: Recording,
+        cameras: Cameras,
+        governor: Governor[Frame],
+        link: SimulatedLink,
+        servers: SimulatedServers,
+        *,
+        max_latency_s: float,
+        stopped: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        self.name = name
+        self.governor = governor
+        self.counts = Counts()
+        self._recording = recording
+        self._times: list[float] = cameras.times_s.tolist()
+        self._cameras: list[int] = cameras.camera.tolist()
+        self._places: list[int] = cameras.idx.tolist()
+        self._entropy: list[float] = recording.min_entropy.tolist()
+        self._families = [recording.families.index(family.point) for family in governor.curve.families]
+        self._link = link
+        self._servers = servers
+        self._max_latency_s = max_latency_s
+        self._stopped = list(stopped)
+        self._next_frame = 0
+        self._next_sample_s = 0.0
+        self._next_step_s = 0.0
+        self._wire_bytes = 0.0
+        # As a Kafka producer has it: one request under way, everything handed over meanwhile goes into the next.
+        self._handed: list[Send[Frame]] = []
+        self._request: list[Send[Frame]] = []
+        self._acknowledged_s = _NEVER
+
+    @property
+    def wire_bytes(self) -> float:
+        """Everything that left this worker so far, overhead included."""
+        return self._wire_bytes
+
+    def next_s(self) -> float:
+        """When something is due; frames that stay at the edge are looked at with the next thing that is."""
+        due_s = min(self._acknowledged_s, self._next_sample_s, self._next_step_s)
+        tau = self.governor.point.tau
+        for idx in range(self._next_frame, len(self._times)):
+            at_s = self._times[idx]
+            if at_s >= due_s:
+                break
+            if self._entropy[self._places[idx]] >= tau:
+                return at_s
+        return due_s
+
+    def resumes_s(self, now_s: float) -> float | None:
+        """When a worker that is stopped now goes on; None if it runs."""
+        if not self._stopped:
+            return None
+        return next((to_s for from_s, to_s in self._stopped if from_s <= now_s < to_s), None)
+
+    def run(self, now_s: float) -> float:
+        """Everything due by `now_s` has happened; returns when something is due next."""
+        resumes_s = self.resumes_s(now_s)
+        if resumes_s is not None:
+            return resumes_s
+        self._take_acks(now_s)
+        self._take_frames(now_s)
+        if now_s >= self._next_sample_s:
+            self.governor.measured(self._wire_bytes, now_s, round_trip_s=self._link.round_trip_s)
+            self._next_sample_s = now_s + SAMPLE_S
+            self._note_burst(now_s)
+        self.step(now_s)
+        return self.next_s()
+
+    def step(self, now_s: float) -> None:
+        """The governor decides, the link carries."""
+        sends, _drops = self.governor.step(now_s)
+        for send in sends:
+            self._send(send, now_s)
+        self._next_step_s = max(self.governor.wake_s(now_s), now_s + 1e-4)
+
+    def _take_acks(self, now_s: float) -> None:
+        if self._acknowledged_s > now_s:
+            return
+        for send in self._request:
+            frame = send.ticket
+            self.governor.delivered(send, str(frame.camera), self._entropy[frame.idx], now_s)
+        self._request = []
+        self._acknowledged_s = _NEVER
+        self._request_next(now_s)
+
+    def _take_frames(self, now_s: float) -> None:
+        counts, governor, recording = self.counts, self.governor, self._recording
+        while self._next_frame < len(self._times) and self._times[self._next_frame] <= now_s:
+            at_s = self._times[self._next_frame]
+            idx, camera = self._places[self._next_frame], self._cameras[self._next_frame]
+            self._next_frame += 1
+            right: bool = recording.edge_right.item(idx)
+            second = int(at_s)
+            counts.frames += 1
+            counts.edge_right += right
+            counts.frames_by_second[second] += 1
+            counts.right_by_second[second] += right
+            entropy = self._entropy[idx]
+            governor.observe(entropy, at_s)
+            if entropy < governor.point.tau or self.resumes_s(at_s) is not None:
+                continue
+            frame = Frame(idx, camera, at_s, at_s + self._max_latency_s, self._families[governor.family])
+            num_bytes: int = recording.num_bytes.item(idx, frame.family)
+            governor.offer(frame, num_bytes, str(camera), entropy, frame.deadline_s, now_s)
+
+    def _send(self, send: Send[Frame], now_s: float) -> None:
+        self.counts.sent += 1
+        self.counts.queue_ages.append((now_s, now_s - send.ticket.offered_s))
+        self._handed.append(send)
+        if not self._request:
+            self._request_next(now_s)
+
+    def _request_next(self, now_s: float) -> None:
+        """Everything handed over leaves in one request."""
+        if not self._handed:
+            return
+        self._request, self._handed = self._handed, []
+        values = sum(send.hand_over.num_bytes for send in self._request)
+        wire = (
+            REQUEST_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(self._request) + (1 + SEGMENT_SHARE) * values
+        )
+        self._wire_bytes += wire
+        self.counts.departures.append((now_s, wire))
+        arrives_s, self._acknowledged_s = self._link.carry(wire, now_s)
+        for send in self._request:
+            self._serve(send.ticket, arrives_s, now_s)
+
+    def _serve(self, frame: Frame, arrives_s: float, sent_s: float) -> None:
+        final_s = None if arrives_s == _NEVER else self._servers.take(arrives_s, frame.deadline_s)
+        if final_s is None:
+            self.counts.expired.append(sent_s)
+            return
+        self.counts.finals += 1
+        self.counts.final_times.append(final_s)
+        self.counts.finals_by_camera[frame.camera] += 1
+        edge_right: bool = self._recording.edge_right.item(frame.idx)
+        server_right: bool = self._recording.server_right.item(frame.idx, frame.family)
+        self.counts.right_by_second[int(frame.offered_s)] += server_right - edge_right
+
+    def _note_burst(self, now_s: float) -> None:
+        burst = self.governor.allowance.burst_bytes
+        if not self.counts.bursts or self.counts.bursts[-1][1] != burst:
+            self.counts.bursts.append((now_s, burst))

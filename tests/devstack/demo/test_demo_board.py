@@ -1,0 +1,55 @@
+"""The live board: labels are scored against the truth whichever comes first."""
+
+from __future__ import annotations
+
+import pytest
+
+from devstack.demo.board import Board
+from schemas.frame import Frame
+from schemas.label import Label, Source, State
+
+
+def frame(seq: int, truth: int | None = 3) -> Frame:
+    return Frame("", "road1", seq, 1, 640, 480, "jpeg", b"x", live=True, truth=truth)
+
+
+def label(seq: int, answer: int, source: Source = Source.EDGE, state: State = State.FINAL) -> Label:
+    return Label("", "road1", seq, state, source, answer, f"class {answer}", 0.9, 1, 2)
+
+
+@pytest.mark.parametrize("frame_first", [True, False])
+def test_a_label_is_scored_in_either_order(frame_first: bool) -> None:
+    board = Board()
+    events = [lambda: board.on_frame(frame(1)), lambda: board.on_label(label(1, 3))]
+    for event in events if frame_first else reversed(events):
+        event()
+    assert (board.pair.right, board.pair.scored) == (1, 1)
+    assert (board.edge_alone.right, board.edge_alone.scored) == (1, 1)
+
+
+def test_a_server_label_replaces_the_pairs_answer_and_leaves_the_edges() -> None:
+    board = Board()
+    board.on_frame(frame(1))
+    board.on_label(label(1, 5, state=State.PROVISIONAL))
+    board.on_label(label(1, 3, source=Source.SERVER))
+    assert (board.pair.right, board.pair.scored) == (1, 1)
+    assert (board.edge_alone.right, board.edge_alone.scored) == (0, 1)
+    row = board.cameras["road1"]
+    assert (row.published, row.provisional, row.server, row.edge) == (1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("truth", [None, -1])
+def test_frames_without_a_scored_truth_are_not_scored(truth: int | None) -> None:
+    board = Board()
+    board.on_frame(frame(1, truth))
+    board.on_label(label(1, 3))
+    assert board.pair.scored == 0
+    assert board.accuracies() == (None, None)
+
+
+def test_a_dropped_frame_is_counted_and_has_no_answer() -> None:
+    board = Board()
+    board.on_frame(frame(1))
+    board.on_label(label(1, -1, state=State.DROPPED))
+    assert board.cameras["road1"].dropped == 1
+    assert board.pair.scored == 0

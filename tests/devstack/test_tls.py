@@ -1,0 +1,162 @@
+"""One round trip over SASL_SSL to Kafka and over TLS to Redis, with a certificate authority of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+
+from devstack import SecureListener, embedded_stack
+from edge_workers.worker import run_edge
+from producers.camera import CameraSpec
+from producers.run import run_producers
+from runtime.kafka import Sink, Source
+from runtime.kafka_admin import create_topics, pipeline_topics, read_all
+from runtime.redis_store import LabelStore
+from runtime.settings import Settings, load_settings
+from schemas.errors import SaccadeError, TransientError
+from schemas.label import Label, State
+from schemas.label import Source as LabelSource
+from server_workers.worker import run_server
+
+pytestmark = pytest.mark.stack
+
+PASSWORD = "correct horse"
+
+
+def write_keystore(authority: trustme.CA, path: Path) -> trustme.LeafCert:
+    """The broker's PEM file: Kafka wants the key as PKCS #8."""
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+    )
+    return certificate
+
+
+@asynccontextmanager
+async def tls_relay(certificate: trustme.LeafCert, port: int) -> AsyncIterator[int]:
+    """A port that speaks TLS and passes on to a plain one: the bundled redis-server is built without TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        plain_reader, plain_writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(copy(reader, plain_writer))
+            group.create_task(copy(plain_reader, writer))
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def make_settings(stack: Any, redis_port: int, cafile: Path, password: str) -> Settings:
+    kafka = {
+        "bootstrap_servers": stack.secure_bootstrap_servers,
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "site",
+        "sasl_plain_password": password,
+        "ssl_cafile": str(cafile),
+        "request_timeout_ms": 2_000,
+    }
+    redis = {"url": f"rediss://localhost:{redis_port}/0", "ssl_ca_certs": str(cafile)}
+    topics = {"partitions": 2}
+    return load_settings(None, {"kafka": kafka, "redis": redis, "topics": topics}, environ={})
+
+
+@asynccontextmanager
+async def secure_place(folder: Path) -> AsyncIterator[tuple[Any, int, Path]]:
+    """A stack whose Kafka wants SASL_SSL, the TLS port of its Redis, and the authority's file."""
+    authority = trustme.CA()
+    cafile = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(cafile))
+    certificate = write_keystore(authority, folder / "broker.pem")
+    listener = SecureListener(folder / "broker.pem", "site", PASSWORD)
+    async with (
+        embedded_stack(folder / "run", topics=False, secure_listener=listener) as stack,
+        tls_relay(certificate, stack.redis.port) as redis_port,
+    ):
+        yield stack, redis_port, cafile
+
+
+async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_away(tmp_path: Path) -> None:
+    async with secure_place(tmp_path) as (stack, redis_port, cafile):
+        settings = make_settings(stack, redis_port, cafile, PASSWORD)
+        await create_topics(settings.kafka, pipeline_topics(settings))
+        async with Sink(settings.kafka, max_request_bytes=1_000, max_in_flight_bytes=1_000) as sink:
+            await (await sink.send("frames", b"over TLS", partition=1))
+        async with Source(settings.kafka, ["frames"], group_id="edge") as source:
+            (record,) = await source.getmany(10, 10.0)
+        assert record.value == b"over TLS"
+
+        label = Label("", "gate", 1, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
+        async with LabelStore(settings.redis) as store:
+            assert await store.put([label]) == ["WRITTEN"]
+            assert await store.get("gate", 1) == label
+
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(str(other))
+        stranger = make_settings(stack, redis_port, other, PASSWORD)
+        async with LabelStore(stranger.redis) as store:
+            with pytest.raises(TransientError, match="certificate verify failed"):
+                await store.get("gate", 1)
+        wrong = make_settings(stack, redis_port, cafile, "wrong")
+        for refused, why in ((wrong, "Authentication failed"), (stranger, "certificate verify failed")):
+            with pytest.raises(SaccadeError, match=rf"refuse each other \(SASL_SSL\): .*{why}") as caught:
+                await anext(aiter(read_all(refused.kafka, "frames")))
+            assert not isinstance(caught.value, TransientError)
+
+
+async def test_the_whole_pipeline_runs_over_tls(tmp_path: Path, tiny_model: Path) -> None:
+    async with secure_place(tmp_path) as (stack, redis_port, cafile):
+        settings = make_settings(stack, redis_port, cafile, PASSWORD)
+        settings = changed(
+            settings,
+            producer={"state_dir": tmp_path / "state"},
+            edge={"model": str(tiny_model), "threads": 1, "tau": 0.0, "max_latency_ms": 600_000},
+            server={"model": str(tiny_model), "threads": 1},
+            metrics={"port": None},
+        )
+        await create_topics(settings.kafka, pipeline_topics(settings))
+        stop = asyncio.Event()
+        camera = CameraSpec.parse("gate=scenes:2900000021?width=320&height=240", fps=0, limit=5)
+        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+            group.create_task(run_edge(settings, stop))
+            group.create_task(run_server(settings, stop))
+            await run_producers(settings, [camera], stop=asyncio.Event())
+            finals: set[int] = set()
+            async with asyncio.timeout(60):
+                while finals != set(range(5)):
+                    await asyncio.sleep(0.05)
+                    finals |= {each.seq async for each in store.history("gate") if each.source == "server"}
+            stop.set()
+
+
+def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
+    """The settings with other values in some sections."""
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
+    )

@@ -1,0 +1,138 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.errors import EvaluationError
+from lab.evaluation.points import Setting
+from lab.evaluation.reporter import SilentReporter
+from lab.evaluation.request import EvaluateRequest
+from lab.evaluation.stream import run
+from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
+from lab.evaluation.stream.frames import Frames, Outcome
+from lab.evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_outcomes, video_outcomes
+from lab.evaluation.stream.run import measure_cameras
+
+
+def camera(name: str, seed: int) -> Camera:
+    """A colour that changes now and then; the truth is its channel, every fifth frame is not scored."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.integers(0, 3, 4), 5)
+    crops = rng.integers(80, 120, (20, 14, 14, 1), dtype=np.uint8).repeat(16, 1).repeat(16, 2).repeat(3, 3)
+    for idx, label in enumerate(truth):
+        crops[idx, ..., label] += 60
+    return Camera(name, 5.0, crops, np.where(np.arange(20) % 5 == 0, -1, truth))
+
+
+@pytest.fixture
+def cameras() -> Sequence[Camera]:
+    return [camera("gate", 1), camera("door", 2)]
+
+
+def test_one_source_gives_a_report_with_all_rivals(
+    cameras: Sequence[Camera], tmp_path: Path, fake_model: type
+) -> None:
+    request = EvaluateRequest(out=tmp_path / "out", stream=True, cache=tmp_path / "cache")
+    edge, server = fake_model("edge", blur=3.0), fake_model("server")
+    part = measure_cameras(request, "test-5fps", cameras, edge, server, SilentReporter())
+    name, points = part.name, part.points
+    document = json.loads((request.out / name / "results.json").read_text())
+    assert document["images"] == 40
+    assert set(document) == {"data", "images", "edge", "server", "points"}
+    codecs = {point["codec"] for point in document["points"]}
+    assert {"raw", "webp", "avif", "h264-key2s", "h264-key1", "av1-key2s", "av1-key1"} <= codecs
+    gates = {point["gate"] for point in document["points"]}
+    assert {None, "min_entropy", "every_nth", "frame_difference"} <= gates
+    assert {point["method"] for point in document["points"]} == {
+        "edge_only", "server_only", "saccade", "codec_gate"
+    }  # fmt: skip
+    text = (request.out / name / "report.md").read_text()
+    assert "every frame as video" in text
+    assert "gated frames as video" in text
+    assert len(points) == len(document["points"])
+
+
+def frames_of(cameras: Sequence[Camera]) -> Frames:
+    truth = np.concatenate([each.truth for each in cameras])
+    return Frames(
+        cameras=cameras,
+        camera=np.repeat(np.arange(len(cameras)), [len(each.crops) for each in cameras]),
+        truth=truth,
+        edge_top1=np.zeros(truth.size, dtype=np.int64),
+        h_min=np.linspace(0, 1, truth.size),
+        full_macs=1000.0,
+    )
+
+
+def test_frames_that_are_not_scored_still_cost(cameras: Sequence[Camera]) -> None:
+    frames = frames_of(cameras)
+    everything = np.ones(40, dtype=bool)
+    payload = frames.whole_payload(np.maximum(frames.truth, 0), np.full(40, 700.0))
+    point = frames.point(Outcome(Setting("server_only", None, 0.0), everything, payload))
+    assert point.figures.accuracy == 1.0
+    assert point.figures.correct.size == 32
+    assert point.figures.bytes_per_frame == 700
+    assert point.figures.server_macs == 1000
+
+
+def test_only_gated_frames_reach_the_encoder(
+    cameras: Sequence[Camera], tmp_path: Path, fake_model: type
+) -> None:
+    frames, judge = frames_of(cameras), Judge(fake_model("s"), ChunkStore(tmp_path), SilentReporter())
+    codec = DEFAULT_CODECS[0]
+    (every,) = (frames.point(each) for each in video_outcomes(frames, [codec], judge))
+    gated = [frames.point(each) for each in gated_video_outcomes(frames, [codec], judge)]
+    assert every.figures.offload_ratio == 1.0
+    assert [round(each.figures.offload_ratio, 3) for each in gated] == [0.2, 0.5]
+    assert all(each.figures.bytes_per_frame < every.figures.bytes_per_frame for each in gated)
+
+
+def test_rendered_cameras_are_reproducible() -> None:
+    one, again = (rendered_cameras(1, 0.6, 5.0, 0, SilentReporter()) for _ in range(2))
+    assert one[0].crops.shape == (3, 224, 224, 3)
+    np.testing.assert_array_equal(one[0].crops, again[0].crops)
+    np.testing.assert_array_equal(one[0].truth, again[0].truth)
+
+
+def test_clips_are_thinned_to_the_rate(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 240
+        stream.pix_fmt = "yuv420p"
+        for number in range(20):
+            picture = np.full((240, 240, 3), 10 * number, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    (thin,) = clip_cameras(tmp_path, 10.0, 5.0)
+    assert thin.crops.shape == (10, 224, 224, 3)
+    assert (thin.truth == -1).all()
+    levels = thin.crops.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, 20.0 * np.arange(10), atol=4)
+    (own,) = clip_cameras(tmp_path, 1.0, 25.0)
+    assert own.fps == 10
+    assert len(own.crops) == 10
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    with pytest.raises(EvaluationError, match=r"clip.mp4"):
+        clip_cameras(tmp_path, 1.0, 5.0)
+    (tmp_path / "clip.mp4").unlink()
+    with pytest.raises(EvaluationError, match="no clips"):
+        clip_cameras(tmp_path, 1.0, 5.0)
+
+
+def test_the_overview_lists_every_source_and_rate(
+    cameras: Sequence[Camera], tmp_path: Path, fake_model: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "rendered_cameras", lambda *_: cameras)
+    monkeypatch.setattr(run, "DEFAULT_CODECS", DEFAULT_CODECS[:1])
+    request = EvaluateRequest(out=tmp_path / "out", stream=True, cache=tmp_path / "cache")
+    model = fake_model("one")
+    page = run.evaluate_stream(request, model, model, SilentReporter())
+    text = page.read_text()
+    for fps in (1, 5, 25):
+        assert f"## scenes-{fps}fps" in text
+        assert (request.out / f"scenes-{fps}fps" / "plots" / "methods_by_bytes.png").exists()
+    assert "same weights" in text

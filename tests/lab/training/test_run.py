@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pytest
+
+from lab.evaluation.reporter import SilentReporter
+from lab.scenes.classes import CLASSES
+from lab.training.errors import TrainingError
+from lab.training.fine_tune import fine_tune
+from lab.training.plan import Stage, TrainingPlan
+from lab.training.rendering import render_pool
+from lab.training.run import Setup, train_pair, usual_setup
+from vit.architecture import Architecture
+from vit.classes import same_classes
+from vit.weights import load_model
+
+TINY = Setup(scenes=12, watched=4, watch_every=2)
+SHAPE = Architecture(embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0, num_classes=len(CLASSES))
+STAGES = {"edge": Stage(5, 4, 2), "server": Stage(14, 4, 2, subsets=True)}
+PLANS = (
+    TrainingPlan("edge", SHAPE, (STAGES["edge"],), 1, decay_share=0.2, guide_attention=True),
+    TrainingPlan("server", SHAPE, (STAGES["server"],), 2, decay_share=0.2, guide_attention=False),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    return folder, train_pair(folder / "out", folder / "work", TINY, plans=PLANS)
+
+
+def test_a_trained_pair_loads_and_agrees_on_its_classes(trained):
+    _, paths = trained
+    edge, server = (load_model(str(path)) for path in paths)
+    same_classes(edge.classes, server.classes)
+    assert edge.classes == CLASSES
+
+
+def test_the_record_tells_accuracy_as_it_was_learnt(trained):
+    folder, _ = trained
+    marks = json.loads((folder / "work/record.json").read_text())["marks"]
+    assert {mark["role"] for mark in marks} == {"edge", "server"}
+    assert all(0 <= mark["accuracy"] <= 1 for mark in marks)
+
+
+def test_training_again_changes_nothing_that_is_finished(trained):
+    folder, paths = trained
+    before = [path.read_bytes() for path in paths]
+    train_pair(folder / "out", folder / "work", TINY, plans=PLANS)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_work_folder_of_another_run_is_refused(trained):
+    folder, _ = trained
+    with pytest.raises(TrainingError, match="scale"):
+        train_pair(folder / "out", folder / "work", Setup(scenes=12, watched=4, scale=2.0))
+
+
+def test_several_processes_render_the_same_pool(trained, tmp_path):
+    folder, _ = trained
+    one = np.memmap(folder / "work/pool/crops.bin", np.uint8, "r")
+    other = render_pool(tmp_path, 12, 1_000_000, easy=1, processes=2, reporter=SilentReporter())
+    assert (np.asarray(one) == other.crops.ravel()).all()
+    assert other.filled() == 12
+
+
+def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_path):
+    _, (edge, server) = trained
+    tuned = fine_tune(
+        photos,
+        tmp_path / "out",
+        tmp_path / "work",
+        edge=str(edge),
+        server=str(server),
+        epochs=3,
+        setup=TINY,
+    )
+    for path in tuned:
+        model = load_model(str(path))
+        assert model.classes == ("blue", "red")
+    assert load_model(str(tuned[0])).architecture.embed_dim == load_model(str(edge)).architecture.embed_dim
+
+
+@pytest.mark.parametrize(("name", "value"), [("scenes", 0), ("threads", 0), ("scale", 0.0)])
+def test_a_setup_outside_its_range_is_refused(name, value):
+    with pytest.raises(TrainingError, match=name):
+        Setup(**{name: value})
+
+
+def test_the_usual_setup_fits_this_machine():
+    assert usual_setup().threads >= 1

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from uplink.estimator import FULL_S, START_BYTES_PER_S, RateEstimator
+
+
+def sample(estimator: RateEstimator, now_s: float, **changes: Any) -> None:
+    values: dict[str, Any] = {
+        "busy_bytes_per_s": 50_000.0,
+        "full_s": 0.0,
+        "record_bytes": 5_000.0,
+        "silence_s": 0.0,
+        "sent_bytes_per_s": math.inf,
+        "is_used": True,
+    }
+    estimator.update(now_s, **(values | changes))
+
+
+def full(estimator: RateEstimator, from_s: float, to_s: float, busy_bytes_per_s: float) -> None:
+    for idx in range(1, round((to_s - from_s) * 10) + 1):
+        sample(estimator, from_s + idx / 10, full_s=FULL_S + idx / 10, busy_bytes_per_s=busy_bytes_per_s)
+
+
+def test_it_doubles_in_a_second_until_the_path_is_full() -> None:
+    estimator = RateEstimator(0.0)
+    for idx in range(1, 21):
+        sample(estimator, idx / 10)
+    assert estimator.rate_bytes_per_s == pytest.approx(START_BYTES_PER_S * 1.1**20)
+    assert estimator.is_ramping
+
+
+def test_what_a_full_path_carries_is_the_rate_within_a_second_or_two_up_and_down() -> None:
+    estimator = RateEstimator(0.0, 1e6)
+    for second, carried in ((0.0, 200_000.0), (2.0, 40_000.0), (4.0, 100_000.0)):
+        full(estimator, second, second + 2.0, carried)
+        assert estimator.rate_bytes_per_s == pytest.approx(carried, rel=0.02)
+        assert carried < estimator.pace_bytes_per_s <= 1.06 * carried
+        assert estimator.is_limiting
+        assert not estimator.is_ramping
+
+
+def test_a_full_path_of_an_unknown_rate_is_not_tried_harder() -> None:
+    estimator = RateEstimator(0.0)
+    full(estimator, 0.0, 5.0, 0.0)
+    assert estimator.rate_bytes_per_s == START_BYTES_PER_S
+
+
+def test_a_burst_that_passes_is_no_full_path() -> None:
+    estimator = RateEstimator(0.0, 200_000.0)
+    sample(estimator, 0.1, full_s=0.9 * FULL_S)
+    assert (estimator.rate_bytes_per_s, estimator.is_limiting) == (200_000.0, False)
+
+
+def test_a_path_with_room_again_is_tried_the_faster_the_longer_it_has() -> None:
+    estimator = RateEstimator(0.0)
+    full(estimator, 0.0, 3.0, 50_000.0)
+    rates = [estimator.rate_bytes_per_s]
+    for idx in range(31, 101):
+        sample(estimator, idx / 10)
+        rates.append(estimator.rate_bytes_per_s)
+    steps = [after / before for before, after in pairwise(rates)]
+    assert steps[0] < 1.005
+    assert all(after >= before - 1e-9 for before, after in pairwise(steps))
+    assert rates[-1] > 2 * rates[0]
+
+
+def test_the_flight_holds_what_the_path_carried_and_more_over_a_long_way() -> None:
+    estimator = RateEstimator(0.0)
+    full(estimator, 0.0, 2.0, 100_000.0)
+    assert estimator.flight_bytes(5_000.0, 0.0) == pytest.approx(0.25 * 100_000 + 5_000)
+    assert estimator.flight_bytes(5_000.0, 0.05) == pytest.approx(0.65 * 100_000 + 5_000)
+    assert estimator.flight_bytes(80_000.0, 0.0) == 200_000
+
+
+def test_a_rate_that_nobody_used_is_kept() -> None:
+    estimator = RateEstimator(0.0)
+    for idx in range(1, 50):
+        sample(estimator, idx / 10, is_used=False)
+    assert estimator.rate_bytes_per_s == START_BYTES_PER_S
+
+
+def test_it_never_grows_far_beyond_what_was_sent() -> None:
+    estimator = RateEstimator(0.0)
+    for idx in range(1, 100):
+        sample(estimator, idx / 10, sent_bytes_per_s=20_000.0)
+    assert estimator.rate_bytes_per_s <= 1.5 * 25_000
+
+
+def test_after_an_outage_it_starts_with_most_of_what_was_carried_before() -> None:
+    estimator = RateEstimator(0.0, 100_000.0)
+    full(estimator, 0.0, 2.0, 50_000.0)
+    sample(estimator, 5.0, silence_s=3.0)
+    before = estimator.rate_bytes_per_s
+    sample(estimator, 30.0)
+    assert 0.7 * 50_000 <= estimator.rate_bytes_per_s < before * 2
+
+
+def test_a_told_budget_that_was_always_carried_is_used_in_full_after_an_outage() -> None:
+    estimator = RateEstimator(0.0, 100_000.0)
+    sample(estimator, 1.0)
+    estimator.set_ceiling(0.0)
+    sample(estimator, 9.0, silence_s=5.0)
+    estimator.set_ceiling(50_000.0)
+    sample(estimator, 10.0)
+    assert estimator.rate_bytes_per_s == 50_000
+
+
+def test_a_path_that_became_slow_is_believed_as_slow_as_it_was_seen() -> None:
+    """Two seconds without an acknowledgement, then one: that is a slow request, not an outage."""
+    estimator = RateEstimator(0.0, 100_000.0)
+    sample(estimator, 1.0, silence_s=1.0)
+    sample(estimator, 2.0, silence_s=2.0)
+    sample(estimator, 2.1, busy_bytes_per_s=20_000.0)
+    assert estimator.rate_bytes_per_s == 20_000
+
+
+def test_a_path_that_was_not_the_limit_is_believed_to_carry_a_new_budget() -> None:
+    estimator = RateEstimator(0.0, 50_000.0)
+    estimator.set_ceiling(200_000.0)
+    assert (estimator.rate_bytes_per_s, estimator.is_limiting) == (200_000.0, False)
+    full(estimator, 0.0, 2.0, 100_000.0)
+    estimator.set_ceiling(400_000.0)
+    assert estimator.is_limiting

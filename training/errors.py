@@ -1,5 +1,0 @@
-"""The one error of training that a person can put right."""
-
-
-class TrainingError(ValueError):
-    """Training cannot start or go on as asked; the message is one line that names the thing and its value."""

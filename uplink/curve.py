@@ -1,0 +1,293 @@
+"""What each operating point would cost and be worth for the frames of now: a frontier, re-weighed.
+
+A family is a way to encode (δ, floor, codec, quality, selection); τ is free within it. The frontier's
+accuracy by min-entropy says what a server answer is worth at each entropy, its points say how much of that
+a family keeps.
+
+Called by the controller. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import SaccadeError
+from schemas.frontier import Frontier, FrontierPoint
+from schemas.operating_point import OperatingPoint
+from uplink.mix import Floats, Mix
+
+Indices = NDArray[np.intp]
+
+HUNGRY: Final = 8.0
+"""How much more is asked for as soon as the bucket runs full."""
+KEEP_MARGIN: Final = 0.002
+"""Another family must promise this much more accuracy before the encoder changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One way to encode: `kept` is the part of the server's gain that survives its patches and its codec."""
+
+    point: OperatingPoint
+    bytes_per_offload: float
+    bytes_per_offload_p95: float
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A decision: the point, the share of frames that it offloads now, and what that costs and is worth.
+
+    `hungry_tau` offloads some times as much: for moments at which less comes than was foreseen.
+    """
+
+    point: OperatingPoint
+    family: int
+    share: float
+    bytes_per_offload: float
+    bytes_per_s: float
+    accuracy: float
+    hungry_tau: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A mix of n frames seen through the curve.
+
+    `edge_accuracy`: of the edge alone. `gain_from`: (n+1,) float64, the accuracy gained by a server that
+    answers all frames from each place on. `best_from`, `best_start`: (n+1,), the largest gain of a start at
+    or after each place, and that start; asking for less is better where the edge beats the server.
+    """
+
+    mix: Mix
+    edge_accuracy: float
+    gain_from: Floats
+    best_from: Floats
+    best_start: Indices
+
+
+class FrontierRefusedError(SaccadeError, ValueError):
+    """The frontier was calibrated for other models or classes."""
+
+
+def check_models(frontier: Frontier, *, edge_hash: str, classes_hash: str) -> None:
+    """The frontier was calibrated for this edge model and these classes.
+
+    Raises:
+        FrontierRefusedError: it was not; the message names both.
+    """
+    for name, found, expected in (
+        ("edge model", frontier.edge_hash, edge_hash),
+        ("class list", frontier.classes_hash, classes_hash),
+    ):
+        if found != expected:
+            raise FrontierRefusedError(
+                f"frontier: calibrated for {name} {found[:16]!r} ({frontier.edge_model}), "
+                f"this worker runs {expected[:16]!r}; run `saccade calibrate` for these models"
+            )
+
+
+class Curve:
+    """A frontier ready for decisions; immutable."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._edges, self._edge_accuracy, self._gain = _accuracy_by_entropy(frontier)
+        self.families = tuple(_family(frontier, group) for group in _grouped(frontier.points))
+        self._bytes = np.array([family.bytes_per_offload for family in self.families])
+        self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
+        self._kept = np.array([family.kept for family in self.families])
+        self._edge_bits, self._gain_by_bin = self._edges.tolist(), self._gain.tolist()
+        self._kept_by_family = self._kept.tolist()
+
+    def edge_accuracy_at(self, min_entropy: Floats) -> Floats:
+        """(n,) bits -> (n,): how likely the edge is right at each entropy."""
+        return self._edge_accuracy[self._bin(min_entropy)]
+
+    def full_gain_at(self, min_entropy: Floats) -> Floats:
+        """(n,) bits -> (n,): how much likelier the server is right with the whole frame."""
+        return self._gain[self._bin(min_entropy)]
+
+    def gain_at(self, min_entropy: float, family: int) -> float:
+        """How much likelier than the edge's a server answer is right for a frame of this entropy."""
+        gain: float = self._gain_by_bin[bisect_right(self._edge_bits, min_entropy)]
+        kept: float = self._kept_by_family[family]
+        return gain * kept
+
+    def family_of(self, point: OperatingPoint) -> int:
+        """The index of the family that encodes as `point` does; the nearest in bytes if none does."""
+        plain = replace(point, tau=0.0)
+        for idx, family in enumerate(self.families):
+            if family.point == plain:
+                return idx
+        return 0
+
+    def weigh(self, mix: Mix) -> Weighed:
+        """What any share of this mix, the most uncertain first, would gain."""
+        idx = self._bin(mix.min_entropy)
+        weights = mix.share_from.copy()
+        weights[:-1] -= mix.share_from[1:]
+        gain_from = np.zeros(len(idx) + 1)
+        gains = weights * self._gain[idx]
+        gain_from[:-1] = gains[::-1].cumsum()[::-1]
+        best_from, best_start = _best_suffix(gain_from, gains)
+        return Weighed(mix, float(weights @ self._edge_accuracy[idx]), gain_from, best_from, best_start)
+
+    def wanted_bytes_per_s(
+        self, weighed: Weighed, *, overhead_bytes: float, bytes_scale: float, max_record_bytes: float
+    ) -> float:
+        """What the frames would cost if nothing but the size of a record limited them: `choose` without rates."""
+        value = self._kept * weighed.best_from[0]
+        if max_record_bytes < math.inf:
+            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        start = int(weighed.best_start[0])
+        mix = weighed.mix
+        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        cost = float(self._bytes[value.argmax()]) * bytes_scale + overhead_bytes
+        return share * max(mix.frames_per_s, 1e-9) * cost
+
+    def choose(
+        self,
+        weighed: Weighed,
+        *,
+        affordable_bytes_per_s: float,
+        overhead_bytes: float,
+        bytes_scale: float = 1.0,
+        max_records_per_s: float = math.inf,
+        max_record_bytes: float = math.inf,
+        hunger: float = HUNGRY,
+        current: int | None = None,
+    ) -> Choice:
+        """The family and τ with the highest accuracy that the rates allow.
+
+        Args:
+            weighed: the present frames; at least one.
+            affordable_bytes_per_s: wire bytes per second that may be asked for.
+            overhead_bytes: wire bytes of a record beyond its value.
+            bytes_scale: by how much records are larger now than when calibrated.
+            max_records_per_s: what the servers finish.
+            max_record_bytes: families whose 95th percentile is above it are left out while others remain.
+            hunger: by how much `hungry_tau` asks for more.
+            current: the family in use; kept unless another is better by `KEEP_MARGIN`.
+        """
+        mix = weighed.mix
+        cost = self._bytes * bytes_scale + overhead_bytes
+        frames_per_s = max(mix.frames_per_s, 1e-9)
+        allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
+        descending = -mix.share_from
+        first = descending.searchsorted(-allowed)
+        value = self._kept * weighed.best_from[first]
+        if max_record_bytes < math.inf:
+            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        family = int(value.argmax())
+        if current is not None and value[current] >= value[family] - KEEP_MARGIN:
+            family = current
+        start = int(weighed.best_start[first[family]])
+        more = descending.searchsorted(-hunger * allowed[family])
+        hungry = int(weighed.best_start[more])
+        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        return Choice(
+            point=replace(self.families[family].point, tau=_tau(mix, start)),
+            family=family,
+            share=share,
+            bytes_per_offload=float(cost[family]),
+            bytes_per_s=share * frames_per_s * float(cost[family]),
+            hungry_tau=_tau(mix, hungry),
+            accuracy=weighed.edge_accuracy + float(self._kept[family] * weighed.gain_from[start]),
+        )
+
+    def _fits(
+        self, max_record_bytes: float, bytes_scale: float
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        fits: np.ndarray[tuple[int], np.dtype[np.bool_]] = self._bytes_p95 * bytes_scale <= max_record_bytes
+        if not fits.any():
+            fits = self._bytes_p95 <= self._bytes_p95.min()
+        return fits
+
+    def _bin(self, min_entropy: Floats) -> Indices:
+        return self._edges.searchsorted(min_entropy, side="right")
+
+
+def _family(frontier: Frontier, group: list[FrontierPoint]) -> Family:
+    """What is kept of the gain, over all of the family's points: Σ measured gains / Σ full gains."""
+    full = sum(_full_gain(frontier, point.point.tau) for point in group)
+    measured = sum(point.accuracy for point in group) - len(group) * _edge_alone(frontier)
+    heavy = max(group, key=lambda point: point.offload_ratio)
+    return Family(
+        point=replace(heavy.point, tau=0.0),
+        bytes_per_offload=heavy.bytes_per_offload,
+        bytes_per_offload_p95=max(point.bytes_per_offload_p95 for point in group),
+        kept=min(max(measured / full, 0.0), 1.5) if full > 1e-6 else 1.0,
+    )
+
+
+def _edge_alone(frontier: Frontier) -> float:
+    total = sum(each.count for each in frontier.accuracy_by_h_min)
+    if total == 0:
+        return min(frontier.points, key=lambda p: p.offload_ratio).accuracy
+    return sum(each.count * each.edge_accuracy for each in frontier.accuracy_by_h_min) / total
+
+
+def _full_gain(frontier: Frontier, tau: float) -> float:
+    """The accuracy gained by whole-frame answers for all of the calibration's frames from `tau` on."""
+    total = sum(each.count for each in frontier.accuracy_by_h_min)
+    if total == 0:
+        return max(point.accuracy for point in frontier.points) - _edge_alone(frontier)
+    gain = 0.0
+    for each in frontier.accuracy_by_h_min:
+        width = each.hi - each.lo
+        above = min(max((each.hi - tau) / width, 0.0), 1.0) if 0 < width < math.inf else float(each.lo >= tau)
+        gain += above * each.count * (each.server_accuracy - each.edge_accuracy)
+    return gain / total
+
+
+def _grouped(points: Iterable[FrontierPoint]) -> list[list[FrontierPoint]]:
+    """The points by family, those that offload something; all of them if none does."""
+    groups: dict[OperatingPoint, list[FrontierPoint]] = {}
+    every = list(points)
+    for point in [p for p in every if p.offload_ratio > 0] or every:
+        groups.setdefault(replace(point.point, tau=0.0), []).append(point)
+    return list(groups.values())
+
+
+def _accuracy_by_entropy(frontier: Frontier) -> tuple[Floats, Floats, Floats]:
+    """Bin edges (b−1,), edge accuracy (b,) and server gain (b,); one bin if the frontier has none."""
+    bins = [each for each in frontier.accuracy_by_h_min if each.count > 0]
+    if not bins:
+        poor = min(frontier.points, key=lambda p: p.offload_ratio)
+        rich = max(frontier.points, key=lambda p: p.offload_ratio)
+        edge = poor.accuracy
+        gain = max(rich.accuracy - edge, 1e-3) / max(rich.offload_ratio, 1e-3)
+        return np.empty(0), np.array([edge]), np.array([gain])
+    return (
+        np.array([each.lo for each in bins[1:]]),
+        np.array([each.edge_accuracy for each in bins]),
+        np.array([each.server_accuracy - each.edge_accuracy for each in bins]),
+    )
+
+
+def _best_suffix(gain_from: Floats, gains: Floats) -> tuple[Floats, Indices]:
+    """For each start: the best total gain of a start at or after it, and where that is, the last of equals."""
+    num_worthless = len(gains) - int(np.count_nonzero(gains))
+    if (gains[num_worthless:] > 0).all():  # none loses, all after the first few gain: nothing to search
+        return gain_from, np.maximum(np.arange(len(gain_from)), num_worthless)
+    reverse = gain_from[::-1]
+    best = np.maximum.accumulate(reverse)
+    is_new = np.concatenate([[True], best[1:] > best[:-1]])
+    at = np.maximum.accumulate(np.where(is_new, np.arange(len(reverse)), 0))
+    return best[::-1], (len(reverse) - 1 - at)[::-1]
+
+
+def _tau(mix: Mix, start: int) -> float:
+    """A threshold between the last frame that stays and the first that goes; above all if none goes."""
+    if start == 0:
+        return 0.0
+    if start >= len(mix.min_entropy):
+        return float(np.nextafter(mix.min_entropy[-1], math.inf)) if len(mix.min_entropy) else math.inf
+    return float(mix.min_entropy[start - 1] + mix.min_entropy[start]) / 2

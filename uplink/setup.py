@@ -1,0 +1,116 @@
+"""From settings to an uplink: the budget's kind, the frontier that fits the models, leases and metrics."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.log import get_logger
+from schemas.errors import DecodeError, SettingsError
+from schemas.frontier import Frontier, load_frontier
+from schemas.rates import Auto, Schedule, Volume, constant
+from uplink.curve import FrontierRefusedError, check_models
+from uplink.default_curve import default_frontier
+from uplink.gauges import UplinkGauges
+from uplink.governor import GovernorConfig
+from uplink.shell import UNLIMITED, OffloadSink, Uplink
+from uplink.site_share import SiteShare, SiteStore
+from uplink.volume import VolumePlan
+
+if TYPE_CHECKING:
+    from runtime.clock import Clock
+    from runtime.metrics import Metrics
+    from runtime.settings import Settings
+
+_log = get_logger(__name__)
+
+
+def make_uplink(
+    settings: Settings,
+    sink: OffloadSink,
+    store: SiteStore,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    edge_hash: str,
+    classes_hash: str,
+    shipped: Path,
+) -> Uplink:
+    """The uplink that the settings describe, with its share of the site's budget and its metrics.
+
+    `shipped` is the file of the shipped pair's frontier, which serves that pair where the settings name none.
+
+    Raises:
+        SettingsError: the frontier cannot be read or was calibrated for other models.
+    """
+    budget = settings.budget.parsed
+    about = {"budget": settings.budget.rate, "started_unix_s": clock.time_ns() / 1e9}
+    volume = VolumePlan(budget, settings.budget.hour_weights) if isinstance(budget, Volume) else None
+    is_shared = isinstance(budget, Schedule | Volume)
+    frontier = _frontier(settings, shipped, edge_hash=edge_hash, classes_hash=classes_hash)
+    share = SiteShare(
+        store,
+        clock,
+        site=settings.site,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        is_shared=is_shared,
+        volume=volume,
+        about=about,
+        server_hash=frontier.server_hash if frontier is not None else "",
+    )
+    if settings.uplink_simulated:
+        _log.warning(
+            "uplink: simulated, as frames and offload share one cluster", budget=settings.budget.rate
+        )
+    return Uplink(
+        sink,
+        clock,
+        settings.edge.point,
+        topic=settings.topics.offload,
+        config=_config(settings, budget, clock),
+        frontier=frontier,
+        share=share,
+        gauges=UplinkGauges(metrics.uplink),
+    )
+
+
+def _config(settings: Settings, budget: Schedule | Auto | Volume | None, clock: Clock) -> GovernorConfig:
+    if budget is None:
+        return UNLIMITED
+    # A volume's rate is known once Redis has told what was spent of it; until then nothing may leave.
+    told = constant(0.0) if isinstance(budget, Volume) else budget
+    start_unix_s = settings.budget.schedule_start_unix_s
+    origin_s = None if start_unix_s is None else clock.monotonic_s() - (clock.time_ns() / 1e9 - start_unix_s)
+    return GovernorConfig(
+        budget=told,
+        origin_s=origin_s,
+        is_shared=not isinstance(budget, Auto),
+        camera_weights=settings.budget.camera_weights,
+        request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
+    )
+
+
+def _frontier(
+    settings: Settings, shipped_path: Path, *, edge_hash: str, classes_hash: str
+) -> Frontier | None:
+    if settings.budget.rate is None:
+        return None
+    path = settings.budget.frontier
+    if path is None:
+        shipped = load_frontier(shipped_path) if shipped_path.exists() else None
+        if shipped is not None and shipped.edge_hash == edge_hash:
+            _log.info("frontier", path="shipped", points=len(shipped.points), data=shipped.data)
+            return shipped
+        _log.warning(
+            "no frontier: a built-in curve of typical costs steers the budget; run saccade calibrate"
+        )
+        return default_frontier()
+    try:
+        frontier = load_frontier(path)
+        check_models(frontier, edge_hash=edge_hash, classes_hash=classes_hash)
+    except (DecodeError, FrontierRefusedError) as error:
+        raise SettingsError(f"budget.frontier: {error}") from None
+    _log.info("frontier", path=str(path), points=len(frontier.points), data=frontier.data)
+    return frontier
