@@ -93,7 +93,7 @@ class FrameMix:
         if len(entropies) < MIN_FRAMES and len(self._prior):
             entropies = np.concatenate([entropies, self._prior])
             weights = np.concatenate([weights, self._prior_weights])
-        order = np.argsort(entropies)
+        order = np.argsort(entropies, kind="stable")
         share_from = weights[order][::-1].cumsum()[::-1]
         if len(share_from):
             share_from = share_from / share_from[0]

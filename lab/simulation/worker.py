@@ -80,7 +80,7 @@ def schedule_cameras(
     """
     per_camera = int(duration_s * frames_per_s)
     steps = np.arange(per_camera)
-    order = np.argsort(recording.min_entropy)
+    order = np.argsort(recording.min_entropy, kind="stable")
     hardest = order[int(len(order) * (1.0 - HARDEST_SHARE)) :]
     times, names, places = [], [], []
     for camera in cameras:
