@@ -30,11 +30,14 @@ class Channel(Generic[T]):
 
     `max_items` bounds the count, `max_cost` the sum of `cost(item)`; an item that alone is above `max_cost`
     enters an empty channel. A cancelled `put` has put nothing, a cancelled `get` has taken nothing.
+
+    With `max_items` 0 writer and reader meet: `put` returns once its item is taken. So the writer begins its
+    next item only when the reader is free for it. Cancelled or closed before that, the item is withdrawn.
     """
 
     def __init__(self, max_items: int, max_cost: int | None = None, cost: Callable[[T], int] = _one) -> None:
-        if max_items < 1:
-            raise ValueError(f"max_items: {max_items}, must be at least 1")
+        if max_items < 0:
+            raise ValueError(f"max_items: {max_items}, must be at least 0")
         self._max_items = max_items
         self._max_cost = max_cost
         self._cost_of = cost
@@ -71,7 +74,7 @@ class Channel(Generic[T]):
         self._changed_items.set()
 
     async def put(self, item: T) -> None:
-        """`item` is inside. Waits while the channel is full.
+        """`item` is inside, or taken where nothing may stay inside. Waits while the channel is full.
 
         Raises:
             ChannelClosed: the channel is closed, also while waiting; the item is not inside.
@@ -82,11 +85,14 @@ class Channel(Generic[T]):
                 self._changed_room.clear()
                 await self._changed_room.wait()
             self._append(item, cost)
+            if self._max_items == 0:
+                await self._taken()
 
     def put_nowait(self, item: T) -> None:
         """`item` is inside, or `ChannelFull` (also while other writers wait), or `ChannelClosed`."""
         cost = self._cost_of(item)
-        if not self._closed and (self._putting.locked() or not self._has_room(cost)):
+        is_met = self._max_items > 0 or self._getting.locked()
+        if not self._closed and (self._putting.locked() or not is_met or not self._has_room(cost)):
             raise ChannelFull
         self._append(item, cost)
 
@@ -124,6 +130,17 @@ class Channel(Generic[T]):
             except ChannelClosed:
                 return
             yield item
+
+    async def _taken(self) -> None:
+        """The one item inside was taken. Withdraws it when cancelled, or closed (`ChannelClosed`)."""
+        try:
+            while self._items:
+                if self._closed:
+                    raise ChannelClosed
+                self._changed_room.clear()
+                await self._changed_room.wait()
+        finally:
+            self.take_ready(1)
 
     def _has_room(self, cost: int) -> bool:
         if not self._items:

@@ -52,6 +52,42 @@ async def test_a_full_channel_makes_writers_wait_in_their_order() -> None:
     assert len(channel) == 0
 
 
+async def test_without_room_a_writer_goes_on_when_its_item_is_taken() -> None:
+    channel: Channel[str] = Channel(0)
+    first, second = await started(channel.put("a")), await started(channel.put("b"))
+    assert (first.done(), second.done(), len(channel)) == (False, False, 1)
+    assert await channel.get_batch(9) == ["a"]
+    await settle()
+    assert (first.done(), second.done()) == (True, False)
+    assert await channel.get() == "b"
+    await second
+
+
+async def test_without_room_an_item_enters_at_once_only_if_a_reader_waits() -> None:
+    channel: Channel[str] = Channel(0)
+    with pytest.raises(ChannelFull):
+        channel.put_nowait("a")
+    reader = await started(channel.get())
+    channel.put_nowait("b")
+    with pytest.raises(ChannelFull):
+        channel.put_nowait("c")
+    assert await reader == "b"
+
+
+async def test_without_room_an_item_that_nobody_took_is_withdrawn() -> None:
+    channel: Channel[str] = Channel(0)
+    cancelled = await started(channel.put("a"))
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert len(channel) == 0
+    closed = await started(channel.put("b"))
+    channel.close()
+    with pytest.raises(ChannelClosed):
+        await closed
+    with pytest.raises(ChannelClosed):
+        await channel.get()
+
+
 async def test_nobody_overtakes_a_writer_that_waits_for_room() -> None:
     channel: Channel[int] = Channel(10, max_cost=10, cost=lambda item: item)
     await channel.put(6)
@@ -162,6 +198,6 @@ def test_bounds_hold_and_order_is_kept(costs: list[int], max_items: int, max_cos
     assert asyncio.run(run()) == list(range(len(costs)))
 
 
-def test_a_channel_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_items: 0"):
-        Channel(0)
+def test_a_channel_of_negative_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_items: -1"):
+        Channel(-1)
