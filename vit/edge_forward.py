@@ -22,10 +22,15 @@ from vit.transformer import Transformer
 
 @dataclass(frozen=True, slots=True)
 class EdgeOutput:
-    """`logits` (B, C) float32; `attention` (B, 196) float32, each row non-negative with sum 1."""
+    """What the edge's model says of B crops.
+
+    `logits` (B, C) float32. `attention` (B, 196) float32, each row non-negative with sum 1. `embedding` (B, D)
+    float32: the class token after all blocks and the last norm, which the head reads.
+    """
 
     logits: NDArray[np.float32]
     attention: NDArray[np.float32]
+    embedding: NDArray[np.float32]
 
 
 class EdgeForward:
@@ -54,7 +59,7 @@ class EdgeForward:
         self._transformer = Transformer(model, device, self.dtype, scaled=self._on_cpu)
 
     def __call__(self, crops: NDArray[np.uint8]) -> EdgeOutput:
-        """Return scores and class attention of (B, 224, 224, 3) uint8 RGB crops, B >= 1.
+        """Return scores, class attention and embedding of (B, 224, 224, 3) uint8 RGB crops, B >= 1.
 
         The attention is the last block's class-token attention: softmax over all 197 keys in float32, mean
         over heads, class token dropped, renormalised.
@@ -73,10 +78,12 @@ class EdgeForward:
                 if self._on_cpu
                 else EqualSetAttention(count, transformer.num_heads)
             )
-            logits = transformer.classify(tokens, rows.classes, attention)
+            embedding = transformer.encode(tokens, rows.classes, attention)
+            logits = transformer.classify(embedding)
             weights = attention.class_weights
             heads = torch.cat(weights) if isinstance(weights, list) else weights
-            return EdgeOutput(logits.cpu().numpy(), patch_attention(heads).cpu().numpy())
+            outputs = (logits, patch_attention(heads), embedding.float())
+            return EdgeOutput(*(output.cpu().numpy() for output in outputs))
 
 
 def patch_attention(class_weights: torch.Tensor) -> torch.Tensor:

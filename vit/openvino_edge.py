@@ -72,7 +72,7 @@ class OpenVinoEdgeForward:
         if crops.ndim != 4 or crops.shape[1:] != (CROP_SIDE, CROP_SIDE, 3) or len(crops) < 1:
             raise ValueError(f"crops must be (B, 224, 224, 3) with B >= 1, got {crops.shape}")
         results = self._compiled(np.ascontiguousarray(crops))
-        return EdgeOutput(results[0], results[1])
+        return EdgeOutput(results[0], results[1], results[2])
 
 
 def quantise(model: Model, crops: Crops, folder: Path) -> Path:
@@ -108,7 +108,7 @@ def quantise(model: Model, crops: Crops, folder: Path) -> Path:
 
 
 def build_network(model: Model) -> openvino.Model:
-    """Return the model as an OpenVINO network: crops (B, 224, 224, 3) uint8 to logits and attention.
+    """Return the model as an OpenVINO network: crops (B, 224, 224, 3) uint8 to logits, attention and embedding.
 
     Raises:
         ModelError: OpenVINO is not installed.
@@ -132,9 +132,9 @@ class _Builder:
         for index, block in enumerate(blocks):
             tokens = self._block(tokens, block, f"block{index}_")
         token, attention = self._last_block(tokens, last)
-        logits = self._linear(self._norm(token, vit.norm), vit.head, "head")
-        logits = ops.reshape(logits, [0, self._model.architecture.num_classes], special_zero=True)
-        return self._network_type([logits, attention], [crops], "saccade_edge")
+        embedding = ops.reshape(self._norm(token, vit.norm), [0, self._width], special_zero=True)
+        logits = self._linear(embedding, vit.head, "head")
+        return self._network_type([logits, attention, embedding], [crops], "saccade_edge")
 
     def _tokens(self, crops: Any) -> Any:
         ops, vit = self._ops, self._vit

@@ -124,7 +124,7 @@ class PackedForward:
         class_offsets = torch.arange(len(offsets), dtype=torch.int32, device=self.device)
         assert self._varlen is not None
         attention = CudaSetAttention(offsets, class_offsets, FULL_TOKENS, transformer.num_heads, self._varlen)
-        return transformer.classify(tokens, class_rows, attention)
+        return transformer.classify(transformer.encode(tokens, class_rows, attention))
 
 
 def reference_forward(model: Model, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
@@ -176,7 +176,7 @@ def _cpu_logits(transformer: Transformer, batch: _Batch) -> torch.Tensor:
     class_rows = batch.offsets[:-1]
     tokens = transformer.embed(batch.pixels, batch.positions, batch.patch_rows, class_rows)
     attention = CpuSetAttention(batch.offsets.diff().tolist(), transformer.num_heads)
-    return transformer.classify(tokens, class_rows, attention)
+    return transformer.classify(transformer.encode(tokens, class_rows, attention))
 
 
 def _pack(patches: Patches, positions: PositionSets, *, for_cpu: bool) -> _Batch:

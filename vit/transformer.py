@@ -101,10 +101,11 @@ class Transformer:
         tokens[patch_rows] = self._embedding.add(centred, self._positions[positions])
         return tokens if self._before_blocks is None else self._before_blocks(tokens)
 
-    def classify(
-        self, tokens: torch.Tensor, class_rows: torch.Tensor, attention: SetAttention
-    ) -> torch.Tensor:
-        """Return (B, C) float32 logits of the sets whose tokens `embed` made."""
+    def encode(self, tokens: torch.Tensor, class_rows: torch.Tensor, attention: SetAttention) -> torch.Tensor:
+        """Return the (B, D) embedding of the sets whose tokens `embed` made: their class tokens at the end.
+
+        They have passed all blocks and the last norm; `classify` takes them.
+        """
         assert attention.scaled == self._scaled
         for block in self._blocks:
             entering = block.before_attention(tokens)
@@ -117,7 +118,11 @@ class Transformer:
                 tokens = tokens[class_rows]
             tokens = block.project.add(mixed, tokens)
             tokens = block.contract.add(block.expand.gelu(block.before_mlp(tokens)), tokens)
-        return self._head(self._after_blocks(tokens)).float()
+        return self._after_blocks(tokens)
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Return (B, C) float32 logits of what `encode` returned."""
+        return self._head(embedding).float()
 
     def _fold_normalisation(self, model: Model) -> tuple[torch.Tensor, Linear]:
         """Return the grey level to subtract, (768,), and the embedding of what is left.

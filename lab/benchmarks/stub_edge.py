@@ -35,7 +35,8 @@ class StubEngine(edge_workers.engine.EdgeEngine):
         self._answered += len(crops)
         logits = np.zeros((len(crops), len(CLASSES)), np.float32)
         logits[:, 0] = np.where(numbers % 5 < 2, np.float32(0), _SURE)
-        return EdgeOutput(logits, np.full((len(crops), NUM_PATCHES), 1 / NUM_PATCHES, np.float32))
+        attention = np.full((len(crops), NUM_PATCHES), 1 / NUM_PATCHES, np.float32)
+        return EdgeOutput(logits, attention, np.zeros((len(crops), 1), np.float32))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def test_the_answer_is_the_torch_forwards(monkeypatch, name, dtype):
     tolerance = 5e-5 if dtype == torch.float32 else 0.1
     assert output.logits == pytest.approx(expected.logits, abs=tolerance)
     assert output.attention == pytest.approx(expected.attention, abs=tolerance / 10)
-    assert output.logits.dtype == output.attention.dtype == np.float32
+    assert output.embedding == pytest.approx(expected.embedding, abs=tolerance)
+    assert output.logits.dtype == output.attention.dtype == output.embedding.dtype == np.float32
 
 
 def test_other_shapes_are_refused():
