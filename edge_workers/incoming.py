@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.offsets import TopicPartition
 from schemas.frame import Frame
 from schemas.label import State
@@ -18,7 +18,7 @@ class Incoming:
     """
 
     frame: Frame
-    taken: Taken
+    delivery: Delivery
     read_s: float
 
     @property
@@ -39,12 +39,12 @@ class Incoming:
     @property
     def num_bytes(self) -> int:
         """The record's value and the image cut out of it."""
-        return len(self.taken.record.value) + len(self.frame.image)
+        return len(self.delivery.record.value) + len(self.frame.image)
 
     @property
     def partition(self) -> TopicPartition:
         """Where it was read from."""
-        return (self.taken.ticket.topic, self.taken.ticket.partition)
+        return self.delivery.partition
 
     def age_ns(self, now_ns: int) -> int:
         """Time since capture by this machine's UTC clock; 0 for files and where the camera's is ahead."""

@@ -14,8 +14,8 @@ from edge_workers.incoming import Incoming, Refused
 from edge_workers.tally import EdgeTally
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
-from runtime.intake import Intake, Taken
-from runtime.offsets import Ticket, TopicPartition
+from runtime.intake import Delivery, Intake, RecordSource
+from runtime.offsets import TopicPartition
 from runtime.settings import Settings
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
@@ -43,6 +43,7 @@ class FrameReader:
 
     def __init__(
         self,
+        source: RecordSource,
         settings: Settings,
         clock: Clock,
         letters: DeadLetters,
@@ -66,11 +67,8 @@ class FrameReader:
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
         self.over = False
-        self.intake = Intake(drain_s=self._drain_s(), forget=self._forget)
-
-    def _drain_s(self) -> float:
         # Offloads in the uplink's queue end at their deadline; waiting longer would only hold up the group.
-        return min(self._settings.kafka.revoke_drain_s, self._settings.edge.max_latency_ms / 1000)
+        self.intake = Intake(source, forget=self._forget, max_drain_s=edge.max_latency_ms / 1000)
 
     async def run(self) -> None:
         """Reads until cancelled; call `end` then, also when it was cancelled before it began.
@@ -92,7 +90,7 @@ class FrameReader:
     def end(self) -> None:
         """Reading is over: what has not begun is left to whoever reads it next."""
         self.over = True
-        self.intake.abandon(self._forget(None))
+        self._forget(None)
         self.arrived.set()
 
     def next_frames(self, max_frames: int) -> list[Incoming]:
@@ -130,7 +128,7 @@ class FrameReader:
         else:
             self.intake.resume(self._with_room())
 
-    async def _accept(self, taken: list[Taken]) -> None:
+    async def _accept(self, taken: list[Delivery]) -> None:
         read_s, utc_ns = self._clock.monotonic_s(), self._clock.time_ns()
         self._tally.read(len(taken))
         for index, each in enumerate(taken):
@@ -148,22 +146,22 @@ class FrameReader:
             self.arrived.set()
         self.intake.pause(key for key, count in self._files_waiting.items() if count > self._max_files)
 
-    def _open(self, taken: Taken, read_s: float) -> Incoming:
+    def _open(self, delivery: Delivery, read_s: float) -> Incoming:
         limits = self._settings.producer
         frame = decode_frame(
-            taken.record.value,
+            delivery.record.value,
             max_frame_bytes=limits.max_frame_bytes,
             max_frame_pixels=limits.max_frame_pixels,
         )
-        return Incoming(frame, taken, read_s)
+        return Incoming(frame, delivery, read_s)
 
-    async def _refuse(self, taken: list[Taken], error: DecodeError) -> None:
+    async def _refuse(self, taken: list[Delivery], error: DecodeError) -> None:
         """The first record is a dead letter; cancelled while there is no room, none of them has begun."""
-        record, ticket = taken[0].record, taken[0].ticket
         try:
-            await self._letters.put(record, error.reason, str(error), lambda: self.intake.finish(ticket))
+            await self._letters.put(taken[0], error.reason, str(error))
         except asyncio.CancelledError:
-            self.intake.abandon(each.ticket for each in taken)
+            for delivery in taken:
+                delivery.release()
             raise
         self._tally.dead(error.reason)
 
@@ -177,8 +175,8 @@ class FrameReader:
         if self.intake.paused and not self.backlog.full:
             self.intake.resume(self._with_room())
 
-    def _forget(self, partitions: frozenset[TopicPartition] | None) -> list[Ticket]:
-        """Remove the frames of the partitions (None = all) from the backlog; returns their tickets."""
+    def _forget(self, partitions: frozenset[TopicPartition] | None) -> None:
+        """The frames of the partitions (None = all) leave the backlog and are released."""
 
         def is_leaving(frame: Incoming) -> bool:
             return partitions is None or frame.partition in partitions
@@ -189,4 +187,5 @@ class FrameReader:
                 self._files_waiting[frame.partition] -= 1
         gone += [refused.incoming for refused in self._shed if is_leaving(refused.incoming)]
         self._shed = [refused for refused in self._shed if not is_leaving(refused.incoming)]
-        return [frame.taken.ticket for frame in gone]
+        for frame in gone:
+            frame.delivery.release()

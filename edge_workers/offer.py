@@ -9,8 +9,6 @@ from functools import partial
 from edge_workers.encode import Encoded, Unsure, encode
 from edge_workers.tally import EdgeTally
 from runtime.channel import Channel, ChannelClosed
-from runtime.intake import Intake
-from runtime.offsets import Ticket
 from runtime.site_clock import SiteClock
 from runtime.spread import spread
 from schemas.topics import offload_partition
@@ -26,7 +24,6 @@ class Offerer:
     def __init__(
         self,
         uplink: Uplink,
-        intake: Intake,
         threads: Executor,
         num_threads: int,
         *,
@@ -38,7 +35,6 @@ class Offerer:
         unsure: Channel[list[Unsure]],
     ) -> None:
         self._uplink = uplink
-        self._intake = intake
         self._threads = threads
         self._num_threads = num_threads
         self._site_clock = site_clock
@@ -68,9 +64,8 @@ class Offerer:
         return partial(encode, classes_hash=self._classes_hash, max_record_bytes=limit)
 
     def _offer(self, encoded: Encoded) -> None:
-        ticket = encoded.unsure.incoming.taken.ticket
         if encoded.data is None:
-            self._settled(encoded, ticket, GivenUp("over_burst"))
+            self._settled(encoded, GivenUp("over_burst"))
             return
         record = encoded.record
         outcome = self._uplink.offer(
@@ -83,14 +78,14 @@ class Offerer:
                 camera=record.camera,
             )
         )
-        outcome.add_done_callback(lambda done: self._settled(encoded, ticket, _outcome_of(done)))
+        outcome.add_done_callback(lambda done: self._settled(encoded, _outcome_of(done)))
 
-    def _settled(self, encoded: Encoded, ticket: Ticket, outcome: Outcome) -> None:
+    def _settled(self, encoded: Encoded, outcome: Outcome) -> None:
         self._tally.offered(encoded, outcome)
         if outcome == _STOPPED:  # whoever reads the frame next may still have the time to send it
-            self._intake.abandon([ticket])
+            encoded.unsure.incoming.delivery.release()
         else:
-            self._intake.finish(ticket)
+            encoded.unsure.incoming.delivery.ack()
 
 
 def _outcome_of(done: asyncio.Future[Outcome]) -> Outcome:

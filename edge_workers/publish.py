@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from edge_workers.decode import Answered
 from edge_workers.encode import Unsure
@@ -18,7 +17,6 @@ from gating.gate import Verdicts, gate
 from runtime.channel import Channel, ChannelClosed
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
-from runtime.intake import Intake
 from runtime.label_writer import LabelWriter
 from runtime.redis_store import PutResult
 from runtime.site_clock import SiteClock
@@ -114,7 +112,6 @@ class EdgePublisher:
         answers: EdgeAnswers,
         writer: LabelWriter,
         uplink: Uplink,
-        intake: Intake,
         letters: DeadLetters,
         *,
         clock: Clock,
@@ -126,7 +123,6 @@ class EdgePublisher:
         self._answers = answers
         self._writer = writer
         self._uplink = uplink
-        self._intake = intake
         self._letters = letters
         self._clock = clock
         self._site_clock = site_clock
@@ -162,19 +158,13 @@ class EdgePublisher:
     async def _settle(self, answers: list[Answer], results: Sequence[PutResult]) -> None:
         asked: list[Unsure] = []
         for answer, result in zip(answers, results, strict=True):
-            ticket = answer.incoming.taken.ticket
             self._tally.labelled(answer.label, result)
             if answer.label.state is State.UNDECODABLE:
-                await self._letters.put(
-                    answer.incoming.taken.record,
-                    answer.label.cause,
-                    answer.error,
-                    partial(self._intake.finish, ticket),
-                )
+                await self._letters.put(answer.incoming.delivery, answer.label.cause, answer.error)
                 self._tally.dead(answer.label.cause)
             elif answer.unsure is not None and result is not PutResult.ALREADY_FINAL:
                 asked.append(replace(answer.unsure, repeated=result is not PutResult.WRITTEN))
             else:
-                self._intake.finish(ticket)
+                answer.incoming.delivery.ack()
         if asked:
             await self._unsure.put(asked)

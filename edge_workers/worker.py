@@ -73,9 +73,17 @@ class EdgeWorker:
     """The stages of one worker and the channels between them."""
 
     def __init__(
-        self, settings: Settings, adapters: Adapters, clock: Clock, metrics: Metrics, health: Health
+        self,
+        settings: Settings,
+        source: Source,
+        adapters: Adapters,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
     ) -> None:
         self._settings = settings
+        self._source = source
         self._adapters = adapters
         self._clock = clock
         self._health = health
@@ -99,7 +107,7 @@ class EdgeWorker:
         self._prepared: Channel[Prepared] = Channel(1)
         self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
         self._unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
-        self._reader = FrameReader(settings, clock, self._letters, self._tally)
+        self._reader = FrameReader(source, settings, clock, self._letters, self._tally)
         self.intake = self._reader.intake
         self._preparer = self._make_preparer()
         self._inference = self._make_inference()
@@ -135,7 +143,6 @@ class EdgeWorker:
             EdgeAnswers(self._adapters.engine.classes, self._settings.edge.max_latency_ms),
             LabelWriter(self._adapters.store, self._metrics, self._settings.site),
             self._adapters.uplink,
-            self.intake,
             self._letters,
             clock=self._clock,
             site_clock=self._site_clock,
@@ -147,7 +154,6 @@ class EdgeWorker:
     def _make_offerer(self) -> Offerer:
         return Offerer(
             self._adapters.uplink,
-            self.intake,
             self._threads,
             self._settings.edge.decode_threads,
             site_clock=self._site_clock,
@@ -166,19 +172,18 @@ class EdgeWorker:
         """
         await self._clock_keeper.known(START_TIMEOUT_S)
 
-    async def run(self, source: Source, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
 
         Cancelled, it commits what is finished and leaves the rest to be read again.
         """
-        self.intake.attach(source)
         settled, offers_over = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._adapters.uplink.run(offers_over), name="uplink")
                 group.create_task(self._letters.run(), name="letters")
                 group.create_task(self._commit(settled), name="commit")
-                group.create_task(self._heartbeat(source).run(settled), name="heartbeat")
+                group.create_task(self._heartbeat().run(settled), name="heartbeat")
                 group.create_task(self._clock_keeper.run(settled), name="clock")
                 stages = [
                     group.create_task(self._preparer.run(), name="prepare"),
@@ -207,9 +212,9 @@ class EdgeWorker:
     async def _commit(self, settled: asyncio.Event) -> None:
         await self.intake.commit_until(settled, self._settings.edge.commit_interval_ms / 1000)
 
-    def _heartbeat(self, source: Source) -> Heartbeat:
+    def _heartbeat(self) -> Heartbeat:
         topic = self._settings.topics.frames
-        return Heartbeat(self.intake, source, topic, health=self._health, metrics=self._metrics)
+        return Heartbeat(self.intake, self._source, topic, health=self._health, metrics=self._metrics)
 
     async def _settle_offers(self, offers_over: asyncio.Event) -> None:
         """The uplink has had some time to send what it holds; the rest is left to be read again."""
@@ -234,8 +239,6 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
         async with cut_short_by(stop):
             adapters = await _connect(settings, clock, metrics, stack)
         health.meets(MODEL_WARM, True)
-        worker = EdgeWorker(settings, adapters, clock, metrics, health)
-        await worker.ready()
         source = Source(
             settings.kafka,
             [settings.topics.frames],
@@ -243,11 +246,11 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
             group_instance_id=settings.edge.group_instance_id,
             fetch_max_bytes=settings.edge.fetch_max_bytes,
             max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
-            on_assigned=worker.intake.on_assigned,
-            on_revoked=worker.intake.on_revoked,
         )
+        worker = EdgeWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
+        await worker.ready()
         await stack.enter_async_context(source)
-        await worker.run(source, stop)
+        await worker.run(stop)
 
 
 async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: AsyncExitStack) -> Adapters:

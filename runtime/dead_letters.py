@@ -6,12 +6,11 @@ Used by edge and server workers. Order: first the letter is acknowledged, then t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.channel import Channel, ChannelClosed
-from runtime.kafka import Record
+from runtime.intake import Delivery
 from runtime.log import get_logger
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SaccadeError
@@ -40,13 +39,12 @@ class LetterSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    record: Record
+    delivery: Delivery
     letter: DeadLetter
-    done: Callable[[], None]
 
     @property
     def num_bytes(self) -> int:
-        return len(self.record.value)
+        return len(self.delivery.record.value)
 
 
 class DeadLetters:
@@ -62,10 +60,11 @@ class DeadLetters:
         """No more letters come."""
         self._waiting.close()
 
-    async def put(self, record: Record, reason: str, error: str, done: Callable[[], None]) -> None:
-        """The record waits to be written, `done` is called once the broker has it; waits while many do."""
+    async def put(self, delivery: Delivery, reason: str, error: str) -> None:
+        """The record waits to be written and is acknowledged once the broker has it; waits while many do."""
+        record = delivery.record
         letter = DeadLetter(reason, error, record.topic, record.partition, record.offset)
-        await self._waiting.put(_Refused(record, letter, done))
+        await self._waiting.put(_Refused(delivery, letter))
 
     async def run(self) -> None:
         """Writes letters until `close`.
@@ -78,11 +77,12 @@ class DeadLetters:
                 batch = await self._waiting.get_batch(_MAX_WAITING_LETTERS)
             except ChannelClosed:
                 return
-            sent = [(refused, await self._send(refused.record, refused.letter)) for refused in batch]
+            sent = [(refused, await self._send(refused)) for refused in batch]
             for refused, delivery in sent:
                 await self._settle(refused, delivery)
 
-    async def _send(self, record: Record, letter: DeadLetter) -> asyncio.Future[object]:
+    async def _send(self, refused: _Refused) -> asyncio.Future[object]:
+        record, letter = refused.delivery.record, refused.letter
         value = b"" if letter.stub else record.value
         topic = dead_topic(record.topic)
         return await self._sink.send(topic, value, key=record.key, headers=letter.headers())
@@ -96,5 +96,5 @@ class DeadLetters:
             stub = DeadLetter(
                 letter.reason, letter.error, letter.topic, letter.partition, letter.offset, stub=True
             )
-            await (await self._send(refused.record, stub))
-        refused.done()
+            await (await self._send(_Refused(refused.delivery, stub)))
+        refused.delivery.ack()

@@ -10,7 +10,7 @@ fails a whole commit; a failing listener is logged and forgotten.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError
 
 from runtime.connections import KafkaSettings
+from runtime.intake import RebalanceCallback
 from runtime.kafka_connection import (
     Record,
     connection_arguments,
@@ -30,13 +31,10 @@ from runtime.kafka_connection import (
     translated,
 )
 from runtime.log import get_logger
-from runtime.offset_gaps import OffsetGaps
-from runtime.offsets import TopicPartition
+from runtime.offsets import OffsetGaps, TopicPartition
 from runtime.waiting import set_within
 
 _log = get_logger(__name__)
-
-RebalanceCallback = Callable[[set[TopicPartition]], Awaitable[None]]
 
 
 class Source:
@@ -44,8 +42,6 @@ class Source:
 
     Args:
         group_instance_id: static membership; the member keeps its partitions over a restart.
-        on_revoked: awaited before partitions go, should take at most `drain_s`; commits still work in it.
-        on_assigned: awaited after partitions came, before their first record.
     """
 
     def __init__(
@@ -57,8 +53,6 @@ class Source:
         group_instance_id: str | None = None,
         fetch_max_bytes: int = 5 * 1024 * 1024,
         max_partition_fetch_bytes: int = 5 * 1024 * 1024,
-        on_assigned: RebalanceCallback | None = None,
-        on_revoked: RebalanceCallback | None = None,
     ) -> None:
         self._kafka = kafka
         self._topics = sorted(topics)
@@ -68,8 +62,8 @@ class Source:
             "fetch_max_bytes": fetch_max_bytes,
             "max_partition_fetch_bytes": max_partition_fetch_bytes,
         }
-        self._on_assigned = on_assigned
-        self._on_revoked = on_revoked
+        self._on_assigned: RebalanceCallback | None = None
+        self._on_revoked: RebalanceCallback | None = None
         self._consumer: Any = None
         # Written by the listener only, which runs in aiokafka's own task between two awaits of ours.
         self._generation = 0
@@ -91,6 +85,17 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await stop(self._consumer)
+
+    def listen(
+        self, *, on_assigned: RebalanceCallback | None = None, on_revoked: RebalanceCallback | None = None
+    ) -> None:
+        """Both are awaited at each rebalance from now on; to be called before the member joins.
+
+        Args:
+            on_assigned: awaited after partitions came, before their first record.
+            on_revoked: awaited before partitions go, should take at most `drain_s`; commits still work in it.
+        """
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
 
     @property
     def drain_s(self) -> float:
@@ -265,6 +270,8 @@ class Source:
         try:
             async with asyncio.timeout(timeout_s):
                 await callback(partitions)
+        except TimeoutError:  # the group goes on, and so does this member
+            _log.warning("a rebalance was not waited for any longer", timeout_s=timeout_s)
         except Exception as error:  # noqa: BLE001 - raised by the next getmany
             self._callback_error = error
 

@@ -1,19 +1,18 @@
-"""Which Kafka offsets may be committed: everything below is finished. Pure, no await, no client.
-
-A tracker belongs to one partition of one assignment. After a rebalance the partition gets a new one, so that
-a late result of an old assignment can never move the new one's offset.
-"""
+"""Which Kafka offsets may be committed, and which records were deleted unread. Pure, no await, no client."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 TopicPartition = tuple[str, int]
 
 
 class OffsetTracker:
-    """Offsets of one partition in one assignment, in the order they were taken; numbers may have gaps."""
+    """Offsets of one partition in one assignment, in the order they were taken; numbers may have gaps.
+
+    After a rebalance, or when the partition's log begins anew, the partition gets another tracker, so that a
+    late result can never move an offset that it does not belong to.
+    """
 
     def __init__(self) -> None:
         # Taken and not yet passed, oldest first -> finished? Only `take`, `finish` and `_pass` touch it.
@@ -24,6 +23,16 @@ class OffsetTracker:
 
     def __repr__(self) -> str:
         return f"<OffsetTracker next {self._next_offset} pending {self.pending} last {self._last_taken}>"
+
+    @property
+    def last_taken(self) -> int:
+        """The highest offset taken, -1 before the first."""
+        return self._last_taken
+
+    @property
+    def pending(self) -> int:
+        """How many taken offsets are not finished."""
+        return self._pending
 
     def take(self, offset: int) -> None:
         """`offset` holds back the commit until it is finished.
@@ -49,6 +58,10 @@ class OffsetTracker:
         self._pending -= 1
         self._pass()
 
+    def committable(self) -> int | None:
+        """The offset to commit (the next to read), or None while nothing is finished from the start on."""
+        return self._next_offset
+
     def _pass(self) -> None:
         while self._open:
             oldest = next(iter(self._open))
@@ -57,76 +70,40 @@ class OffsetTracker:
             del self._open[oldest]
             self._next_offset = oldest + 1
 
-    def committable(self) -> int | None:
-        """The offset to commit (the next to read), or None while nothing is finished from the start on."""
-        return self._next_offset
 
-    @property
-    def pending(self) -> int:
-        """How many taken offsets are not finished."""
-        return self._pending
+class OffsetGaps:
+    """Counts the records that the broker had deleted before one member of a group came to read them.
 
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """One taken record: where it stands and in which assignment it was taken."""
-
-    topic: str
-    partition: int
-    offset: int
-    generation: int
-
-
-class OffsetLedger:
-    """The trackers of all partitions now assigned, and what of them still has to be committed."""
+    A reader whose position is no longer kept is moved, in silence, to the earliest record that is. Saccade's
+    topics are neither compacted nor written in transactions, so a gap between offsets has no other cause.
+    """
 
     def __init__(self) -> None:
-        self._trackers: dict[TopicPartition, tuple[int, OffsetTracker]] = {}
-        self._committed: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
+        self.num_missed = 0
 
-    def assign(self, partitions: Iterable[TopicPartition], generation: int) -> None:
-        """Each partition starts afresh in `generation`; tickets of earlier ones count no more."""
-        for each in partitions:
-            self._trackers[each] = (generation, OffsetTracker())
-            self._committed.pop(each, None)
+    def __repr__(self) -> str:
+        return f"<OffsetGaps partitions={len(self._next)} missed={self.num_missed}>"
 
-    def revoke(self, partitions: Iterable[TopicPartition]) -> None:
-        """The partitions are forgotten; their open tickets count no more."""
-        for each in partitions:
-            self._trackers.pop(each, None)
-            self._committed.pop(each, None)
+    def restart(self) -> None:
+        """Each partition counts from its first record to come, or from `begin_at`."""
+        self._next = {}
 
-    def take(self, topic: str, partition: int, offset: int) -> Ticket | None:
-        """The ticket that holds back the commit, or None when the partition is not assigned any more."""
-        held = self._trackers.get((topic, partition))
-        if held is None:
-            return None
-        generation, tracker = held
-        tracker.take(offset)
-        return Ticket(topic, partition, offset, generation)
+    def begin_at(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Reading began at `positions`; where records have come since the restart, those count."""
+        self._next = {**positions, **self._next}
 
-    def finish(self, ticket: Ticket) -> bool:
-        """True when the ticket now counts; False when its assignment is over."""
-        held = self._trackers.get((ticket.topic, ticket.partition))
-        if held is None or held[0] != ticket.generation:
-            return False
-        held[1].finish(ticket.offset)
-        return True
+    def read(self, offsets: Iterable[tuple[TopicPartition, int]]) -> dict[TopicPartition, int]:
+        """How many records were passed over on the way to these, by partition; added to `num_missed`.
 
-    def due(self) -> dict[TopicPartition, int]:
-        """Next offset to commit of each partition that moved since `committed`."""
-        marks = {each: tracker.committable() for each, (_, tracker) in self._trackers.items()}
-        return {
-            each: mark
-            for each, mark in marks.items()
-            if mark is not None and mark != self._committed.get(each)
-        }
-
-    def committed(self, offsets: dict[TopicPartition, int]) -> None:
-        """`offsets` are at the broker; partitions no longer assigned are ignored."""
-        self._committed |= {each: mark for each, mark in offsets.items() if each in self._trackers}
-
-    def pending(self, partitions: Iterable[TopicPartition] | None = None) -> int:
-        """How many tickets are open, in all partitions or the given ones."""
-        chosen = self._trackers if partitions is None else [p for p in partitions if p in self._trackers]
-        return sum(self._trackers[each][1].pending for each in chosen)
+        Args:
+            offsets: of the records read, ascending in each partition.
+        """
+        missed: dict[TopicPartition, int] = {}
+        for partition, offset in offsets:
+            gap = offset - self._next.get(partition, offset)
+            if gap > 0:
+                missed[partition] = missed.get(partition, 0) + gap
+            self._next[partition] = offset + 1
+        self.num_missed += sum(missed.values())
+        return missed

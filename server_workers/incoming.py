@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.offsets import TopicPartition
 from schemas.offload import Offload
 
@@ -19,7 +19,7 @@ class Ready:
     `deadline_s` is on the local monotonic clock, `inf` for none; `read_s` when the record was read.
     """
 
-    taken: Taken
+    delivery: Delivery
     record: Offload
     positions: NDArray[np.int64]
     patches: NDArray[np.uint8]
@@ -34,14 +34,14 @@ class Ready:
     @property
     def partition(self) -> TopicPartition:
         """Where it was read from."""
-        return (self.taken.ticket.topic, self.taken.ticket.partition)
+        return self.delivery.partition
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
     """A record whose deadline had passed on arrival; its patches were not opened."""
 
-    taken: Taken
+    delivery: Delivery
     site: str
 
 
@@ -49,7 +49,7 @@ class Expired:
 class Rejected:
     """A record for the dead-letter topic: the reason's slug and one line of error."""
 
-    taken: Taken
+    delivery: Delivery
     reason: str
     error: str
 

@@ -107,7 +107,7 @@ class Inference:
                     return
                 for ready in batch.expired:
                     self._tally.too_late(ready.record.site)
-                    self._reader.intake.finish(ready.taken.ticket)
+                    ready.delivery.ack()
                 if batch.sets:
                     await self._begun.put(await self._submit(batch.sets))
                 else:
@@ -188,17 +188,14 @@ class Inference:
                 await self._refuse(ready, answer)
             else:
                 self._failed_in_a_row = 0
-                finals.append(Final(self._label(ready, answer, now_s), ready.deadline_s, ready.taken.ticket))
+                finals.append(Final(self._label(ready, answer, now_s), ready.deadline_s, ready.delivery))
         await self._finals.put(finals)
 
     async def _refuse(self, ready: Ready, error: Exception) -> None:
         self._failed_in_a_row += 1
         if self._failed_in_a_row > _MAX_FAILED_IN_A_ROW:
             raise ModelError(f"the model failed on {self._failed_in_a_row} records in a row: {error}")
-        ticket, intake = ready.taken.ticket, self._reader.intake
-        await self._letters.put(
-            ready.taken.record, "engine", f"{type(error).__name__}: {error}", lambda: intake.finish(ticket)
-        )
+        await self._letters.put(ready.delivery, "engine", f"{type(error).__name__}: {error}")
         self._tally.dead("engine")
 
     def _label(self, ready: Ready, scores: NDArray[np.float32], now_s: float) -> Label:

@@ -9,8 +9,8 @@ from functools import partial
 
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
-from runtime.intake import Intake, Taken
-from runtime.offsets import Ticket, TopicPartition
+from runtime.intake import Delivery, Intake, RecordSource
+from runtime.offsets import TopicPartition
 from runtime.spread import spread
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
@@ -30,7 +30,7 @@ DeadlineOf = Callable[[str, int], float]
 
 
 def open_records(
-    batch: Sequence[Taken],
+    batch: Sequence[Delivery],
     *,
     classes_hash: str,
     max_offload_bytes: int,
@@ -39,26 +39,27 @@ def open_records(
 ) -> list[Opened]:
     """Each record checked and decoded, in order; one that is not sound spoils no other."""
     return [
-        _open(taken, classes_hash, max_offload_bytes, deadline_of, clock.monotonic_s()) for taken in batch
+        _open(delivery, classes_hash, max_offload_bytes, deadline_of, clock.monotonic_s())
+        for delivery in batch
     ]
 
 
 def _open(
-    taken: Taken, classes_hash: str, max_offload_bytes: int, deadline_of: DeadlineOf, now_s: float
+    delivery: Delivery, classes_hash: str, max_offload_bytes: int, deadline_of: DeadlineOf, now_s: float
 ) -> Opened:
     try:
-        record = decode_offload(taken.record.value, max_offload_bytes=max_offload_bytes)
+        record = decode_offload(delivery.record.value, max_offload_bytes=max_offload_bytes)
         if record.classes_hash != classes_hash:
             found = f"offload.classes_hash: {record.classes_hash!r:.80}"
-            return Rejected(taken, "classes", f"{found}, this server's model has {classes_hash!r}")
+            return Rejected(delivery, "classes", f"{found}, this server's model has {classes_hash!r}")
         deadline_s = deadline_of(record.site, record.deadline_ns)
         if deadline_s < now_s:
-            return Expired(taken, record.site)
+            return Expired(delivery, record.site)
         positions = positions_of(record.bitmap)
         patches = decode_patches(record.codec, record.patches, positions)
     except DecodeError as error:
-        return Rejected(taken, error.reason, str(error))
-    return Ready(taken, record, positions, patches, deadline_s, now_s)
+        return Rejected(delivery, error.reason, str(error))
+    return Ready(delivery, record, positions, patches, deadline_s, now_s)
 
 
 class RecordReader:
@@ -69,12 +70,12 @@ class RecordReader:
 
     def __init__(
         self,
+        source: RecordSource,
         batcher: Batcher[Ready],
         letters: DeadLetters,
         threads: Executor,
         num_threads: int,
         *,
-        drain_s: float,
         clock: Clock,
         tally: ServerTally,
         classes_hash: str,
@@ -97,7 +98,7 @@ class RecordReader:
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
         self.over = False
-        self.intake = Intake(drain_s=drain_s, forget=self._forget)
+        self.intake = Intake(source, forget=self._forget)
 
     async def run(self) -> None:
         """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
@@ -112,7 +113,7 @@ class RecordReader:
     def end(self) -> None:
         """Reading is over: what waits for the model is left to whoever reads it next."""
         self.over = True
-        self.intake.abandon(self._forget(None))
+        self._forget(None)
         self.arrived.set()
 
     def batch_left(self) -> None:
@@ -126,38 +127,38 @@ class RecordReader:
         if not await set_within(self._room, _HELD_POLL_S):
             await self._accept(await self.intake.poll(_POLL_RECORDS_A_THREAD, 0.0))
 
-    async def _accept(self, taken: list[Taken]) -> None:
+    async def _accept(self, taken: list[Delivery]) -> None:
         """Every record waits for the model, is finished as expired or is a dead letter; or has not begun."""
         if not taken:
             return
         self._tally.read(taken, self._clock.monotonic_s(), self._clock.time_ns())
-        open_tickets = {each.ticket for each in taken}
+        unplaced = set(taken)
         try:
             with self._tally.stage("decode"):
                 parts = await spread(self._threads, self._num_threads, self._open, taken)
             for part in parts:
                 for opened in part:
                     await self._place(opened)
-                    open_tickets.discard(opened.taken.ticket)
+                    unplaced.discard(opened.delivery)
         except asyncio.CancelledError:
-            self.intake.abandon(open_tickets)
+            for delivery in unplaced:
+                delivery.release()
             raise
         self.arrived.set()
 
     async def _place(self, opened: Opened) -> None:
-        ticket = opened.taken.ticket
         match opened:
             case Ready():
                 self._batcher.push(opened, self._clock.monotonic_s())
                 self._tally.opened(opened, self._clock.time_ns())
             case Expired(site=site):
                 self._tally.too_late(site)
-                self.intake.finish(ticket)
-            case Rejected(taken=taken, reason=reason, error=error):
-                await self._letters.put(taken.record, reason, error, partial(self.intake.finish, ticket))
+                opened.delivery.ack()
+            case Rejected(delivery=delivery, reason=reason, error=error):
+                await self._letters.put(delivery, reason, error)
                 self._tally.dead(reason)
 
-    def _forget(self, partitions: frozenset[TopicPartition] | None) -> list[Ticket]:
-        """Remove the sets of the partitions (None = all) from the batcher; returns their tickets."""
-        gone = self._batcher.discard(lambda ready: partitions is None or ready.partition in partitions)
-        return [ready.taken.ticket for ready in gone]
+    def _forget(self, partitions: frozenset[TopicPartition] | None) -> None:
+        """The sets of the partitions (None = all) leave the batcher and are released."""
+        for ready in self._batcher.discard(lambda ready: partitions is None or ready.partition in partitions):
+            ready.delivery.release()

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.clock import Clock
-from runtime.intake import Intake
+from runtime.intake import Delivery
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
-from runtime.offsets import Ticket
 from runtime.redis_store import PutResult
 from schemas.errors import TransientError
 from schemas.label import Label
@@ -43,7 +42,7 @@ class Final:
 
     label: Label
     deadline_s: float
-    ticket: Ticket
+    delivery: Delivery
 
 
 class FinalQueue:
@@ -58,7 +57,6 @@ class FinalQueue:
     def __init__(
         self,
         writer: LabelWriter,
-        intake: Intake,
         tally: ServerTally,
         clock: Clock,
         *,
@@ -66,7 +64,6 @@ class FinalQueue:
         give_up_s: float | None,
     ) -> None:
         self._writer = writer
-        self._intake = intake
         self._tally = tally
         self._clock = clock
         self._grace_s = grace_s
@@ -125,7 +122,7 @@ class FinalQueue:
 
     def _settle(self, final: Final, outcome: str) -> None:
         self._tally.settled(final.label.site, outcome)
-        self._intake.finish(final.ticket)
+        final.delivery.ack()
 
 
 class FinalLabels:

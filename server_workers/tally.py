@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.metrics import Metrics
 from server_workers.incoming import Ready
 
@@ -36,7 +36,7 @@ class ServerTally:
         yield
         self._consumer.stage_time.labels(name).observe(time.perf_counter() - began_s)
 
-    def read(self, taken: Sequence[Taken], now_s: float, utc_ns: int) -> None:
+    def read(self, taken: Sequence[Delivery], now_s: float, utc_ns: int) -> None:
         """Records were taken from `offload` at the local monotonic time `now_s`."""
         self._consumer.records.labels(self._topic).inc(len(taken))
         oldest_ms = min(each.record.timestamp_ms for each in taken)

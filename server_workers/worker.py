@@ -67,10 +67,18 @@ class ServerWorker:
     """The stages of one worker and what connects them."""
 
     def __init__(
-        self, settings: Settings, adapters: Adapters, clock: Clock, metrics: Metrics, health: Health
+        self,
+        settings: Settings,
+        source: Source,
+        adapters: Adapters,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
     ) -> None:
         server = settings.server
         self._settings = settings
+        self._source = source
         self._health = health
         self._clock = clock
         self._metrics = metrics.consumer
@@ -81,11 +89,11 @@ class ServerWorker:
         self._tally = ServerTally(metrics, settings.topics.offload)
         self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
         self._reader = RecordReader(
+            source,
             self._batcher,
             self._letters,
             self._threads,
             server.decode_threads,
-            drain_s=settings.offload_cluster.revoke_drain_s,
             clock=clock,
             tally=self._tally,
             classes_hash=adapters.engine.classes_hash,
@@ -122,12 +130,11 @@ class ServerWorker:
             answers=partial(self._answers, redis.name),
         )
 
-    async def run(self, source: Source, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
 
         Cancelled, it commits what is finished and leaves the rest to be read again.
         """
-        self.intake.attach(source)
         settled = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -138,7 +145,7 @@ class ServerWorker:
                     group.create_task(reporter.run(settled), name="report")
                 group.create_task(self._letters.run(), name="letters")
                 group.create_task(self._commit(settled), name="commit")
-                group.create_task(self._heartbeat(source).run(settled), name="heartbeat")
+                group.create_task(self._heartbeat().run(settled), name="heartbeat")
                 group.create_task(self._inference.begin(), name="infer")
                 collecting = group.create_task(self._inference.collect(), name="collect")
                 reading = group.create_task(self._reader.run(), name="read")
@@ -161,16 +168,15 @@ class ServerWorker:
     async def _commit(self, settled: asyncio.Event) -> None:
         await self.intake.commit_until(settled, self._settings.server.commit_interval_ms / 1000)
 
-    def _heartbeat(self, source: Source) -> Heartbeat:
+    def _heartbeat(self) -> Heartbeat:
         topic = self._settings.topics.offload
-        return Heartbeat(self.intake, source, topic, health=self._health, metrics=self._metrics)
+        return Heartbeat(self.intake, self._source, topic, health=self._health, metrics=self._metrics)
 
     def _queue(self, redis: SiteRedis) -> FinalQueue:
         # Where one Redis is all there is, waiting for it costs nobody else anything.
         serves_several = len(self._sites.redises) > 1
         return FinalQueue(
             LabelWriter(redis.store, self._metrics, redis.name),
-            self.intake,
             self._tally,
             self._clock,
             grace_s=self._settings.redis.deadline_grace_ms / 1000,
@@ -230,7 +236,6 @@ async def run_server(settings: Settings, stop: asyncio.Event) -> None:
         async with cut_short_by(stop):
             adapters = await _connect(settings, clock, stack)
         health.meets(MODEL_WARM, True)
-        worker = ServerWorker(settings, adapters, clock, metrics, health)
         source = Source(
             settings.offload_cluster,
             [settings.topics.offload],
@@ -238,11 +243,10 @@ async def run_server(settings: Settings, stop: asyncio.Event) -> None:
             group_instance_id=settings.server.group_instance_id,
             fetch_max_bytes=settings.server.fetch_max_bytes,
             max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
-            on_assigned=worker.intake.on_assigned,
-            on_revoked=worker.intake.on_revoked,
         )
+        worker = ServerWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
         await stack.enter_async_context(source)
-        await worker.run(source, stop)
+        await worker.run(stop)
 
 
 async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Adapters:

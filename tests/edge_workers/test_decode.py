@@ -3,9 +3,8 @@ import simplejpeg
 
 from edge_workers.decode import merge, prepare
 from edge_workers.incoming import Incoming
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
-from runtime.offsets import Ticket
 from schemas.frame import Frame
 from schemas.label import State
 from vit.preprocess import resize_crop
@@ -13,7 +12,7 @@ from vit.preprocess import resize_crop
 
 def incoming(seq: int, image: bytes) -> Incoming:
     frame = Frame("", "c", seq, 0, 300, 300, "jpeg", image)
-    return Incoming(frame, Taken(Record("frames", 0, seq, 0, None, b""), Ticket("frames", 0, seq, 1)), 0.0)
+    return Incoming(frame, Delivery(Record("frames", 0, seq, 0, None, b""), lambda *_: None), 0.0)
 
 
 def jpeg(grey: int) -> bytes:

@@ -7,9 +7,8 @@ import pytest
 from edge_workers.encode import Unsure, cheaper, encode
 from edge_workers.incoming import Incoming
 from gating.select import select
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
-from runtime.offsets import Ticket
 from schemas.frame import Frame
 from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
@@ -22,9 +21,9 @@ def unsure(point: OperatingPoint = POINT) -> Unsure:
     rng = np.random.default_rng(3)
     attention = rng.random(196).astype(np.float32) ** 4
     frame = Frame("site", "site/c", 7, 123, 300, 300, "jpeg", b"")
-    taken = Taken(Record("frames", 0, 0, 0, None, b""), Ticket("frames", 0, 0, 1))
+    delivery = Delivery(Record("frames", 0, 0, 0, None, b""), lambda *_: None)
     return Unsure(
-        incoming=Incoming(frame, taken, 0.0),
+        incoming=Incoming(frame, delivery, 0.0),
         crop=rng.integers(0, 256, (224, 224, 3), np.uint8),
         attention=attention / attention.sum(),
         label=4,

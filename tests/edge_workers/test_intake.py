@@ -8,6 +8,7 @@ from edge_workers.intake import FrameReader
 from edge_workers.tally import EdgeTally
 from runtime.clock import ManualClock
 from runtime.dead_letters import DeadLetters
+from runtime.intake import RebalanceCallback
 from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.offsets import TopicPartition
@@ -21,10 +22,15 @@ S = 1_000_000_000
 class FakeSource:
     """Hands out what the test puts in, of partitions that are not paused; then waits for more."""
 
+    drain_s = 1.0
+
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.paused: set[TopicPartition] = set()
         self.more = asyncio.Event()
+
+    def listen(self, *, on_assigned: RebalanceCallback, on_revoked: RebalanceCallback) -> None:
+        self.assign, self.revoke = on_assigned, on_revoked
 
     async def getmany(self, max_records: int, timeout_s: float) -> list[Record]:
         taken = [each for each in self.records if (each.topic, each.partition) not in self.paused]
@@ -62,9 +68,8 @@ class Bench:
         self.clock = ManualClock()
         self.letters = DeadLetters(NoSink())
         tally = EdgeTally(Metrics("test"), "frames")
-        self.reader = FrameReader(settings, self.clock, self.letters, tally)
         self.source = FakeSource()
-        self.reader.intake.attach(self.source)
+        self.reader = FrameReader(self.source, settings, self.clock, self.letters, tally)
         self._offsets = {0: 0, 1: 0}
 
     def give(self, partition: int, number: int, *, live: bool, camera: str = "c") -> None:
@@ -89,7 +94,7 @@ async def start() -> Any:
     tasks = []
 
     async def starting(bench: Bench) -> asyncio.Task[None]:
-        await bench.reader.intake.on_assigned({("frames", 0), ("frames", 1)})
+        await bench.source.assign({("frames", 0), ("frames", 1)})
         task = asyncio.create_task(bench.reader.run())
         tasks.append(task)
         await bench.settle()
@@ -185,7 +190,7 @@ async def test_a_revoke_and_the_end_leave_what_waits_to_others(start: Any) -> No
     bench.give(0, 3, live=True)
     bench.give(1, 2, live=True)
     await bench.settle()
-    await bench.reader.intake.on_revoked({("frames", 0)})
+    await bench.source.revoke({("frames", 0)})
     assert bench.waiting() == 2
     task.cancel()
     await asyncio.wait([task])

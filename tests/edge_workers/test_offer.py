@@ -10,10 +10,9 @@ from edge_workers.incoming import Incoming
 from edge_workers.offer import Offerer
 from edge_workers.tally import EdgeTally
 from runtime.channel import Channel
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
 from runtime.metrics import Metrics
-from runtime.offsets import Ticket
 from runtime.site_clock import SiteClock
 from schemas.frame import Frame
 from schemas.operating_point import OperatingPoint
@@ -41,25 +40,22 @@ class FakeUplink:
         return future
 
 
-class Tickets:
+class Ends:
     """Notes what becomes of each offset."""
 
     def __init__(self) -> None:
-        self.finished: list[int] = []
-        self.abandoned: list[int] = []
+        self.acked: list[int] = []
+        self.released: list[int] = []
 
-    def finish(self, ticket: Ticket) -> None:
-        self.finished.append(ticket.offset)
-
-    def abandon(self, tickets: list[Ticket]) -> None:
-        self.abandoned += [ticket.offset for ticket in tickets]
+    def settle(self, record: Record, is_done: bool) -> None:
+        (self.acked if is_done else self.released).append(record.offset)
 
 
-def unsure(seq: int, *, repeated: bool = False) -> Unsure:
+def unsure(seq: int, ends: Ends, *, repeated: bool) -> Unsure:
     frame = Frame("", "c", seq, 0, 300, 300, "jpeg", b"")
-    taken = Taken(Record("frames", 0, seq, 0, None, b""), Ticket("frames", 0, seq, 1))
+    delivery = Delivery(Record("frames", 0, seq, 0, None, b""), ends.settle)
     return Unsure(
-        incoming=Incoming(frame, taken, 0.0),
+        incoming=Incoming(frame, delivery, 0.0),
         crop=np.zeros((224, 224, 3), np.uint8),
         attention=np.full(196, 1 / 196, np.float32),
         label=0,
@@ -71,13 +67,13 @@ def unsure(seq: int, *, repeated: bool = False) -> Unsure:
     )
 
 
-async def offer(uplink: FakeUplink, *frames: Unsure) -> tuple[Tickets, Metrics]:
-    tickets, metrics, site_clock = Tickets(), Metrics("test"), SiteClock()
+async def offer(uplink: FakeUplink, *seqs: int, repeated: int = -1) -> tuple[Ends, Metrics]:
+    ends, metrics, site_clock = Ends(), Metrics("test"), SiteClock()
     site_clock.learn(990 * S, 50.0, 50.0)
     channel: Channel[list[Unsure]] = Channel(4)
-    await channel.put(list(frames))
+    await channel.put([unsure(seq, ends, repeated=seq == repeated) for seq in seqs])
     channel.close()
-    stand_ins: Any = (uplink, tickets)
+    stand_ins: Any = (uplink,)
     with ThreadPoolExecutor(2) as threads:
         offerer = Offerer(
             *stand_ins,
@@ -92,41 +88,41 @@ async def offer(uplink: FakeUplink, *frames: Unsure) -> tuple[Tickets, Metrics]:
         )
         await offerer.run()
     await asyncio.sleep(0)
-    return tickets, metrics
+    return ends, metrics
 
 
 async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_deadline() -> None:
     uplink = FakeUplink(None)
-    tickets, _ = await offer(uplink, *(unsure(seq) for seq in range(3)))
+    ends, _ = await offer(uplink, *range(3))
     assert [pending.record.seq for pending in uplink.offered] == [0, 1, 2]
     pending = uplink.offered[2]
     assert pending.partition == offload_partition("c", 2, 48)
     assert (pending.min_entropy, pending.camera) == (1.7, "c")
     assert pending.deadline_monotonic_s == pytest.approx(60.0)
-    assert tickets.finished == []
+    assert ends.acked == []
     uplink.futures[1].set_result(Sent(10))
     await asyncio.sleep(0)
-    assert tickets.finished == [1]
+    assert ends.acked == [1]
 
 
 @pytest.mark.parametrize("outcome", [Sent(5), GivenUp("expired"), GivenUp("no_tokens")])
 async def test_acknowledged_or_given_up_the_offset_is_finished(outcome: Outcome) -> None:
-    tickets, metrics = await offer(FakeUplink(outcome), unsure(7))
-    assert (tickets.finished, tickets.abandoned) == ([7], [])
+    ends, metrics = await offer(FakeUplink(outcome), 7)
+    assert (ends.acked, ends.released) == ([7], [])
     assert metrics.registry.get_sample_value("saccade_patches_kept_count") == 1
 
 
 async def test_what_a_stop_kept_from_being_sent_is_left_to_be_read_again() -> None:
-    tickets, _ = await offer(FakeUplink(GivenUp("stopped")), unsure(7))
-    assert (tickets.finished, tickets.abandoned) == ([], [7])
+    ends, _ = await offer(FakeUplink(GivenUp("stopped")), 7)
+    assert (ends.acked, ends.released) == ([], [7])
 
 
 async def test_a_record_that_no_encoding_makes_small_enough_is_given_up_without_an_offer() -> None:
     uplink = FakeUplink(Sent(1), max_record_bytes=50)
-    tickets, _ = await offer(uplink, unsure(7))
-    assert (uplink.offered, tickets.finished) == ([], [7])
+    ends, _ = await offer(uplink, 7)
+    assert (uplink.offered, ends.acked) == ([], [7])
 
 
 async def test_repeated_bytes_are_told() -> None:
-    _, metrics = await offer(FakeUplink(Sent(123)), unsure(1), unsure(2, repeated=True))
+    _, metrics = await offer(FakeUplink(Sent(123)), 1, 2, repeated=2)
     assert metrics.registry.get_sample_value("saccade_offload_repeated_bytes_total") == 123

@@ -5,9 +5,8 @@ from edge_workers.decode import Answered, Prepared
 from edge_workers.incoming import Incoming, Refused
 from edge_workers.publish import EdgeAnswers
 from gating.gate import gate
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
-from runtime.offsets import Ticket
 from schemas.frame import Frame
 from schemas.label import Source, State
 from schemas.operating_point import OperatingPoint
@@ -21,7 +20,7 @@ ANSWERS = EdgeAnswers(("cat", "dog"), max_latency_ms=2_000)
 
 def incoming(age_s: float, live: bool) -> Incoming:
     frame = Frame("", "c", 1, UTC_NS - round(age_s * S), 9, 9, "jpeg", b"", live=live)
-    return Incoming(frame, Taken(Record("frames", 0, 0, 0, None, b""), Ticket("frames", 0, 0, 1)), 0.0)
+    return Incoming(frame, Delivery(Record("frames", 0, 0, 0, None, b""), lambda *_: None), 0.0)
 
 
 def answered(frames: list[Incoming], *, sure: bool) -> Answered:

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from runtime.dead_letters import DeadLetters
+from runtime.intake import Delivery
 from runtime.kafka import Record, RecordRefused
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import SaccadeError, TransientError
@@ -38,7 +39,8 @@ class FakeSink:
 async def written(sink: FakeSink, number: int = 1) -> list[int]:
     letters, done = DeadLetters(sink), []
     for index in range(number):
-        await letters.put(RECORD, "version", "v is 9", lambda index=index: done.append(index))
+        delivery = Delivery(RECORD, lambda _, is_done, index=index: done.append(index if is_done else -1))
+        await letters.put(delivery, "version", "v is 9")
     letters.close()
     await letters.run()
     return done

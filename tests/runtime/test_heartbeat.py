@@ -26,6 +26,10 @@ class FakeSource:
     def assignment(self) -> frozenset[tuple[str, int]]:
         return self.held
 
+    drain_s = 1.0
+
+    def listen(self, **_: Any) -> None: ...
+
     async def lag(self) -> int:
         if self.lag_now is None:
             raise TransientError("no broker")
@@ -54,7 +58,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 async def test_a_beat_tells_lag_group_and_progress_and_survives_a_silent_broker() -> None:
     clock, metrics, source = ManualClock(), Metrics("test"), FakeSource()
     health = Health(clock, 30.0, [GROUP_JOINED])
-    intake = Intake(drain_s=1.0, forget=lambda _: [])
+    intake = Intake(source, forget=lambda _: None)  # type: ignore[arg-type]
     beat: Any = Heartbeat(intake, source, "t", health=health, metrics=metrics.consumer)  # type: ignore[arg-type]
     health.running()
     await beat.beat()

@@ -127,15 +127,13 @@ async def test_members_that_come_and_go_hand_over_without_loss_or_a_second_turn(
     most_members = 0
 
     async def work(stop: asyncio.Event) -> None:
-        intake = Intake(drain_s=5.0, forget=lambda _: ())
-        async with Source(
-            kafka, [topic], group_id=group, on_assigned=intake.on_assigned, on_revoked=intake.on_revoked
-        ) as source:
-            intake.attach(source)
+        source = Source(kafka, [topic], group_id=group)
+        intake = Intake(source, forget=lambda _: None, max_drain_s=5.0)
+        async with source:
             while not stop.is_set():
-                for taken in await intake.poll(20, 0.2):
-                    done.append(int(taken.record.value))
-                    intake.finish(taken.ticket)
+                for delivery in await intake.poll(20, 0.2):
+                    done.append(int(delivery.record.value))
+                    delivery.ack()
                 await intake.commit()
 
     async def until(count: int) -> None:
@@ -170,7 +168,9 @@ async def test_records_of_an_assignment_that_is_over_are_not_handed_out(
         revoking.set()
         await go_on.wait()
 
-    async with Source(kafka, [topic], group_id=group, on_revoked=hold) as first:
+    first = Source(kafka, [topic], group_id=group)
+    first.listen(on_revoked=hold)
+    async with first:
         assert await first.getmany(10, 5.0)
         async with asyncio.TaskGroup() as tasks:
             second = Source(kafka, [topic], group_id=group)
@@ -213,7 +213,9 @@ async def test_records_that_come_before_the_listener_is_done_are_kept_for_the_ne
     async def hold(_: set[TopicPartition]) -> None:
         await go_on.wait()
 
-    async with Source(kafka, [topic], group_id=group, on_assigned=hold) as first:
+    first = Source(kafka, [topic], group_id=group)
+    first.listen(on_assigned=hold)
+    async with first:
         await read(first, 600)
         go_on.clear()
         async with asyncio.TaskGroup() as tasks:
@@ -259,7 +261,9 @@ async def test_what_a_callback_raises_reaches_the_reader(
     async def fail(_: set[TopicPartition]) -> None:
         raise RuntimeError("cannot hand over")
 
-    async with Source(kafka, [topic], group_id=unique("group"), on_assigned=fail) as source:
+    source = Source(kafka, [topic], group_id=unique("group"))
+    source.listen(on_assigned=fail)
+    async with source:
         with pytest.raises(RuntimeError, match="cannot hand over"):
             await source.getmany(10, 1.0)
 

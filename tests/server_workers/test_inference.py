@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
-from runtime.intake import Intake, Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
@@ -89,11 +89,15 @@ class Reader:
     """Holds what the inference asks of a reader."""
 
     def __init__(self) -> None:
-        self.intake = Intake(drain_s=1.0, forget=lambda _: [])
+        self.finished: list[int] = []
         self.arrived = asyncio.Event()
         self.over = False
 
     def batch_left(self) -> None: ...
+
+    def settle(self, record: Record, is_done: bool) -> None:
+        assert is_done
+        self.finished.append(record.offset)
 
 
 class Finals:
@@ -125,7 +129,6 @@ class Sink:
 async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Finals, Sink, Reader]:
     clock = SystemClock()
     reader, sink = Reader(), Sink()
-    await reader.intake.on_assigned({("offload", 0)})
 
     def stop() -> None:
         reader.over = True
@@ -147,11 +150,9 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
         record = Offload(
             "", "c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", 0, 0.5, 1.0, 0.5, 0.9, "hash"
         )
-        ticket = reader.intake._ledger.take("offload", 0, offset)
-        assert ticket is not None
-        taken = Taken(Record("offload", 0, offset, 0, None, str(length).encode()), ticket)
+        delivery = Delivery(Record("offload", 0, offset, 0, None, str(length).encode()), reader.settle)
         patches = np.zeros((length, 16, 16, 3), np.uint8)
-        batcher.push(Ready(taken, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)
+        batcher.push(Ready(delivery, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)
     letters = DeadLetters(sink)
     async with DeviceThread("device") as device, DeviceThread("results") as results:
         inference = Inference(
@@ -193,7 +194,7 @@ async def test_a_record_that_the_model_refuses_is_a_dead_letter_and_its_batch_is
     finals, sink, reader = await infer(engine, [5, POISON, 42, 7], 3)
     assert sorted(final.label.seq for final in finals.put_finals) == [0, 2, 3]
     assert sink.sent == [b"13"]
-    assert reader.intake.num_finished == 1
+    assert reader.finished == [1]
 
 
 async def test_a_device_that_fails_on_everything_ends_the_worker() -> None:

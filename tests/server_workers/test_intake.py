@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
-from runtime.offsets import Ticket
 from schemas.offload import Offload, bitmap_of, encode_offload
 from server_workers.incoming import Expired, Opened, Ready, Rejected
 from server_workers.intake import open_records
@@ -36,7 +35,7 @@ GOOD = Offload(
 
 def opened(*values: bytes, deadline_s: float = math.inf) -> list[Opened]:
     batch = [
-        Taken(Record("offload", 0, offset, 0, None, value), Ticket("offload", 0, offset, 1))
+        Delivery(Record("offload", 0, offset, 0, None, value), lambda *_: None)
         for offset, value in enumerate(values)
     ]
     return open_records(

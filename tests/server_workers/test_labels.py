@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.offsets import Ticket
+from runtime.intake import Delivery
+from runtime.kafka import Record
 from runtime.redis_store import PutResult
 from schemas.errors import TransientError
 from schemas.label import Label, Source, State
@@ -31,26 +32,27 @@ class FakeWriter:
 
 
 class Seen:
-    """Stands in for the intake and the tally."""
+    """Stands in for the tally, and notes which offsets are free."""
 
     def __init__(self) -> None:
         self.finished: list[int] = []
         self.outcomes: list[str] = []
 
-    def finish(self, ticket: Ticket) -> None:
-        self.finished.append(ticket.offset)
+    def settle(self, record: Record, is_done: bool) -> None:
+        assert is_done
+        self.finished.append(record.offset)
 
     def settled(self, site: str, outcome: str) -> None:
         self.outcomes.append(outcome)
 
 
-def final(offset: int, deadline_s: float = math.inf) -> Final:
+def final(seen: Seen, offset: int, deadline_s: float = math.inf) -> Final:
     label = Label("s", "s/c", offset, State.FINAL, Source.SERVER, 1, "one", 0.9, 0, 0)
-    return Final(label, deadline_s, Ticket("offload", 0, offset, 1))
+    return Final(label, deadline_s, Delivery(Record("offload", 0, offset, 0, None, b""), seen.settle))
 
 
 def queue(writer: FakeWriter, seen: Any, give_up_s: float | None = None) -> FinalQueue:
-    return FinalQueue(writer, seen, seen, writer.clock, grace_s=1.0, give_up_s=give_up_s)  # type: ignore[arg-type]
+    return FinalQueue(writer, seen, writer.clock, grace_s=1.0, give_up_s=give_up_s)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +68,7 @@ async def run(labels: FinalQueue, *finals: Final) -> None:
 
 async def test_many_labels_are_one_write_and_then_their_offsets_are_free() -> None:
     writer, seen = FakeWriter(ManualClock()), Seen()
-    await run(queue(writer, seen), *(final(offset) for offset in range(5)))
+    await run(queue(writer, seen), *(final(seen, offset) for offset in range(5)))
     assert writer.writes == [5]
     assert seen.finished == [0, 1, 2, 3, 4]
     assert set(seen.outcomes) == {"final"}
@@ -78,20 +80,22 @@ async def test_many_labels_are_one_write_and_then_their_offsets_are_free() -> No
 )
 async def test_a_label_that_redis_does_not_want_is_done_too(result: PutResult, outcome: str) -> None:
     seen = Seen()
-    await run(queue(FakeWriter(ManualClock(), result=result), seen), final(0))
+    await run(queue(FakeWriter(ManualClock(), result=result), seen), final(seen, 0))
     assert (seen.finished, seen.outcomes) == ([0], [outcome])
 
 
 async def test_the_only_redis_is_waited_for_until_each_labels_deadline_and_grace() -> None:
     writer, seen = FakeWriter(ManualClock(), away=5), Seen()
-    await run(queue(writer, seen), final(0, deadline_s=1.5), final(1, deadline_s=100.0), final(2))
+    await run(
+        queue(writer, seen), final(seen, 0, deadline_s=1.5), final(seen, 1, deadline_s=100.0), final(seen, 2)
+    )
     assert seen.outcomes == ["lost", "final", "final"]
     assert seen.finished == [0, 1, 2]
 
 
 async def test_where_others_are_served_too_a_silent_redis_loses_what_waits_for_it() -> None:
     writer, seen = FakeWriter(ManualClock(), away=math.inf), Seen()
-    await run(queue(writer, seen, give_up_s=3.5), final(0), final(1))
+    await run(queue(writer, seen, give_up_s=3.5), final(seen, 0), final(seen, 1))
     assert seen.outcomes == ["lost", "lost"]
     assert len(writer.writes) == 4
 
@@ -100,7 +104,7 @@ async def test_a_full_queue_holds_up_nobody_where_others_are_served(monkeypatch:
     monkeypatch.setattr("server_workers.labels._MAX_QUEUED", 3)
     seen = Seen()
     labels = queue(FakeWriter(ManualClock()), seen, give_up_s=1.0)
-    await labels.put([final(offset) for offset in range(5)])
+    await labels.put([final(seen, offset) for offset in range(5)])
     assert (seen.finished, seen.outcomes) == ([3, 4], ["lost", "lost"])
 
 
@@ -108,7 +112,7 @@ async def test_a_full_queue_of_the_only_redis_is_waited_for(monkeypatch: pytest.
     monkeypatch.setattr("server_workers.labels._MAX_QUEUED", 3)
     seen = Seen()
     labels = queue(FakeWriter(ManualClock()), seen)
-    putting = asyncio.create_task(labels.put([final(offset) for offset in range(5)]))
+    putting = asyncio.create_task(labels.put([final(seen, offset) for offset in range(5)]))
     await asyncio.sleep(0)
     assert not putting.done()
     running = asyncio.create_task(labels.run())

@@ -3,10 +3,9 @@ from typing import Any
 import numpy as np
 
 from runtime.clock import ManualClock
-from runtime.intake import Taken
+from runtime.intake import Delivery
 from runtime.kafka import Record
 from runtime.metrics import Metrics
-from runtime.offsets import Ticket
 from runtime.site_clock import SiteClock
 from schemas.offload import Offload, bitmap_of
 from schemas.server_report import ServerReport
@@ -25,8 +24,8 @@ def ready(site: str) -> Ready:
     record = Offload(
         site, camera, 0, 0, 0, bitmap_of(positions), "raw", 0, b"", 0, 0.5, 1.0, 0.5, 0.9, "hash"
     )
-    taken = Taken(Record("offload", 0, 0, 0, None, b""), Ticket("offload", 0, 0, 1))
-    return Ready(taken, record, positions, np.zeros((3, 16, 16, 3), np.uint8), 1e9, 0.0)
+    delivery = Delivery(Record("offload", 0, 0, 0, None, b""), lambda *_: None)
+    return Ready(delivery, record, positions, np.zeros((3, 16, 16, 3), np.uint8), 1e9, 0.0)
 
 
 def redis(name: str, clock: ManualClock) -> SiteRedis:
