@@ -93,7 +93,7 @@ def _record(
         patches=encode_patches(point.codec, point.quality, unsure.crop, positions),
         edge_label=unsure.label,
         edge_confidence=unsure.confidence,
-        min_entropy=unsure.min_entropy,
+        score=unsure.min_entropy,
         tau=point.tau,
         delta=point.delta,
         classes_hash=classes_hash,

@@ -73,7 +73,7 @@ class Offerer:
                 record=record,
                 encoded=encoded.data,
                 partition=offload_partition(record.camera, record.seq, self._num_partitions),
-                min_entropy=record.min_entropy,
+                min_entropy=record.score,
                 deadline_monotonic_s=self._site_clock.monotonic_s(record.deadline_ns),
                 camera=record.camera,
             )

@@ -13,7 +13,7 @@ from edge_workers.decode import Answered
 from edge_workers.encode import Unsure
 from edge_workers.incoming import Incoming, Refused
 from edge_workers.tally import EdgeTally
-from gating.gate import Verdicts, gate
+from gating.gate import Gate, GateResult
 from runtime.channel import Channel, ChannelClosed
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
@@ -46,7 +46,12 @@ class EdgeAnswers:
         self._max_latency_ns = max_latency_ms * 1_000_000
 
     def of_batch(
-        self, answered: Answered, verdicts: Verdicts, point: OperatingPoint, now_ns: int, utc_ns: int
+        self,
+        answered: Answered,
+        results: Sequence[GateResult],
+        point: OperatingPoint,
+        now_ns: int,
+        utc_ns: int,
     ) -> list[Answer]:
         """One answer a frame: `now_ns` is the site Redis's time, `utc_ns` this machine's.
 
@@ -54,18 +59,18 @@ class EdgeAnswers:
         whose deadline has passed gets the edge's label as the final one: no server could answer it in time.
         """
         answers = []
-        for row, incoming in enumerate(answered.batch.frames):
-            index, confidence = int(verdicts.labels[row]), float(verdicts.confidences[row])
+        for row, (incoming, result) in enumerate(zip(answered.batch.frames, results, strict=True)):
+            index, confidence = result.answer.label, result.answer.confidence
             deadline_ns = now_ns + self._max_latency_ns - incoming.age_ns(utc_ns)
             unsure = None
-            if verdicts.unsure[row] and deadline_ns > now_ns:
+            if result.asks and deadline_ns > now_ns:
                 unsure = Unsure(
                     incoming=incoming,
                     crop=answered.batch.crops[row],
                     attention=answered.attention[row],
                     label=index,
                     confidence=confidence,
-                    min_entropy=float(verdicts.min_entropies[row]),
+                    min_entropy=result.score,
                     deadline_ns=deadline_ns,
                     point=point,
                 )
@@ -121,6 +126,7 @@ class EdgePublisher:
         unsure: Channel[list[Unsure]],
     ) -> None:
         self._answers = answers
+        self._gate = Gate()
         self._writer = writer
         self._uplink = uplink
         self._letters = letters
@@ -149,11 +155,11 @@ class EdgePublisher:
         if isinstance(work, list):
             return [self._answers.of_refused(refused, now_ns) for refused in work]
         point = self._uplink.point
-        verdicts = gate(work.logits, point.tau)
-        for incoming, entropy in zip(work.batch.frames, verdicts.min_entropies.tolist(), strict=True):
-            self._uplink.observe(incoming.camera, entropy)
-        self._tally.gated(verdicts.min_entropies)
-        return self._answers.of_batch(work, verdicts, point, now_ns, self._clock.time_ns())
+        results = self._gate.decide(work.logits, point.tau)
+        for incoming, result in zip(work.batch.frames, results, strict=True):
+            self._uplink.observe(incoming.camera, result.score)
+        self._tally.gated(results)
+        return self._answers.of_batch(work, results, point, now_ns, self._clock.time_ns())
 
     async def _settle(self, answers: list[Answer], results: Sequence[PutResult]) -> None:
         asked: list[Unsure] = []

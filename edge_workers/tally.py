@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_workers.encode import Encoded
 from edge_workers.incoming import Incoming
+from gating.gate import GateResult
 from runtime.metrics import Metrics
 from runtime.redis_store import PutResult
 from schemas.label import Label, State
@@ -59,10 +57,10 @@ class EdgeTally:
         for frame in frames:
             self._consumer.queue_time.observe(now_s - seconds - frame.read_s)
 
-    def gated(self, min_entropies: NDArray[np.float64]) -> None:
+    def gated(self, results: Sequence[GateResult]) -> None:
         """The gate saw these frames."""
-        for entropy in min_entropies.tolist():
-            self._edge.min_entropy.observe(entropy)
+        for result in results:
+            self._edge.min_entropy.observe(result.score)
 
     def labelled(self, label: Label, result: PutResult) -> None:
         """A label was offered to Redis, which did `result` with it."""

@@ -1,45 +1,54 @@
-"""The gate: which frames the edge answers for good and which it is too unsure of.
+"""The gate: which frames the edge answers for good, and for which it asks the server.
 
-Pure numpy, called by the edge worker once a batch. Must not import torch.
+Pure numpy, called by the edge worker. Must not import torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gating.entropy import min_entropy_bits
+from gating.entropy import FloatArray
+from gating.task import CLASSIFICATION, Answer, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
-    """What the edge model says of a batch of B frames.
+class GateResult:
+    """What the gate says of one frame: `asks` is True where its `score` has reached `tau`, in the score's unit."""
 
-    `labels` (B,) int64 class indices; `confidences` (B,) float64, the largest probability; `min_entropies`
-    (B,) float64 bits; `unsure` (B,) bool, True where the frame is to be offloaded.
-    """
-
-    labels: NDArray[np.int64]
-    confidences: NDArray[np.float64]
-    min_entropies: NDArray[np.float64]
-    unsure: NDArray[np.bool_]
+    answer: Answer
+    score: float
+    tau: float
+    asks: bool
 
 
-def gate(logits: NDArray[np.float32], tau: float) -> Verdicts:
-    """Decide every frame of a batch: unsure where H_min >= tau.
+class Gate:
+    """Decides by one score of one task.
 
     Args:
-        logits: (B, C) finite scores of the edge model.
-        tau: bits, >= 0; 0 offloads every frame, `inf` none.
+        task: what the outputs mean.
+        score: a name in `task.scores`.
 
-    Source: H_min = -log2 max p, eq. 13 of Im et al., arXiv 2404.07217; the threshold is part of the frontier.
+    Raises:
+        ValueError: the task has no such score.
     """
-    entropies = min_entropy_bits(logits)
-    return Verdicts(
-        labels=np.argmax(logits, axis=1),
-        confidences=np.exp2(-entropies),
-        min_entropies=entropies,
-        unsure=entropies >= tau,
-    )
+
+    def __init__(self, task: Task = CLASSIFICATION, score: str = "min_entropy") -> None:
+        if score not in task.scores:
+            raise ValueError(f"score: {score!r}, must be one of {', '.join(sorted(task.scores))}")
+        self._task = task
+        self._score = task.scores[score]
+
+    def decide(self, outputs: FloatArray, tau: float) -> list[GateResult]:
+        """The result of each frame.
+
+        Args:
+            outputs: one row a frame, finite.
+            tau: >= 0; 0 asks for every frame, `inf` for none.
+
+        Source: offload where H_min = -log2 max p >= tau, eq. 13 of Im et al., arXiv 2404.07217.
+        """
+        scores = self._score(outputs).tolist()
+        return [
+            GateResult(answer, score, tau, score >= tau)
+            for answer, score in zip(self._task.decode(outputs), scores, strict=True)
+        ]

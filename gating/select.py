@@ -3,7 +3,11 @@
 Pure numpy, called by the edge worker and by evaluation. Must not import torch. Positions are row-major
 indices 0..195 of the 14x14 grid. Everything runs in float32 with a stable order, so that two machines that
 hold the same attention choose the same patches.
+To add a rule, write it here and name it in `SELECTORS`.
 """
+
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -72,21 +76,40 @@ def top_k(attention: Attention, k: int) -> Positions:
     return np.sort(rank(attention)[:k])
 
 
+Selector = Callable[[Attention, OperatingPoint], Positions]
+"""(196,) attention and the point -> ascending positions of the kept patches, at least `point.min_patches`."""
+
+
+def _by_attention_sum(attention: Attention, point: OperatingPoint) -> Positions:
+    return attention_sum(attention, point.delta, point.min_patches)
+
+
+def _by_threshold(attention: Attention, point: OperatingPoint) -> Positions:
+    return threshold(attention, point.delta, point.min_patches)
+
+
+def _by_count(attention: Attention, point: OperatingPoint) -> Positions:
+    return top_k(attention, max(point.min_patches, round(point.delta * NUM_PATCHES)))
+
+
+SELECTORS: Final[dict[str, Selector]] = {
+    "attention_sum": _by_attention_sum,
+    "threshold": _by_threshold,
+    "top_k": _by_count,
+}
+"""Name in `OperatingPoint.selection` -> rule. `delta` is the kept attention share for `attention_sum`, the least
+attention of a kept patch for `threshold`, and the kept share of the 196 patches for `top_k`."""
+
+
 def select(attention: Attention, point: OperatingPoint) -> Positions:
     """Return the ascending positions that the operating point keeps of one (196,) attention row.
 
-    `point.delta` is the kept attention share for `attention_sum`, the least attention of a kept patch for
-    `threshold`, and the kept share of the 196 patches for `top_k`.
+    Raises:
+        ValueError: no rule has the name `point.selection`.
     """
-    match point.selection:
-        case "attention_sum":
-            return attention_sum(attention, point.delta, point.min_patches)
-        case "threshold":
-            return threshold(attention, point.delta, point.min_patches)
-        case "top_k":
-            return top_k(attention, max(point.min_patches, round(point.delta * NUM_PATCHES)))
-        case other:
-            raise ValueError(f"selection {other!r} is not one of attention_sum, threshold, top_k")
+    if point.selection not in SELECTORS:
+        raise ValueError(f"selection: {point.selection!r}, must be one of {', '.join(sorted(SELECTORS))}")
+    return SELECTORS[point.selection](attention, point)
 
 
 def _check(delta: float, min_patches: int) -> None:

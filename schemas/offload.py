@@ -25,7 +25,7 @@ __all__ = ["VERSION", "Offload", "bitmap_of", "decode_offload", "encode_offload"
 
 VERSION: Final = 1
 _ZSTD_LEVEL = 3
-_MAX_ENTROPY_BITS = 64.0
+_MAX_SCORE = 64.0
 _per_thread = threading.local()
 """Holds one compressor a thread: zstd contexts are not shared, and making one takes longer than using it."""
 
@@ -35,8 +35,9 @@ class Offload:
     """What the server needs to answer one frame, and what the edge thought of it.
 
     `deadline_ns` is on the site Redis's clock, 0 = none; `grid` is (rows, columns) of patches; `bitmap` the
-    25 bytes of `bitmap_of`; `min_entropy` and `tau` are bits; `reference` names an earlier frame (camera,
-    seq) that a codec may lean on. `classes_hash` ties `edge_label` to a class list.
+    25 bytes of `bitmap_of`; `score` is the gate's doubt and `tau` its threshold, in bits for the min-entropy;
+    `reference` names an earlier frame (camera, seq) that a codec may lean on. `classes_hash` ties `edge_label` to
+    a class list.
     """
 
     site: str
@@ -50,7 +51,7 @@ class Offload:
     patches: bytes
     edge_label: int
     edge_confidence: float
-    min_entropy: float
+    score: float
     tau: float
     delta: float
     classes_hash: str
@@ -81,7 +82,7 @@ def encode_offload(record: Offload) -> bytes:
             "patches": record.patches,
             "edge_label": record.edge_label,
             "edge_confidence": record.edge_confidence,
-            "min_entropy": record.min_entropy,
+            "min_entropy": record.score,  # on the wire it keeps the name of the first score
             "tau": record.tau,
             "delta": record.delta,
             "classes_hash": record.classes_hash,
@@ -147,7 +148,7 @@ def decode_offload(data: bytes, *, max_offload_bytes: int) -> Offload:
         patches=fields.binary("patches", max_offload_bytes),
         edge_label=fields.integer("edge_label", 0, MAX_CLASSES),
         edge_confidence=fields.number("edge_confidence", 0.0, 1.0),
-        min_entropy=fields.number("min_entropy", 0.0, _MAX_ENTROPY_BITS),
+        score=fields.number("min_entropy", 0.0, _MAX_SCORE),
         tau=fields.number("tau", 0.0, math.inf, infinite=True),
         delta=fields.number("delta", 0.0, 1.0),
         classes_hash=fields.text("classes_hash", MAX_NAME_CHARS),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 from schemas.errors import DecodeError
 from schemas.fields import Fields
 from schemas.geometry import NUM_PATCHES
 
-SELECTIONS: Final = frozenset({"attention_sum", "threshold", "top_k"})
 _NEVER = "inf"
 
 
@@ -18,10 +16,10 @@ _NEVER = "inf"
 class OperatingPoint:
     """One setting of the offload path.
 
-    `tau` in bits, >= 0: offload when the min-entropy reaches it, so a lower tau sends more; `inf` never
-    sends. `delta` in [0, 1]: the attention sum to keep (1 keeps all patches), the attention threshold of
-    `threshold`, or the share of the 196 patches of `top_k`. `min_patches` in [1, 196] is the floor. `quality`
-    in [0, 100].
+    `tau` >= 0, in bits for the min-entropy: offload when the gate's score reaches it, so a lower tau sends
+    more; `inf` never sends. `delta` in [0, 1] is the parameter of the rule `selection`: for `attention_sum` the
+    attention to keep (1 keeps all patches). `min_patches` in [1, 196] is the floor. `quality` in [0, 100].
+    Codecs and selection rules are registries of other rooms; here their names only must not be empty.
 
     Raises:
         ValueError: a value leaves its range; the message names it.
@@ -36,7 +34,7 @@ class OperatingPoint:
 
     def __post_init__(self) -> None:
         if not self.tau >= 0:
-            raise ValueError(f"tau: {self.tau} bits, must be >= 0 (inf = never offload)")
+            raise ValueError(f"tau: {self.tau}, must be >= 0 (inf = never offload)")
         if not 0 <= self.delta <= 1:
             raise ValueError(f"delta: {self.delta}, must be in [0, 1]")
         if not 1 <= self.min_patches <= NUM_PATCHES:
@@ -45,8 +43,8 @@ class OperatingPoint:
             raise ValueError("codec: empty, must be a patch codec's name")
         if not 0 <= self.quality <= 100:
             raise ValueError(f"quality: {self.quality}, must be in [0, 100]")
-        if self.selection not in SELECTIONS:
-            raise ValueError(f"selection: {self.selection!r}, must be one of {', '.join(sorted(SELECTIONS))}")
+        if not self.selection:
+            raise ValueError("selection: empty, must be a selection rule's name")
 
     def to_json(self) -> dict[str, str | int | float]:
         """The point as a JSON object; an infinite tau is the text "inf"."""
@@ -74,7 +72,7 @@ def point_from_fields(fields: Fields) -> OperatingPoint:
             min_patches=fields.integer("min_patches", 1, NUM_PATCHES),
             codec=fields.text("codec", 64),
             quality=fields.integer("quality", 0, 100),
-            selection=fields.choice("selection", SELECTIONS),
+            selection=fields.text("selection", 64),
         )
     except DecodeError:
         raise

@@ -112,7 +112,7 @@ def _record(patches: bytes) -> bytes:
             patches=patches,
             edge_label=0,
             edge_confidence=0.5,
-            min_entropy=1.0,
+            score=1.0,
             tau=0.8,
             delta=1.0,
             classes_hash="0" * 64,

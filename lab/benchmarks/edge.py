@@ -15,7 +15,7 @@ import asyncio
 
 import numpy as np
 
-from gating.gate import gate
+from gating.entropy import min_entropy_bits
 from lab.benchmarks.bare import bare, save_crops
 from lab.benchmarks.machine import pin, two_cores
 from lab.benchmarks.models import Chosen, deit_tiny, shipped
@@ -35,7 +35,7 @@ def tau_for(chosen: Chosen, crops: list[np.ndarray], share: float) -> float:
     """Return the threshold at which this share of the crops is offloaded."""
     forward = EdgeForward(chosen.load(), threads=1)
     parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
-    entropies = [gate(forward(np.stack(part)).logits, 0.0).min_entropies for part in parts]
+    entropies = [min_entropy_bits(forward(np.stack(part)).logits) for part in parts]
     return float(np.quantile(np.concatenate(entropies), 1 - share))
 
 

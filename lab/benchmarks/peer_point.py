@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gating.gate import gate
+from gating.entropy import min_entropy_bits
 from gating.select import select
 from lab.benchmarks.recorded import Shot
 from lab.evaluation.macs import forward_macs
@@ -70,7 +70,7 @@ def choose(edge: Model, server: Model, shots: Sequence[Shot]) -> PairPoint:
     outputs = [EdgeForward(edge, threads=1)(np.stack(part)) for part in _parts(crops)]
     logits = np.concatenate([output.logits for output in outputs])
     attention = np.concatenate([output.attention for output in outputs])
-    entropies = gate(logits, 0.0).min_entropies
+    entropies = min_entropy_bits(logits)
     forward = PackedForward(server, threads=1)
     whole = _labels(forward, [to_patches(crop) for crop in crops], [_ALL] * len(crops))
     found = []

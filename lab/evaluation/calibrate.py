@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from gating.select import SELECTORS
 from lab.evaluation.catalogue import DEFAULT_BUDGET, HEADLINE_DELTA, plan
 from lab.evaluation.chosen import RAW_PATCHES, Candidate, candidates, frontier_candidates
 from lab.evaluation.chunk_store import ChunkStore
@@ -32,7 +33,7 @@ from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
 from lab.evaluation.wire import value_bytes
 from schemas.frontier import Frontier, FrontierPoint, HminBin, dump_frontier, load_frontier
 from schemas.geometry import Attention
-from schemas.operating_point import SELECTIONS, OperatingPoint
+from schemas.operating_point import OperatingPoint
 
 MIN_IMAGES: Final = 100
 ENTROPY_BINS: Final = 10
@@ -206,7 +207,7 @@ def operating_point(setting: Setting) -> OperatingPoint:
 
 
 def _usable(candidate: Candidate) -> bool:
-    return candidate.test.setting.selection in SELECTIONS
+    return candidate.test.setting.selection in SELECTORS
 
 
 def _edge_alone(study: Study) -> FrontierPoint:

@@ -50,7 +50,7 @@ def record_wire_bytes(
         patches=patches,
         edge_label=7,
         edge_confidence=0.512345678,
-        min_entropy=0.964822,
+        score=0.964822,
         tau=0.8,
         delta=0.97,
         classes_hash="0123456789abcdef",

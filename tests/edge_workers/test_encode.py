@@ -44,7 +44,7 @@ def test_the_record_holds_the_selected_patches_and_the_edges_answer(codec: str) 
     assert positions.tolist() == select(frame.attention, frame.point).tolist()
     assert decode_patches(codec, record.patches, positions).shape == (encoded.num_patches, 16, 16, 3)
     assert (record.site, record.camera, record.seq, record.captured_ns) == ("site", "site/c", 7, 123)
-    assert (record.edge_label, record.edge_confidence, record.min_entropy) == (4, 0.4, 1.3)
+    assert (record.edge_label, record.edge_confidence, record.score) == (4, 0.4, 1.3)
     assert (record.tau, record.delta, record.quality, record.deadline_ns) == (0.5, 0.9, 80, 999)
     assert record == encoded.record
 

@@ -4,7 +4,7 @@ import pytest
 from edge_workers.decode import Answered, Prepared
 from edge_workers.incoming import Incoming, Refused
 from edge_workers.publish import EdgeAnswers
-from gating.gate import gate
+from gating.gate import Gate
 from runtime.intake import Delivery
 from runtime.kafka import Record
 from schemas.frame import Frame
@@ -31,7 +31,7 @@ def answered(frames: list[Incoming], *, sure: bool) -> Answered:
 
 def test_a_sure_frame_gets_a_final_label_without_deadline() -> None:
     batch = answered([incoming(0.5, live=True)], sure=True)
-    (answer,) = ANSWERS.of_batch(batch, gate(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
+    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
     label = answer.label
     assert (label.state, label.source, label.name, label.deadline_ns) == (State.FINAL, Source.EDGE, "dog", 0)
     assert label.labelled_ns == SITE_NOW_NS
@@ -45,7 +45,7 @@ def test_the_deadline_is_the_sites_time_and_what_the_age_has_left(
     age_s: float, live: bool, left_s: float
 ) -> None:
     batch = answered([incoming(age_s, live)], sure=False)
-    (answer,) = ANSWERS.of_batch(batch, gate(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
+    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
     assert answer.label.state is State.PROVISIONAL
     assert answer.label.deadline_ns == SITE_NOW_NS + round(left_s * S)
     assert answer.unsure is not None
@@ -54,7 +54,7 @@ def test_the_deadline_is_the_sites_time_and_what_the_age_has_left(
 
 def test_an_unsure_frame_that_no_server_can_answer_in_time_keeps_the_edges_label_for_good() -> None:
     batch = answered([incoming(2.5, live=True)], sure=False)
-    (answer,) = ANSWERS.of_batch(batch, gate(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
+    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
     assert (answer.label.state, answer.unsure) == (State.FINAL, None)
 
 

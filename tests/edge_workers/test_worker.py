@@ -126,7 +126,7 @@ async def test_the_gate_divides_frames_into_final_and_offloaded_by_tau(
     async with LabelStore(pipeline.redis) as store, running(settings):
         await publish(settings, [(0, encode_frame(each)) for each in frames])
         labels = await labelled(store, frames)
-    sent = {record.seq: record.min_entropy for record in await offloads(settings)}
+    sent = {record.seq: record.score for record in await offloads(settings)}
     for label in labels:
         unsure = -np.log2(label.confidence) >= 1.0
         assert label.state is (State.PROVISIONAL if unsure else State.FINAL)

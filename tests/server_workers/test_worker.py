@@ -50,7 +50,7 @@ def offload(camera: str, seq: int, *, site: str = "", latency_s: float = 60.0, *
         patches=encode_patches("webp", 75, crop, positions),
         edge_label=0,
         edge_confidence=0.5,
-        min_entropy=1.0,
+        score=1.0,
         tau=0.8,
         delta=0.97,
         classes_hash=classes_hash(FIVE_CLASSES),
