@@ -98,7 +98,8 @@ class EdgeSettings(Section):
     delta: float = Field(default=0.97, ge=0, le=1)
     """Share of the attention that the sent patches cover; 1 sends all."""
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
-    codec: Literal["raw", "webp_lossless", "jpeg", "webp", "avif"] = "webp"
+    codec: str = Field(default="webp", min_length=1)
+    """A patch codec by name; the worker names all there are where it does not know this one."""
     quality: int = Field(default=75, ge=0, le=100)
     selection: Literal["attention_sum", "threshold", "top_k"] = "attention_sum"
     max_offload_bytes: int = Field(default=MAX_OFFLOAD_BYTES, ge=1_024, le=16 * _MIB)

@@ -87,9 +87,7 @@ def edge(
     delta: Annotated[
         float | None, typer.Option(help="Share of attention that the sent patches cover.")
     ] = None,
-    codec: Annotated[
-        str | None, typer.Option(help="Patch codec: raw, webp_lossless, jpeg, webp, avif.")
-    ] = None,
+    codec: Annotated[str | None, typer.Option(help="Patch codec, such as webp, avif or raw.")] = None,
     quality: Annotated[int | None, typer.Option(help="Quality of the codec, 0 to 100.")] = None,
     backend: Annotated[
         str | None, typer.Option(help="What computes the model: torch, openvino or openvino_int8.")

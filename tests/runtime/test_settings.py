@@ -12,7 +12,6 @@ from runtime.settings import KafkaSettings, Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, constant
-from vit.codecs import CODECS
 
 SECRET = "hunter2"
 
@@ -146,13 +145,6 @@ def test_one_size_setting_is_checked_against_every_limit_on_its_way(
     overrides: dict[str, Any], limit: str
 ) -> None:
     assert limit in refusal(overrides)
-
-
-def test_every_patch_codec_and_no_other_can_be_set() -> None:
-    for name in CODECS:
-        assert load({"edge": {"codec": name}}).edge.codec == name
-    for name in CODECS:
-        assert repr(name) in refusal({"edge": {"codec": "gif"}})
 
 
 SASL = {

@@ -40,7 +40,7 @@ def test_wrong_usage_is_status_2_and_says_which_part(cli: Any, arguments: list[s
         (["edge", "--budget", "12 parsecs"], "budget.rate"),
         (["edge", "--tau", "-1"], "edge.tau"),
         (["edge", "--delta", "1.5"], "edge.delta"),
-        (["edge", "--codec", "gif"], "must be 'raw', 'webp_lossless', 'jpeg', 'webp' or 'avif'"),
+        (["edge", "--codec", "gif"], "'gif' is not one of avif, jpeg, raw"),
         (["edge", "--quality", "101"], "edge.quality"),
         (["serve", "--threads", "0"], "server.threads"),
         (["demo", "--budget", "12 parsecs"], "--budget"),

@@ -3,8 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import DecodeError
-from vit.codecs import CODECS, decode_patches, encode_patches, mosaic_grid
+from runtime.settings import EdgeSettings
+from schemas.errors import DecodeError, SettingsError
+from vit import codecs
+from vit.codecs import CODECS, check_codec, decode_patches, encode_patches
+from vit.mosaic import mosaic_grid
 from vit.preprocess import to_patches
 
 LOSSY = sorted(name for name, codec in CODECS.items() if not codec.lossless)
@@ -132,9 +135,26 @@ def test_positions_that_are_not_ascending_patches_are_refused(positions):
 
 
 def test_an_unknown_codec_and_a_quality_out_of_range_are_named():
-    with pytest.raises(ValueError, match="'h264' is not one of raw, webp_lossless, jpeg, webp, avif"):
+    with pytest.raises(SettingsError, match="'h264' is not one of avif, jpeg, raw, webp, webp_lossless"):
         encode_patches("h264", 75, smooth_crop(), ALL)
     with pytest.raises(DecodeError, match="'h264' is not one of"):
         decode_patches("h264", b"", ALL)
-    with pytest.raises(ValueError, match="quality 101 is outside 0 to 100"):
+    with pytest.raises(SettingsError, match="jpeg quality 101 is outside 0 to 100"):
         encode_patches("jpeg", 101, smooth_crop(), ALL)
+
+
+def test_one_file_adds_a_codec(tmp_path, monkeypatch):
+    (tmp_path / "inverted.py").write_text(
+        "from vit.codecs import CODECS, PatchCodec\n"
+        "raw = CODECS['raw']\n"
+        "MEMBER = PatchCodec(lambda crop, *rest: raw.encode(255 - crop, *rest),\n"
+        "                    lambda data, count: 255 - raw.decode(data, count), lossless=True, keeps_state=True)\n"
+    )
+    monkeypatch.setattr(codecs, "__path__", [*codecs.__path__, str(tmp_path)])
+    assert "inverted" in CODECS
+    assert CODECS["inverted"].keeps_state
+    crop, positions = smooth_crop(), some_positions(0, 30)
+    data = encode_patches("inverted", 75, crop, positions)
+    assert data != encode_patches("raw", 75, crop, positions)
+    assert np.array_equal(decode_patches("inverted", data, positions), to_patches(crop)[positions])
+    check_codec(EdgeSettings(codec="inverted").codec, 75)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DecodeError
-from vit.avif_container import av1_of, avif_of
+from vit.codecs.avif import av1_of, avif_of
 
 
 def encoded(height, width, **options):
