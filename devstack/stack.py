@@ -178,8 +178,9 @@ async def embedded_stack(
 
 async def _create_topics(bootstrap_servers: str) -> None:
     # Imported here: asking for an embedded stack without topics needs no Kafka client.
+    from devstack.settings import load_settings
+    from runtime.connections import KafkaSettings
     from runtime.kafka_admin import create_topics, pipeline_topics
-    from runtime.settings import KafkaSettings, load_settings
 
     # Names and sizes as the environment wants them; the connection is this stack's own.
     await create_topics(KafkaSettings(bootstrap_servers=bootstrap_servers), pipeline_topics(load_settings()))

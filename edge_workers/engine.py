@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runtime.settings import EdgeSettings
+from edge_workers.settings import EdgeSettings
 from schemas.errors import ModelError
 from schemas.geometry import CROP_SIDE
 from vit.edge_forward import EdgeForward, EdgeOutput

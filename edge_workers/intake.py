@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 from edge_workers.backlog import Backlog
 from edge_workers.incoming import Incoming, Refused
+from edge_workers.settings import EdgeProgramSettings
 from edge_workers.tally import EdgeTally
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery, Intake, RecordSource
 from runtime.offsets import TopicPartition
-from runtime.settings import Settings
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
 from schemas.frame import decode_frame
@@ -44,7 +44,7 @@ class FrameReader:
     def __init__(
         self,
         source: RecordSource,
-        settings: Settings,
+        settings: EdgeProgramSettings,
         clock: Clock,
         letters: DeadLetters,
         tally: EdgeTally,

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from edge_workers.encode import Encoded
 from edge_workers.incoming import Incoming
+from edge_workers.metrics import EdgeMetrics
 from gating.gate import GateResult
 from runtime.metrics import Metrics
 from runtime.redis_store import PutResult
 from schemas.label import Label, State
+from uplink.metrics import UplinkMetrics
 from uplink.shell import Outcome, Sent
 
 
@@ -21,8 +23,8 @@ class EdgeTally:
     def __init__(self, metrics: Metrics, frames_topic: str) -> None:
         self._process = metrics.process
         self._consumer = metrics.consumer
-        self._edge = metrics.edge
-        self._uplink = metrics.uplink
+        self._edge = metrics.group(EdgeMetrics)
+        self._uplink = metrics.group(UplinkMetrics)
         self._topic = frames_topic
 
     @contextmanager

@@ -24,6 +24,7 @@ from edge_workers.inference import Inference
 from edge_workers.intake import FrameReader
 from edge_workers.offer import Offerer
 from edge_workers.publish import EdgeAnswers, EdgePublisher
+from edge_workers.settings import EdgeProgramSettings
 from edge_workers.tally import EdgeTally
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
@@ -38,7 +39,6 @@ from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
@@ -75,7 +75,7 @@ class EdgeWorker:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EdgeProgramSettings,
         source: Source,
         adapters: Adapters,
         *,
@@ -226,7 +226,7 @@ class EdgeWorker:
         offers_over.set()
 
 
-async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
+async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
     """One edge worker until `stop` is set; more of them in the same group share the work.
 
     Raises:
@@ -255,7 +255,9 @@ async def run_edge(settings: Settings, stop: asyncio.Event) -> None:
         await worker.run(stop)
 
 
-async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: AsyncExitStack) -> Adapters:
+async def _connect(
+    settings: EdgeProgramSettings, clock: Clock, metrics: Metrics, stack: AsyncExitStack
+) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from edge_workers.engine import EdgeEngine
 
@@ -285,5 +287,7 @@ async def _connect(settings: Settings, clock: Clock, metrics: Metrics, stack: As
         edge_hash=engine.weights_hash,
         classes_hash=engine.classes_hash,
         shipped=SHIPPED_FRONTIER,
+        point=settings.edge.point,
+        request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
     )
     return Adapters(engine, device, store, uplink, letters_sink, num_partitions)

@@ -16,7 +16,8 @@ from producers.pacing import RateCap, Schedule, Thinning
 from producers.sources.captured import Captured, FrameSource, Unreadable
 from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
-from runtime.log import get_logger, redact
+from runtime.log import get_logger
+from runtime.redact import redact
 from schemas.errors import SourceError
 
 _log = get_logger(__name__)

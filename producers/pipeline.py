@@ -17,11 +17,11 @@ from producers.image import ImageLimits, ImageTooLarge, encode, fits
 from producers.pacing import RateCap, Schedule, Thinning
 from producers.publish import Publisher
 from producers.reconnect import ReconnectSchedule
+from producers.settings import ProducerSettings
 from producers.sources.captured import EncodedImage, FrameSource
 from producers.tally import Cause, Tally, is_landmark
 from runtime.clock import Clock
 from runtime.log import get_logger
-from runtime.settings import ProducerSettings
 from schemas.errors import SourceError
 from schemas.frame import Frame
 

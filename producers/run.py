@@ -11,6 +11,7 @@ from typing import Final
 
 from producers.camera import CameraSpec, check_names
 from producers.publish import Publisher
+from producers.settings import ProducerProgramSettings
 from producers.summary import ProducerSummary
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
@@ -22,7 +23,6 @@ from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from runtime.status_server import serve_status
 from schemas.errors import DecodeError, SettingsError, StackError
 from schemas.frame import decode_frame
@@ -38,7 +38,7 @@ FLUSH_SHARE: Final = 0.3
 
 
 async def run_producers(
-    settings: Settings,
+    settings: ProducerProgramSettings,
     cameras: Sequence[CameraSpec],
     *,
     stop: asyncio.Event,
@@ -74,7 +74,7 @@ async def run_producers(
 
 
 async def open_ports(
-    settings: Settings, stack: AsyncExitStack, metrics: Metrics, health: Health, clock: Clock
+    settings: ProducerProgramSettings, stack: AsyncExitStack, metrics: Metrics, health: Health, clock: Clock
 ) -> ProducerPorts:
     """Return what the cameras share, open until `stack` ends; the topic takes the largest frame."""
     await check_frames_topic(settings)
@@ -95,7 +95,7 @@ async def open_ports(
     )
 
 
-def frames_sink(settings: Settings) -> Sink:
+def frames_sink(settings: ProducerProgramSettings) -> Sink:
     """Return the sink for `frames`, which refuses by itself what the topic would refuse."""
     return Sink(
         settings.kafka,
@@ -105,7 +105,7 @@ def frames_sink(settings: Settings) -> Sink:
     )
 
 
-async def check_frames_topic(settings: Settings) -> None:
+async def check_frames_topic(settings: ProducerProgramSettings) -> None:
     """Return when the topic exists and lets the largest frame through; other differences are logged.
 
     The limits of the producer itself and of the edge workers' consumers are checked with the settings.
@@ -130,7 +130,9 @@ async def check_frames_topic(settings: Settings) -> None:
         _log.warning("topic differs from the settings", problem=problem)
 
 
-async def newest_seq_in_kafka(settings: Settings, camera: str, num_partitions: int) -> int | None:
+async def newest_seq_in_kafka(
+    settings: ProducerProgramSettings, camera: str, num_partitions: int
+) -> int | None:
     """Return the number of the camera's newest frame that the topic still holds, None without one.
 
     Raises:

@@ -10,9 +10,11 @@ from functools import partial
 from typing import Final
 
 from producers.camera import CameraSpec
+from producers.metrics import CameraSeries, ProducerMetrics
 from producers.ownership import TAKE_OVER_WAIT_S, CameraOwnership, CameraStore
 from producers.pipeline import CameraContext, CameraPipeline
 from producers.publish import Publisher
+from producers.settings import ProducerSettings
 from producers.sources.captured import FrameSource
 from producers.sources.opening import open_source
 from producers.sources.video import Timeouts
@@ -21,7 +23,6 @@ from runtime.clock import Clock
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.log import get_logger
 from runtime.metrics import Metrics
-from runtime.settings import ProducerSettings
 from schemas.errors import LeaseError, SettingsError, SourceError, TransientError, leaves
 from schemas.identity import camera_id
 
@@ -64,7 +65,7 @@ class ProducerWorker:
         self._ports = ports
         self._opener = opener or self._open
         self._cameras = {camera_id(site, camera.name): camera for camera in cameras}
-        self.tallies = {camera: Tally(ports.metrics.camera(camera)) for camera in self._cameras}
+        self.tallies = {camera: Tally(CameraSeries(ports.metrics, camera)) for camera in self._cameras}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Return when every camera has ended by itself, failed (its tally says why), or `stop` is set.
@@ -147,7 +148,7 @@ class ProducerWorker:
             published = sum(tally.published for tally in self.tallies.values())
             pending = sum(tally.pending for tally in self.tallies.values())
             self._ports.health.progress(pending, published - published_before)
-            self._ports.metrics.producer.in_flight_bytes.set(self._ports.in_flight_bytes())
+            self._ports.metrics.group(ProducerMetrics).in_flight_bytes.set(self._ports.in_flight_bytes())
             self._ports.health.meets(REDIS_ANSWERS, await self._redis_answers())
             published_before = published
             await asyncio.sleep(REPORT_INTERVAL_S)

@@ -9,7 +9,7 @@ from typing import Any
 from runtime.connections import KafkaSettings
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import read_all
-from runtime.settings import Settings
+from runtime.settings import ProgramSettings
 from schemas.dead_letter import DeadLetter, dead_letter_from_headers
 from schemas.errors import DecodeError
 from schemas.topics import dead_topic, max_frame_record_bytes, max_offload_record_bytes
@@ -47,7 +47,7 @@ class StoredLetter:
         }
 
 
-async def list_dead_letters(settings: Settings) -> AsyncIterator[StoredLetter]:
+async def list_dead_letters(settings: ProgramSettings) -> AsyncIterator[StoredLetter]:
     """Every letter of both dead-letter topics, oldest first in each.
 
     Raises:
@@ -60,7 +60,7 @@ async def list_dead_letters(settings: Settings) -> AsyncIterator[StoredLetter]:
 
 
 async def replay_dead_letters(
-    settings: Settings, *, topic: str | None = None, reason: str | None = None
+    settings: ProgramSettings, *, topic: str | None = None, reason: str | None = None
 ) -> int:
     """The letters' values were sent unchanged to the partitions they came from; returns how many.
 
@@ -98,7 +98,7 @@ async def replay_dead_letters(
     return num_sent
 
 
-def _sources(settings: Settings) -> tuple[tuple[KafkaSettings, str], tuple[KafkaSettings, str]]:
+def _sources(settings: ProgramSettings) -> tuple[tuple[KafkaSettings, str], tuple[KafkaSettings, str]]:
     frames = (settings.kafka, settings.topics.frames)
     return frames, (settings.offload_cluster, settings.topics.offload)
 

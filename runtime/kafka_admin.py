@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_co
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
-from runtime.settings import Settings
+from runtime.settings import ProgramSettings
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec, frames_specs, offload_specs
 
@@ -24,7 +24,7 @@ _READ_STALL_S = 15.0
 _READ_POLL_MS = 500
 
 
-def pipeline_topics(settings: Settings) -> tuple[TopicSpec, ...]:
+def pipeline_topics(settings: ProgramSettings) -> tuple[TopicSpec, ...]:
     """`frames`, `offload` and their dead-letter topics as the settings want them."""
     topics = settings.topics
     frames = frames_specs(
@@ -41,7 +41,7 @@ def pipeline_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     return (*frames, *offload)
 
 
-async def create_pipeline_topics(settings: Settings) -> list[str]:
+async def create_pipeline_topics(settings: ProgramSettings) -> list[str]:
     """Each cluster has the topics that the pipeline keeps there; returns the names of those that were made.
 
     Raises: as `create_topics`.
@@ -52,12 +52,12 @@ async def create_pipeline_topics(settings: Settings) -> list[str]:
     return made
 
 
-async def check_pipeline_topics(settings: Settings) -> list[str]:
+async def check_pipeline_topics(settings: ProgramSettings) -> list[str]:
     """One line for each difference between the topics and the settings; raises as `check_topics`."""
     return [problem for kafka, specs in _by_cluster(settings) for problem in await check_topics(kafka, specs)]
 
 
-def _by_cluster(settings: Settings) -> list[tuple[KafkaSettings, tuple[TopicSpec, ...]]]:
+def _by_cluster(settings: ProgramSettings) -> list[tuple[KafkaSettings, tuple[TopicSpec, ...]]]:
     specs = pipeline_topics(settings)
     if settings.offload_kafka is None:
         return [(settings.kafka, specs)]

@@ -6,7 +6,6 @@ Each module takes `get_logger(__name__)` and logs events with fields; the format
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import Any, TextIO
 
@@ -16,22 +15,8 @@ from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from runtime.log_repeats import RepeatFilter
-from runtime.roles import LogSettings
-
-_USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@")
-_QUERY_SECRET = re.compile(
-    r"(?i)(?<=[?&])(user|usr|username|login|pass|passwd|password|pwd|token|key|auth|secret)=[^&\s\"'<>]*"
-)
-_HIDDEN = "***"
-
-
-def redact(text: str) -> str:
-    """`text` without user names, passwords and tokens of the URLs in it.
-
-    Everything between `://` and the last `@` before a space or quote goes: camera passwords are often written
-    with unescaped `@` and `/`, and hiding too much is the safe side.
-    """
-    return _QUERY_SECRET.sub(rf"\1={_HIDDEN}", _USER_INFO.sub(f"{_HIDDEN}@", text))
+from runtime.redact import redact
+from runtime.settings import LogSettings
 
 
 def _redact_line(_: WrappedLogger, __: str, line: str | bytes | EventDict) -> str:

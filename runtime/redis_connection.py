@@ -28,7 +28,7 @@ from redis.exceptions import (
 )
 
 from runtime.connections import RedisSettings
-from runtime.log import redact
+from runtime.redact import redact
 from schemas.errors import SaccadeError, SettingsError, TransientError
 
 _NS_PER_S = 1_000_000_000

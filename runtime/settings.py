@@ -1,55 +1,69 @@
-"""All settings of all programs: TOML file < `SACCADE__SECTION__KEY` environment < flags, checked at start.
+"""Settings that all programs share, and the loader: TOML file < `SACCADE__SECTION__KEY` environment < flags.
 
-Unknown keys are errors wherever they come from. A secret may be given by the name with `_file` added and the
-path of a file that holds it.
+Each role adds its own sections in a subclass of `ProgramSettings`, in its own room. Unknown keys are errors
+wherever they come from. A secret may be given by the name with `_file` added and the path of a file that holds it.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from runtime.connections import KafkaSettings, RedisSettings, TopicSettings
-from runtime.log import redact
-from runtime.roles import (
-    BudgetSettings,
-    EdgeSettings,
-    LogSettings,
-    MetricsSettings,
-    ProducerSettings,
-    ServerSettings,
-)
-from runtime.section import Section
+from runtime.redact import redact
+from runtime.section import Port, Section
 from schemas.errors import SettingsError
 from schemas.identity import check_site
-from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
+from schemas.limits import MAX_FRAME_BYTES, MAX_FRAME_PIXELS, MAX_OFFLOAD_BYTES
 
-__all__ = [
-    "BudgetSettings",
-    "EdgeSettings",
-    "KafkaSettings",
-    "LogSettings",
-    "MetricsSettings",
-    "ProducerSettings",
-    "RedisSettings",
-    "ServerSettings",
-    "Settings",
-    "TopicSettings",
-    "load_settings",
-]
-
-ENV_PREFIX = "SACCADE__"
+ENV_PREFIX: Final = "SACCADE__"
+MIB: Final = 1024 * 1024
+READING_LIMITS: Final = ("max_partition_fetch_bytes", "fetch_max_bytes", "max_waiting_bytes")
+"""The settings of a consumer that must let its largest record through."""
 _SECRET_WORDS = ("password", "url", "redis_by_site")
 
 
-class Settings(Section):
-    """The whole tree, frozen."""
+class MetricsSettings(Section):
+    """The HTTP side of each process: /metrics, /healthz, /readyz."""
+
+    host: str = "127.0.0.1"
+    port: Port = Field(default=0, ge=0, lt=1 << 16)
+    """0 = any free one (logged), `off` = none."""
+    stuck_after_s: float = Field(default=30.0, gt=0)
+    """With records waiting and none finished this long, /healthz says 503."""
+    per_camera: bool = True
+    """A series for each camera; switch it off for many hundred cameras in one process."""
+
+
+class LogSettings(Section):
+    """Logs on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class FrameLimits(Section, extra="ignore"):
+    """What every program reads of the section `producer`."""
+
+    max_frame_bytes: int = Field(default=MAX_FRAME_BYTES, ge=1_024, le=64 * MIB)
+    """Image bytes of one frame; a larger one is dropped and counted. The limits of topics follow."""
+    max_frame_pixels: int = Field(default=MAX_FRAME_PIXELS, ge=224 * 224)
+
+
+class OffloadLimits(Section, extra="ignore"):
+    """What every program reads of the section `edge`."""
+
+    max_offload_bytes: int = Field(default=MAX_OFFLOAD_BYTES, ge=1_024, le=16 * MIB)
+
+
+class ProgramSettings(Section):
+    """The sections that every program has, frozen."""
 
     site: str = ""
     """Prefix of this site's camera ids (SITE/NAME); empty = one site only."""
@@ -59,10 +73,8 @@ class Settings(Section):
     """The cluster of `offload`, beyond the uplink."""
     topics: TopicSettings = Field(default_factory=TopicSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
-    producer: ProducerSettings = Field(default_factory=ProducerSettings)
-    edge: EdgeSettings = Field(default_factory=EdgeSettings)
-    server: ServerSettings = Field(default_factory=ServerSettings)
-    budget: BudgetSettings = Field(default_factory=BudgetSettings)
+    producer: FrameLimits = Field(default_factory=FrameLimits)
+    edge: OffloadLimits = Field(default_factory=OffloadLimits)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
@@ -72,50 +84,28 @@ class Settings(Section):
         check_site(site)
         return site
 
-    @model_validator(mode="after")
-    def _check_sizes(self) -> Self:
-        """One size setting each for frames and offloads; every limit on their way must let them through."""
-        frame = max_frame_record_bytes(self.producer.max_frame_bytes)
-        offload = max_offload_record_bytes(self.edge.max_offload_bytes)
-        reading = ("max_partition_fetch_bytes", "fetch_max_bytes", "max_waiting_bytes")
-        paths = (
-            (self.producer, "producer", ("max_in_flight_bytes",), frame),
-            (self.edge, "edge", reading, frame),
-            (self.server, "server", reading, offload),
-        )
-        for section, role, names, needed in paths:
-            source = "edge.max_offload_bytes" if role == "server" else "producer.max_frame_bytes"
-            for name in names:
-                value = getattr(section, name)
-                if value < needed:
-                    raise ValueError(f"{role}.{name} {value} must be at least {needed}: {source} and headers")
-        if self.server.group_id == self.edge.group_id:
-            raise ValueError(
-                f"edge.group_id and server.group_id are both {self.edge.group_id!r}, must differ"
-            )
-        return self
-
     @property
     def offload_cluster(self) -> KafkaSettings:
         """The cluster of `offload`: offload_kafka, or kafka without one."""
         return self.kafka if self.offload_kafka is None else self.offload_kafka
 
-    @property
-    def uplink_simulated(self) -> bool:
-        """True when a budget is set but both topics share one cluster: reports must say so."""
-        return self.budget.rate is not None and self.offload_kafka is None
-
-    def redis_for(self, site: str) -> RedisSettings:
-        """The Redis that holds a site's labels."""
-        url = self.server.redis_by_site.get(site)
-        if url is None:
-            return self.redis
-        return self.redis.model_copy(update={"url": url, "username": None, "password": None})
-
     def redacted(self) -> dict[str, Any]:
         """The tree as plain JSON values, passwords and credentials in URLs replaced by asterisks."""
         plain: dict[str, Any] = _redacted(self.model_dump(mode="json"))
         return plain
+
+
+def check_lets_through(section: str, limits: Mapping[str, int], needed_bytes: int, source: str) -> None:
+    """Each of a section's `limits` lets a record of `needed_bytes` through, whose size `source` sets.
+
+    Raises:
+        ValueError: names the first that does not.
+    """
+    for name, value in limits.items():
+        if value < needed_bytes:
+            raise ValueError(
+                f"{section}.{name} {value} must be at least {needed_bytes}: {source} and headers"
+            )
 
 
 def _redacted(value: Any) -> Any:
@@ -132,12 +122,21 @@ def _redacted(value: Any) -> Any:
             return value
 
 
+Program = TypeVar("Program", bound=ProgramSettings)
+
+
 def load_settings(
+    program: type[Program],
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Settings:
-    """The checked settings: `config` (TOML) < environment < `overrides` (a nested tree).
+    *,
+    elsewhere: Collection[str] = (),
+) -> Program:
+    """A program's checked settings: `config` (TOML) < environment < `overrides` (a nested tree).
+
+    Sections of `elsewhere` that the program does not have are passed over: they are for programs that are
+    not installed here.
 
     Raises:
         SettingsError: names the key, its value (unless secret) and what is allowed.
@@ -147,7 +146,9 @@ def load_settings(
     _merge(tree, _from_environment(os.environ if environ is None else environ))
     _merge(tree, overrides or {})
     try:
-        return Settings.model_validate(tree)
+        return program.model_validate(
+            {key: value for key, value in tree.items() if key in program.model_fields or key not in elsewhere}
+        )
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(each) for each in error.errors(include_url=False))) from None
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from runtime.health import Health, Verdict
 from runtime.log import get_logger
 from runtime.metrics import CONTENT_TYPE, Metrics
-from runtime.roles import MetricsSettings
+from runtime.settings import MetricsSettings
 from schemas.errors import SettingsError
 
 _MAX_REQUEST_BYTES = 8 * 1024

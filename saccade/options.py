@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from runtime.settings import Settings, load_settings
+from runtime.settings import ProgramSettings
+from saccade.settings import load_settings
 from schemas.errors import SettingsError
 
 ConfigOption = Annotated[
@@ -30,17 +31,29 @@ RedisOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 
 
+Program = TypeVar("Program", bound=ProgramSettings)
+
+
 def settings_from(
+    config: Path | None, assignments: list[str] | None, *, kafka: str | None = None, redis: str | None = None
+) -> ProgramSettings:
+    """Return the settings that every program shares; see `program_settings`."""
+    return program_settings(ProgramSettings, config, assignments, kafka=kafka, redis=redis)
+
+
+def program_settings(
+    program: type[Program],
     config: Path | None,
     assignments: list[str] | None,
     *,
     kafka: str | None = None,
     redis: str | None = None,
     **overrides: Any,
-) -> Settings:
-    """Return the settings of file < environment < flags.
+) -> Program:
+    """Return the settings of a program: file < environment < flags.
 
     Args:
+        program: the kind of settings.
         config: TOML file or None.
         assignments: ``section.key=value`` texts of ``--set``.
         kafka: bootstrap servers of both clusters unless the settings name an own offload cluster.
@@ -63,7 +76,7 @@ def settings_from(
     for key, value in overrides.items():
         if value is not None:
             put(flags, key.split("__"), value)
-    return load_settings(config, flags)
+    return load_settings(program, config, flags)
 
 
 def put(tree: dict[str, Any], path: list[str], value: Any) -> None:

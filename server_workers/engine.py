@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runtime.settings import ServerSettings
 from schemas.errors import ModelError
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
+from server_workers.settings import ServerSettings
 from vit.hardware import available_threads, best_device
 from vit.packed_forward import PackedForward, PendingLogits
 from vit.weights import load_model

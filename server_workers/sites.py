@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from runtime.clock import Clock
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from runtime.site_clock import SiteClock
+from server_workers.settings import ServerProgramSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Sites:
         return self.of(site).site_clock.time_ns(now_s)
 
 
-async def connect_sites(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Sites:
+async def connect_sites(settings: ServerProgramSettings, clock: Clock, stack: AsyncExitStack) -> Sites:
     """One client for each Redis of the settings, closed with `stack`.
 
     Until a Redis answers, its clock is taken to be this machine's: a dead one must not stop others' labels.

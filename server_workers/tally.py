@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from runtime.intake import Delivery
 from runtime.metrics import Metrics
 from server_workers.incoming import Ready
+from server_workers.metrics import ServerMetrics
 
 _LATELY_S = 2.0
 
@@ -20,7 +21,7 @@ class ServerTally:
 
     def __init__(self, metrics: Metrics, offload_topic: str) -> None:
         self._consumer = metrics.consumer
-        self._server = metrics.server
+        self._server = metrics.group(ServerMetrics)
         self._topic = offload_topic
         self.received: Counter[str] = Counter()
         self.finals: Counter[str] = Counter()

@@ -30,7 +30,6 @@ from runtime.label_writer import LabelWriter
 from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
-from runtime.settings import ServerSettings, Settings
 from runtime.status_server import serve_status
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
@@ -41,6 +40,7 @@ from server_workers.inference import Inference
 from server_workers.intake import RecordReader
 from server_workers.labels import FinalLabels, FinalQueue
 from server_workers.reports import Reporter
+from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
 from server_workers.tally import ServerTally
 
@@ -68,7 +68,7 @@ class ServerWorker:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ServerProgramSettings,
         source: Source,
         adapters: Adapters,
         *,
@@ -222,7 +222,7 @@ def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[Ready]:
     return batcher
 
 
-async def run_server(settings: Settings, stop: asyncio.Event) -> None:
+async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> None:
     """One server worker until `stop` is set; more of them in the same group share the work.
 
     Raises:
@@ -249,7 +249,7 @@ async def run_server(settings: Settings, stop: asyncio.Event) -> None:
         await worker.run(stop)
 
 
-async def _connect(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Adapters:
+async def _connect(settings: ServerProgramSettings, clock: Clock, stack: AsyncExitStack) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from server_workers.engine import ServerEngine
 

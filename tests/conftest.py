@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 from devstack import EmbeddedStack
-from runtime.settings import Settings, load_settings
+from devstack.settings import Settings, load_settings
+from runtime.metrics import PREFIX, MetricGroup, Metrics
 
 _COUNT = itertools.count()
 
@@ -39,6 +42,34 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 def unique() -> Callable[[str], str]:
     """Makes names that no other test of this run uses: `unique("frames")` -> `frames-4711-3`."""
     return lambda name: f"{name}-{os.getpid()}-{next(_COUNT)}"
+
+
+@pytest.fixture
+def samples() -> Callable[[Metrics], dict[tuple[str, tuple[tuple[str, str], ...]], float]]:
+    """Reads what a process exports: (series, its labels in order) → value."""
+
+    def read(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(metrics.exposition().decode())
+            for sample in family.samples
+        }
+
+    return read
+
+
+@pytest.fixture
+def names_of() -> Callable[[type[MetricGroup]], set[str]]:
+    """The names that a group of metrics exports, without the common prefix, which it checks."""
+
+    def names(kind: type[MetricGroup]) -> set[str]:
+        registry = CollectorRegistry()
+        kind(registry, per_camera=True)
+        found = {family.name for family in registry.collect()}
+        assert all(name.startswith(PREFIX) for name in found)
+        return {name.removeprefix(PREFIX) for name in found}
+
+    return names
 
 
 @pytest.fixture

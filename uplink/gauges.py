@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from runtime.metrics import UplinkMetrics
     from uplink.governor import Governor
+    from uplink.metrics import UplinkMetrics
 
 SHOW_S: Final = 1.0
 

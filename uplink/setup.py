@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from runtime.log import get_logger
 from schemas.errors import DecodeError, SettingsError
 from schemas.frontier import Frontier, load_frontier
+from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule, Volume, constant
 from uplink.curve import FrontierRefusedError, check_models
 from uplink.default_curve import default_frontier
 from uplink.gauges import UplinkGauges
 from uplink.governor import GovernorConfig
+from uplink.metrics import UplinkMetrics
+from uplink.settings import UplinkProgramSettings
 from uplink.shell import UNLIMITED, OffloadSink, Uplink
 from uplink.site_share import SiteShare, SiteStore
 from uplink.volume import VolumePlan
@@ -22,13 +25,12 @@ from uplink.volume import VolumePlan
 if TYPE_CHECKING:
     from runtime.clock import Clock
     from runtime.metrics import Metrics
-    from runtime.settings import Settings
 
 _log = get_logger(__name__)
 
 
 def make_uplink(
-    settings: Settings,
+    settings: UplinkProgramSettings,
     sink: OffloadSink,
     store: SiteStore,
     clock: Clock,
@@ -37,10 +39,13 @@ def make_uplink(
     edge_hash: str,
     classes_hash: str,
     shipped: Path,
+    point: OperatingPoint,
+    request_timeout_s: float,
 ) -> Uplink:
     """The uplink that the settings describe, with its share of the site's budget and its metrics.
 
     `shipped` is the file of the shipped pair's frontier, which serves that pair where the settings name none.
+    `point` is in force where no frontier steers; a request to the broker may take `request_timeout_s`.
 
     Raises:
         SettingsError: the frontier cannot be read or was calibrated for other models.
@@ -67,16 +72,21 @@ def make_uplink(
     return Uplink(
         sink,
         clock,
-        settings.edge.point,
+        point,
         topic=settings.topics.offload,
-        config=_config(settings, budget, clock),
+        config=_config(settings, budget, clock, request_timeout_s),
         frontier=frontier,
         share=share,
-        gauges=UplinkGauges(metrics.uplink),
+        gauges=UplinkGauges(metrics.group(UplinkMetrics)),
     )
 
 
-def _config(settings: Settings, budget: Schedule | Auto | Volume | None, clock: Clock) -> GovernorConfig:
+def _config(
+    settings: UplinkProgramSettings,
+    budget: Schedule | Auto | Volume | None,
+    clock: Clock,
+    request_timeout_s: float,
+) -> GovernorConfig:
     if budget is None:
         return UNLIMITED
     # A volume's rate is known once Redis has told what was spent of it; until then nothing may leave.
@@ -88,12 +98,12 @@ def _config(settings: Settings, budget: Schedule | Auto | Volume | None, clock: 
         origin_s=origin_s,
         is_shared=not isinstance(budget, Auto),
         camera_weights=settings.budget.camera_weights,
-        request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
+        request_timeout_s=request_timeout_s,
     )
 
 
 def _frontier(
-    settings: Settings, shipped_path: Path, *, edge_hash: str, classes_hash: str
+    settings: UplinkProgramSettings, shipped_path: Path, *, edge_hash: str, classes_hash: str
 ) -> Frontier | None:
     if settings.budget.rate is None:
         return None

@@ -10,9 +10,9 @@ import simplejpeg
 
 from devstack.demo.server_sample import ServerAlone
 from devstack.demo.summary import AuditedFrame, AuditedOffload
+from devstack.settings import Settings
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from schemas.errors import DecodeError
 from schemas.frame import Frame, decode_frame
 from schemas.label import Label, Source, State

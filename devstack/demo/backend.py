@@ -10,9 +10,9 @@ from typing import Any
 from devstack.demo.plan import DemoPlan
 from devstack.kafka_broker import ExtraListener
 from devstack.link.relay import Relay, relay_to
+from devstack.settings import Settings, load_settings
 from devstack.stack import embedded_stack
 from runtime.kafka_admin import create_topics, pipeline_topics
-from runtime.settings import Settings, load_settings
 from schemas.rates import Schedule, parse_budget
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from devstack.demo.audit import crop_of, frame_of
 from devstack.demo.board import Board
 from devstack.demo.server_sample import ServerAlone
+from devstack.settings import Settings
 from runtime.channel import Channel
 from runtime.kafka import Source
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from schemas.frame import Frame
 
 POLL_S = 0.5

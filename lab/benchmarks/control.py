@@ -21,6 +21,7 @@ import redis.asyncio
 
 from devstack.child import GuardedChild
 from devstack.kafka_broker import ExtraListener
+from devstack.settings import load_settings
 from devstack.stack import embedded_stack
 from lab.benchmarks.control_figures import Run, Shown, carried_more, figures_of
 from lab.benchmarks.control_frontier import Measured, measure_shots
@@ -31,7 +32,6 @@ from lab.benchmarks.report import publish
 from lab.benchmarks.testbed import FOLDER, Testbed, paced
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import load_settings
 from schemas.errors import TransientError
 from schemas.frontier import dump_frontier
 from schemas.rates import Schedule

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 import edge_workers.engine
-from runtime.settings import EdgeSettings
+from edge_workers.settings import EdgeSettings
 from saccade.cli import main
 from schemas.geometry import NUM_PATCHES
 from vit.classes import classes_hash

@@ -23,11 +23,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from devstack.child import GuardedChild
 from devstack.demo.probe import get, is_ready
 from devstack.demo.processes import free_port
+from devstack.settings import Settings, load_settings
 from devstack.stack import EmbeddedStack, embedded_stack
 from lab.benchmarks.machine import cpu_seconds
 from runtime.kafka import Sink
 from runtime.kafka_admin import create_topics, pipeline_topics
-from runtime.settings import Settings, load_settings
 from schemas import redis_keys
 
 FOLDER = Path("runs/bench")

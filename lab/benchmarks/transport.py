@@ -18,10 +18,10 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
+from devstack.settings import load_settings
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
 from runtime.kafka import Source
-from runtime.settings import load_settings
 from saccade.event_loop import run
 
 RECORD_BYTES = 12_000

@@ -10,13 +10,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from devstack.settings import load_settings
 from lab.benchmarks.bare import Bare, Burst
 from lab.benchmarks.report import Figure
 from lab.benchmarks.testbed import Metrics, Testbed, Worker, paced, rate_of
 from runtime.kafka import Source
 from runtime.kafka_admin import create_topics, pipeline_topics
 from runtime.redis_store import LabelStore
-from runtime.settings import load_settings
 from schemas.label import Label, State
 from schemas.label import Source as By
 

@@ -12,9 +12,16 @@ from typing import Annotated
 import typer
 
 from runtime.log import configure_logging
-from runtime.settings import Settings
 from saccade.event_loop import run_worker
-from saccade.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, settings_from
+from saccade.options import (
+    ConfigOption,
+    JsonOption,
+    KafkaOption,
+    Program,
+    RedisOption,
+    SetOption,
+    program_settings,
+)
 from schemas.errors import SourceError
 
 MetricsPort = Annotated[
@@ -62,9 +69,17 @@ def produce(
     """Publish cameras to the frames topic; print what was published and dropped at the end."""
     from producers.camera import CameraSpec, check_names
     from producers.run import run_producers
+    from producers.settings import ProducerProgramSettings
 
-    settings = settings_from(
-        config, assign, kafka=kafka, redis=redis, site=site, metrics__port=metrics_port, producer__drop=drop
+    settings = program_settings(
+        ProducerProgramSettings,
+        config,
+        assign,
+        kafka=kafka,
+        redis=redis,
+        site=site,
+        metrics__port=metrics_port,
+        producer__drop=drop,
     )
     configure_logging(settings.log)
     cameras = [CameraSpec.parse(text, fps=fps, loop=loop, limit=limit) for text in camera]
@@ -104,9 +119,11 @@ def edge(
     redis: RedisOption = None,
 ) -> None:
     """Classify every frame and offload the uncertain ones; more of these processes share the work."""
+    from edge_workers.settings import EdgeProgramSettings
     from edge_workers.worker import run_edge
 
-    settings = settings_from(
+    settings = program_settings(
+        EdgeProgramSettings,
         config,
         assign,
         kafka=kafka,
@@ -135,9 +152,11 @@ def serve(
     redis: RedisOption = None,
 ) -> None:
     """Label offloaded frames with the large model; more of these processes share the work."""
+    from server_workers.settings import ServerProgramSettings
     from server_workers.worker import run_server
 
-    settings = settings_from(
+    settings = program_settings(
+        ServerProgramSettings,
         config,
         assign,
         kafka=kafka,
@@ -150,7 +169,7 @@ def serve(
 
 
 def work(
-    settings: Settings, run: Callable[[Settings, asyncio.Event], Awaitable[None]], *, drain_s: float
+    settings: Program, run: Callable[[Program, asyncio.Event], Awaitable[None]], *, drain_s: float
 ) -> None:
     """Run one worker until a signal; exit with its status."""
     configure_logging(settings.log)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.settings import load_settings
+from devstack.settings import load_settings
 
 yaml = pytest.importorskip("yaml")
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from devstack import EmbeddedStack, ExtraListener, embedded_stack
+from devstack.settings import load_settings
 from runtime.connections import KafkaSettings, RedisSettings
 from runtime.kafka import Sink
 from runtime.kafka_admin import check_topics, create_topics, pipeline_topics, read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import load_settings
 from schemas.errors import StackError
 from schemas.label import Label, Source, State
 from schemas.topics import TopicSpec

@@ -14,13 +14,13 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from devstack import SecureListener, embedded_stack
+from devstack.settings import Settings, load_settings
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings, load_settings
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, State
 from schemas.label import Source as LabelSource

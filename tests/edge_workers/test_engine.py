@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from devstack.settings import Settings
 from edge_workers.engine import EdgeEngine
-from runtime.settings import Settings
 from schemas.errors import ModelError
 from vit.openvino_edge import quantise
 from vit.weights import load_model

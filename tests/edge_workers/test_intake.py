@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from devstack.settings import Settings
 from edge_workers.intake import FrameReader
 from edge_workers.tally import EdgeTally
 from runtime.clock import ManualClock
@@ -12,7 +13,6 @@ from runtime.intake import RebalanceCallback
 from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.offsets import TopicPartition
-from runtime.settings import Settings
 from schemas.frame import Frame, encode_frame
 from schemas.label import State
 

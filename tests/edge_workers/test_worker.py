@@ -15,11 +15,11 @@ import pytest
 import simplejpeg
 import zstandard
 
+from devstack.settings import Settings
 from edge_workers.worker import run_edge
 from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State

@@ -22,10 +22,10 @@ import pytest
 
 from devstack.demo.probe import counters, is_ready
 from devstack.demo.processes import free_port
+from devstack.settings import Settings, load_settings
 from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings, load_settings
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
@@ -220,9 +220,9 @@ async def repeated_bytes(edge: ForkedWorker) -> float:
 def tau(tiny_model: Path) -> float:
     """The min-entropy that the tiny model exceeds on about half of what the rendered cameras show."""
     from edge_workers.engine import EdgeEngine
+    from edge_workers.settings import EdgeSettings
     from gating.entropy import min_entropy_bits
     from lab.scenes.stream import SceneStream
-    from runtime.settings import EdgeSettings
     from vit.preprocess import resize_crop
 
     crops = [

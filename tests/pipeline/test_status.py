@@ -14,10 +14,10 @@ import pytest
 from devstack import EmbeddedStack
 from devstack.demo.probe import get
 from devstack.demo.processes import free_port
+from devstack.settings import Settings
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
-from runtime.settings import Settings
 from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack

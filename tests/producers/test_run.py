@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 from devstack import EmbeddedStack
+from devstack.settings import Settings, load_settings
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from producers.summary import ProducerSummary
 from runtime.kafka_admin import create_topics, read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings, load_settings
 from schemas.errors import SettingsError, StackError
 from schemas.frame import Frame, decode_frame
 from schemas.topics import frames_partition, frames_specs
@@ -185,7 +185,7 @@ KILLED = """
 import asyncio, sys
 from producers.camera import CameraSpec
 from producers.run import run_producers
-from runtime.settings import load_settings
+from devstack.settings import load_settings
 import json
 settings = load_settings(None, json.loads(sys.argv[1]), environ={})
 camera = CameraSpec.parse(sys.argv[2], fps=200, loop=True)

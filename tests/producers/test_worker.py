@@ -11,12 +11,12 @@ import pytest
 from producers.address import Scenes, StreamUrl
 from producers.camera import CameraSpec
 from producers.publish import Publisher
+from producers.settings import ProducerSettings
 from producers.sources.captured import FrameSource
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.metrics import Metrics
-from runtime.settings import ProducerSettings
 from schemas.errors import SourceError
 
 FILE = Scenes(0, 64, 64, live=False)

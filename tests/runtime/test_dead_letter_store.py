@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from devstack import EmbeddedStack
+from devstack.settings import Settings, load_settings
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from runtime.dead_letters import DeadLetters
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
-from runtime.settings import Settings, load_settings
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes
 

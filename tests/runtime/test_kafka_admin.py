@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from devstack import EmbeddedStack
+from devstack.settings import load_settings
+from runtime.connections import KafkaSettings
 from runtime.kafka import Sink
 from runtime.kafka_admin import (
     check_pipeline_topics,
@@ -18,7 +20,6 @@ from runtime.kafka_admin import (
     read_all,
 )
 from runtime.kafka_connection import connection_arguments
-from runtime.settings import KafkaSettings, load_settings
 from schemas.errors import SettingsError, StackError
 from schemas.topics import TopicSpec
 

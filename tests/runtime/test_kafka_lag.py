@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from devstack import EmbeddedStack
+from runtime.connections import KafkaSettings
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics
 from runtime.kafka_lag import group_lag
-from runtime.settings import KafkaSettings
 from schemas.errors import StackError
 from schemas.topics import TopicSpec
 

@@ -10,9 +10,9 @@ import pytest
 
 from devstack import EmbeddedStack
 from runtime import kafka_sink
+from runtime.connections import KafkaSettings
 from runtime.kafka import RecordRefused, Sink
 from runtime.kafka_admin import create_topics, read_all
-from runtime.settings import KafkaSettings
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec
 

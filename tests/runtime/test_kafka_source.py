@@ -11,12 +11,12 @@ from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from devstack import EmbeddedStack
+from runtime.connections import KafkaSettings
 from runtime.intake import Intake
 from runtime.kafka import Record, Sink, Source
 from runtime.kafka_admin import create_topics
 from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
 from runtime.offsets import TopicPartition
-from runtime.settings import KafkaSettings
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from runtime.log import configure_logging, get_logger, redact
-from runtime.roles import LogSettings
+from runtime.log import configure_logging, get_logger
+from runtime.redact import redact
+from runtime.settings import LogSettings
 
 CAMERA = "rtsp://admin:pa/ss@w0rd@10.0.0.7:554/stream?channel=1&token=t0ps3cret"
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.settings import KafkaSettings, Settings, load_settings
+from devstack.settings import Settings, load_settings
+from runtime.connections import KafkaSettings
 from schemas.errors import SettingsError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, constant

@@ -9,10 +9,11 @@ import socket
 
 import pytest
 
+from edge_workers.metrics import EdgeMetrics
 from runtime.clock import ManualClock
 from runtime.health import GROUP_JOINED, Health
 from runtime.metrics import Metrics
-from runtime.roles import MetricsSettings
+from runtime.settings import MetricsSettings
 from runtime.status_server import serve_status
 from schemas.errors import SettingsError
 
@@ -61,7 +62,7 @@ async def test_metrics_are_prometheus_text_with_the_life_in_it() -> None:
     health = Health(ManualClock(), 30)
     health.running()
     metrics = Metrics("edge")
-    metrics.edge.frames.labels("gate", "final").inc()
+    metrics.group(EdgeMetrics).frames.labels("gate", "final").inc()
     async with serve_status(SETTINGS, metrics, health) as port:
         assert port
         status, headers, body = await get(port, "/metrics?x=1")

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from devstack import EmbeddedStack
+from devstack.settings import Settings, load_settings
 from runtime.kafka import Sink
 from runtime.kafka_admin import create_pipeline_topics, read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings, load_settings
 from schemas.dead_letter import DeadLetter
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State

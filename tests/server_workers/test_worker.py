@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import zstandard
 
+from devstack.settings import Settings
 from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
-from runtime.settings import Settings
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import ModelError
 from schemas.label import Label, Source, State

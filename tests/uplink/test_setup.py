@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from devstack.settings import load_settings
 from runtime.clock import ManualClock
 from runtime.metrics import Metrics
-from runtime.settings import load_settings
 from schemas.errors import SettingsError
 from schemas.frontier import dump_frontier
 from uplink.default_curve import default_frontier
@@ -24,7 +24,15 @@ def make(budget: dict[str, Any], **hashes: str) -> Uplink:
     names = {"edge_hash": "e" * 64, "classes_hash": "c" * 64} | hashes
     nothing: Any = object()
     return make_uplink(
-        settings, nothing, nothing, ManualClock(100.0), Metrics("edge"), shipped=SHIPPED_FRONTIER, **names
+        settings,
+        nothing,
+        nothing,
+        ManualClock(100.0),
+        Metrics("edge"),
+        shipped=SHIPPED_FRONTIER,
+        point=settings.edge.point,
+        request_timeout_s=3.0,
+        **names,
     )
 
 

@@ -18,6 +18,7 @@ from schemas.operating_point import OperatingPoint
 from schemas.rates import constant
 from uplink.gauges import UplinkGauges
 from uplink.governor import GovernorConfig
+from uplink.metrics import UplinkMetrics
 from uplink.shell import GivenUp, Outcome, Pending, Sent, Uplink
 
 POINT = OperatingPoint(tau=0.8, delta=1.0)
@@ -189,7 +190,7 @@ async def test_a_record_above_the_burst_is_refused_at_once() -> None:
 
 async def test_the_metrics_show_what_is_in_force() -> None:
     metrics, clock = Metrics("edge"), ManualClock()
-    uplink = Uplink(FakeSink(), clock, POINT, config=KB_10, gauges=UplinkGauges(metrics.uplink))
+    uplink = Uplink(FakeSink(), clock, POINT, config=KB_10, gauges=UplinkGauges(metrics.group(UplinkMetrics)))
     async with running(uplink):
         future = uplink.offer(make_pending())
         sink: Any = uplink._sink

@@ -13,11 +13,11 @@ import pytest
 from devstack.kafka_broker import ExtraListener
 from devstack.link.judge import mean_rate, windows_over_cap
 from devstack.link.relay import Relay, relay_to
+from devstack.settings import load_settings
 from devstack.stack import embedded_stack
 from lab.simulation.recording import synthetic
 from runtime.clock import SystemClock
 from runtime.kafka import Sink
-from runtime.settings import load_settings
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Schedule
 from uplink.default_curve import default_frontier

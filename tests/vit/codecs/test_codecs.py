@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.settings import EdgeSettings
+from edge_workers.settings import EdgeSettings
 from schemas.errors import DecodeError, SettingsError
 from vit import codecs
 from vit.codecs import CODECS, check_codec, decode_patches, encode_patches

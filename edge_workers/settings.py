@@ -1,0 +1,102 @@
+"""Settings of an edge worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from runtime.section import OffIsNone
+from runtime.settings import MIB, READING_LIMITS, OffloadLimits, check_lets_through
+from schemas.geometry import NUM_PATCHES
+from schemas.operating_point import OperatingPoint
+from schemas.topics import max_frame_record_bytes
+from uplink.settings import UplinkProgramSettings
+
+
+class EdgeSettings(OffloadLimits, extra="forbid"):
+    """`frames` → labels and `offload`."""
+
+    group_id: str = Field(default="saccade-edge", min_length=1)
+    group_instance_id: str | None = None
+    """Static membership: a restarted worker keeps its partitions."""
+    model: str = "deit_tiny_patch16_224"
+    """A timm name, a folder or file of safetensors, or `shipped`."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` is bfloat16 where the processor computes it."""
+    backend: Literal["torch", "openvino", "openvino_int8"] = "torch"
+    """What computes the model. OpenVINO is faster on x86 and needs the extra: pip install 'saccade[openvino]'."""
+    quantised: Annotated[Path | None, OffIsNone] = None
+    """For openvino_int8: the folder that `saccade quantise` wrote from this very model."""
+    threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
+    """Of the model; `off` = what the container's quota allows."""
+    decode_threads: int = Field(default=2, ge=1, le=256)
+    batch_frames: int = Field(default=8, ge=1, le=1_024)
+    """Frames of one forward pass at most; a batch never waits for more."""
+    max_waiting_frames: int = Field(default=2_048, ge=1)
+    max_waiting_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Encoded frames held between the broker and the model, each counted with its record. Deep enough to
+    see the newest frames behind a backlog; when full, live cameras that are behind lose their oldest."""
+    fetch_max_bytes: int = Field(default=5 * MIB, ge=1_024)
+    """Of one answer of the broker, as is `max_partition_fetch_bytes`. Large answers come and go among small
+    lasting objects and leave holes in the heap: at 16 MiB memory grew by 300 MB in 70,000 frames, at 5 it stayed
+    within 50 MB over 64,000."""
+    max_partition_fetch_bytes: int = Field(default=5 * MIB, ge=1_024)
+    max_latency_ms: int = Field(default=2_000, ge=10)
+    """From capture (files: from intake) to the server's label; the deadline of offloaded frames."""
+    max_frame_age_s: float = Field(default=30.0, gt=0)
+    """Older frames of live cameras are dropped."""
+    tau: float = Field(default=0.8, ge=0)
+    """Offload when the min-entropy reaches this many bits; `inf` never offloads."""
+    delta: float = Field(default=0.97, ge=0, le=1)
+    """Share of the attention that the sent patches cover; 1 sends all."""
+    min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
+    codec: str = Field(default="webp", min_length=1)
+    """A patch codec by name; the worker names all there are where it does not know this one."""
+    quality: int = Field(default=75, ge=0, le=100)
+    selection: Literal["attention_sum", "threshold", "top_k"] = "attention_sum"
+    offload_request_timeout_ms: int = Field(default=3_000, ge=500, le=3_000)
+    """Each retry sends its request again over a thin uplink, and nothing handed to the client expires."""
+    offload_linger_ms: int = Field(default=0, ge=0, le=1_000)
+    commit_interval_ms: int = Field(default=250, ge=10, le=250)
+    drain_s: float = Field(default=10.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_frame_age_s * 1_000 < self.max_latency_ms:
+            raise ValueError(
+                f"max_frame_age_s {self.max_frame_age_s} is below max_latency_ms {self.max_latency_ms}: "
+                "frames would be dropped before their deadline"
+            )
+        if self.backend == "openvino_int8" and self.quantised is None:
+            raise ValueError("backend openvino_int8 needs quantised: the folder that saccade quantise wrote")
+        return self
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point that the settings name."""
+        return OperatingPoint(
+            tau=self.tau,
+            delta=self.delta,
+            min_patches=self.min_patches,
+            codec=self.codec,
+            quality=self.quality,
+            selection=self.selection,
+        )
+
+
+class EdgeProgramSettings(UplinkProgramSettings):
+    """All that an edge worker reads."""
+
+    edge: EdgeSettings = Field(default_factory=EdgeSettings)
+
+    @model_validator(mode="after")
+    def _check_edge_lets_frames_through(self) -> Self:
+        check_lets_through(
+            "edge",
+            {name: getattr(self.edge, name) for name in READING_LIMITS},
+            max_frame_record_bytes(self.producer.max_frame_bytes),
+            "producer.max_frame_bytes",
+        )
+        return self

@@ -1,0 +1,57 @@
+"""Metrics of cameras on their way to `frames`."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry
+
+from runtime.metrics import MetricGroup, Metrics
+
+
+class ProducerMetrics(MetricGroup):
+    """Cameras on their way to `frames`."""
+
+    def __init__(self, registry: CollectorRegistry, *, per_camera: bool) -> None:
+        super().__init__(registry, per_camera=per_camera)
+        self.published = self.counter(
+            "published_frames_total", "Frames acknowledged by the broker", ("camera",)
+        )
+        self.published_bytes = self.counter(
+            "published_bytes_total", "Bytes of acknowledged frames", ("camera",)
+        )
+        self.connected = self.gauge("camera_connected", "1 while the source gives frames", ("camera",))
+        self.reconnects = self.counter("camera_reconnects_total", "Sessions that ended unasked", ("camera",))
+        self.last_frame = self.gauge(
+            "camera_last_frame_timestamp_seconds", "UTC time of the latest acknowledged frame", ("camera",)
+        )
+        self.in_flight_bytes = self.gauge(
+            "producer_in_flight_bytes", "Bytes handed to Kafka and not acknowledged"
+        )
+
+
+class CameraSeries:
+    """One camera's series, for its producer."""
+
+    def __init__(self, metrics: Metrics, camera: str) -> None:
+        self._process = metrics.process
+        self._producer = metrics.group(ProducerMetrics)
+        self._label = self._producer.label_of(camera)
+
+    def published(self, num_bytes: int) -> None:
+        """One frame of `num_bytes` was acknowledged."""
+        self._producer.published.labels(self._label).inc()
+        self._producer.published_bytes.labels(self._label).inc(num_bytes)
+        self._producer.last_frame.labels(self._label).set(time.time())
+
+    def dropped(self, cause: str) -> None:
+        """One frame will not be published."""
+        self._process.frames_dropped.labels(self._label, cause).inc()
+
+    def connected(self, up: bool) -> None:
+        """Whether the source gives frames now."""
+        self._producer.connected.labels(self._label).set(up)
+
+    def reconnected(self) -> None:
+        """One session ended unasked."""
+        self._producer.reconnects.labels(self._label).inc()

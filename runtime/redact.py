@@ -1,0 +1,20 @@
+"""Texts without the credentials of the URLs in them."""
+
+from __future__ import annotations
+
+import re
+
+_USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@")
+_QUERY_SECRET = re.compile(
+    r"(?i)(?<=[?&])(user|usr|username|login|pass|passwd|password|pwd|token|key|auth|secret)=[^&\s\"'<>]*"
+)
+_HIDDEN = "***"
+
+
+def redact(text: str) -> str:
+    """`text` without user names, passwords and tokens of the URLs in it.
+
+    Everything between `://` and the last `@` before a space or quote goes: camera passwords are often written
+    with unescaped `@` and `/`, and hiding too much is the safe side.
+    """
+    return _QUERY_SECRET.sub(rf"\1={_HIDDEN}", _USER_INFO.sub(f"{_HIDDEN}@", text))

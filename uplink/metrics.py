@@ -1,0 +1,69 @@
+"""Metrics of the uplink."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from runtime.metrics import SECONDS, MetricGroup
+
+
+class UplinkMetrics(MetricGroup):
+    """The way out of an edge worker, its budget and the controller."""
+
+    def __init__(self, registry: CollectorRegistry, *, per_camera: bool) -> None:
+        super().__init__(registry, per_camera=per_camera)
+        self.offloads = self.counter(
+            "offload_records_total", "Offload records by outcome: sent, or why not", ("outcome",)
+        )
+        self.offload_bytes = self.counter(
+            "offload_bytes_total", "Bytes of acknowledged offload records", ("camera",)
+        )
+        self.repeated_bytes = self.counter(
+            "offload_repeated_bytes_total", "Bytes of offload records sent again after a worker's end"
+        )
+        self.wire_bytes = self.counter(
+            "uplink_bytes_total", "Bytes on the offload connections, with retransmissions and headers"
+        )
+        self.wire_rate = self.gauge("uplink_bytes_per_second", "Measured rate on the wire")
+        self.budget_rate = self.gauge("budget_bytes_per_second", "Budget in force for the site")
+        self.share_rate = self.gauge("budget_share_bytes_per_second", "This worker's share of the budget")
+        self.affordable_rate = self.gauge(
+            "affordable_bytes_per_second", "What budget, link and servers allow together"
+        )
+        self.burst_bytes = self.gauge("burst_bytes", "Depth of the token bucket")
+        self.tokens_bytes = self.gauge("tokens_bytes", "Tokens in the bucket; may be negative")
+        self.waiting_records = self.gauge("uplink_waiting_records", "Records waiting for tokens")
+        self.waiting_bytes = self.gauge("uplink_waiting_bytes", "Bytes waiting for tokens")
+        self.in_flight_bytes = self.gauge(
+            "uplink_in_flight_bytes", "Bytes handed to Kafka and not acknowledged"
+        )
+        self.send_delay = self.histogram(
+            "uplink_send_seconds", "Time from hand-over to acknowledgement", SECONDS
+        )
+        self.queue_age = self.histogram(
+            "uplink_queue_seconds", "Time of a sent record from its offer to its hand-over", SECONDS
+        )
+        self.tau = self.gauge("tau_bits", "Threshold in force; +Inf = nothing is offloaded")
+        self.delta = self.gauge("delta", "Attention share in force")
+        self.min_patches = self.gauge("min_patches", "Floor of patches in force")
+        self.quality = self.gauge("codec_quality", "Codec and its quality in force", ("codec",))
+        self.controller = self.gauge(
+            "controller_state", "1 for the controller's present state and its cause", ("state", "cause")
+        )
+        self.expected_accuracy = self.gauge(
+            "expected_accuracy", "Accuracy that the frontier expects at the point in force"
+        )
+        self.accuracy_proxy = self.gauge(
+            "accuracy_proxy", "Accuracy expected from the min-entropies seen and what was offloaded"
+        )
+        self.lease_workers = self.gauge("uplink_workers", "Edge workers that share the budget")
+
+    def in_state(self, state: str, cause: str) -> None:
+        """The controller is in `state` because of `cause`; no other series of it remains."""
+        self.controller.clear()
+        self.controller.labels(state, cause).set(1)
+
+    def at_codec(self, codec: str, quality: int) -> None:
+        """The codec in force; no other series of it remains."""
+        self.quality.clear()
+        self.quality.labels(codec).set(quality)
