@@ -95,7 +95,7 @@ class LabelStore(Coordination):
                 for camera, seq in frames:
                     pipe.hgetall(redis_keys.label(camera, seq))
                 found = await pipe.execute()
-        return [_decoded(fields) if fields else None for fields in found]
+        return [decoded(fields) if fields else None for fields in found]
 
     async def cameras(self) -> list[str]:
         """Every camera that ever had a label, sorted."""
@@ -112,7 +112,7 @@ class LabelStore(Coordination):
         """The label of the camera's newest frame, None for an unknown camera."""
         with self._translated("HGETALL"):
             fields = await self._client.hgetall(redis_keys.camera(camera))
-        return _decoded(fields) if fields else None
+        return decoded(fields) if fields else None
 
     async def history(self, camera: str) -> AsyncIterator[Label]:
         """Every label change that the camera's stream still holds, oldest first."""
@@ -186,7 +186,8 @@ async def _next_wake(wakes: Any, only: str | None) -> None:
         pass
 
 
-def _decoded(fields: dict[str, str]) -> Label | None:
+def decoded(fields: dict[str, str]) -> Label | None:
+    """The label of a hash; None, and a warning, where it cannot be read."""
     try:
         return label_from_fields(fields)
     except DecodeError as error:
@@ -195,4 +196,4 @@ def _decoded(fields: dict[str, str]) -> Label | None:
 
 
 def _labels_of(entries: Sequence[tuple[str, dict[str, str]]]) -> list[Label]:
-    return [label for _, fields in entries if (label := _decoded(fields)) is not None]
+    return [label for _, fields in entries if (label := decoded(fields)) is not None]

@@ -14,6 +14,7 @@ from saccade.commands import (
     demo,
     labels,
     measure,
+    page,
     quantise,
     stack,
     topics,
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, stack, workers, labels, measure, train, quantise):
+for group in (demo, stack, workers, labels, page, measure, train, quantise):
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")

@@ -8,17 +8,19 @@ from typing import Final
 
 import torch
 
-from lab.errors import TrainingError
-from lab.progress import Progress, SilentProgress
+from lab.evaluation.reporter import Reporter, SilentReporter
 from lab.scenes.classes import CLASSES
 from lab.scenes.seeds import CALIBRATION_SEEDS, TRAIN_SEEDS
 from lab.scenes.views import render_view
+from lab.training.errors import TrainingError
 from lab.training.forward import MEAN, STD, Learner
 from lab.training.learn import learn
 from lab.training.plan import TrainingPlan, edge_plan, server_plan
-from lab.training.pool import Pool, camera_crop, quality_of, render_pool
-from lab.training.record import TrainingRecord, claim
-from lab.training.subsets import Orders, rank_pool
+from lab.training.pool import Pool, camera_crop, quality_of
+from lab.training.ranking import rank_pool
+from lab.training.record import Record, claim
+from lab.training.rendering import render_pool
+from lab.training.subsets import Orders
 from vit.hardware import available_threads, best_dtype
 from vit.model import Model
 from vit.weights import load_model, save_model
@@ -59,7 +61,7 @@ def train_pair(
     out: Path,
     work: Path,
     setup: Setup | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
     plans: tuple[TrainingPlan, TrainingPlan] | None = None,
 ) -> tuple[Path, Path]:
     """Train a pair on rendered scenes and return its two files in ``out``, the edge's and the server's.
@@ -71,22 +73,22 @@ def train_pair(
         out: folder for the models.
         work: folder for everything that a resumed run needs; one run at a time.
         setup: `usual_setup` where absent.
-        progress: where progress goes.
+        reporter: where progress goes.
         plans: of edge and server, for another shape or length; those of the shipped pair where absent.
 
     Raises:
         TrainingError: ``work`` holds a run of another setup.
 
     """
-    setup, progress = setup or usual_setup(), progress or SilentProgress()
+    setup, reporter = setup or usual_setup(), reporter or SilentReporter()
     out.mkdir(parents=True, exist_ok=True)
     claim(work, {"scenes": setup.scenes, "watched": setup.watched, "scale": setup.scale})
     easy = round(EASY_SHARE * setup.scenes)
     pool = render_pool(
-        work / "pool", setup.scenes, FIRST_SEED, easy=easy, processes=setup.processes, progress=progress
+        work / "pool", setup.scenes, FIRST_SEED, easy=easy, processes=setup.processes, reporter=reporter
     )
-    record = TrainingRecord(
-        work / "record.json", watched_pool(work / "watched", setup.watched), setup.device, progress
+    record = Record(
+        work / "record.json", watched_pool(work / "watched", setup.watched), setup.device, reporter
     )
     edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
     shipped = edge_plan(len(CLASSES), scale=setup.scale), server_plan(len(CLASSES), scale=setup.scale)
@@ -99,7 +101,7 @@ def train_pair(
         work / f"orders-{edge.weights_hash}.npy",
         threads=setup.threads,
         device=setup.device,
-        progress=progress,
+        reporter=reporter,
     )
     server_learner = train_one(server_recipe, pool, work, setup, record, orders)
     export(server_learner, server_path, "saccade-server")
@@ -107,7 +109,7 @@ def train_pair(
 
 
 def train_one(
-    plan: TrainingPlan, pool: Pool, work: Path, setup: Setup, record: TrainingRecord, orders: Orders | None
+    plan: TrainingPlan, pool: Pool, work: Path, setup: Setup, record: Record, orders: Orders | None
 ) -> Learner:
     """Return the trained learner of one plan; its checkpoint in ``work`` is named after its role."""
     record.begin(plan.role, plan.steps)

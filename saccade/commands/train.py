@@ -34,13 +34,13 @@ def train(
     ] = "shipped:server",
 ) -> None:
     """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
-    from lab.progress import TerminalProgress
+    from lab.evaluation.reporter import TerminalReporter
     from lab.training.fine_tune import fine_tune
     from lab.training.run import train_pair, usual_setup
 
-    with TerminalProgress() as progress:
+    with TerminalReporter() as reporter:
         if data is None:
-            files = train_pair(out, work, usual_setup(scale), progress)
+            files = train_pair(out, work, usual_setup(scale), reporter)
         else:
             files = fine_tune(
                 data,
@@ -50,7 +50,7 @@ def train(
                 server=server_model,
                 epochs=epochs,
                 seed=seed,
-                progress=progress,
+                reporter=reporter,
             )
     for file in files:
         typer.echo(str(file))

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.errors import EvaluationError
 from lab.evaluation.corpus import folder_corpus
+from lab.evaluation.errors import EvaluationError
 from lab.evaluation.measurement import time_models
 from lab.evaluation.points import METHODS
-from lab.evaluation.run import EvaluateRequest, measure
-from lab.progress import SilentProgress
+from lab.evaluation.reporter import SilentReporter
+from lab.evaluation.request import EvaluateRequest
+from lab.evaluation.run import measure
 
 CLASSES = ("red", "green", "blue")
 KEYS = {
@@ -20,7 +21,7 @@ KEYS = {
 }
 
 
-class Lines(SilentProgress):
+class Lines(SilentReporter):
     """Keeps what was said."""
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ def test_one_call_writes_the_whole_report(
 ) -> None:
     (image_folder / "red" / "broken.png").write_bytes(b"\x89PNG no")
     models = [fake_model("edge", blur=2.0), fake_model("server", blur=0.5), fake_model("other", blur=1.0)]
-    progress = Lines()
-    page = measure(request_, folder_corpus(image_folder, CLASSES), models, progress)
+    reporter = Lines()
+    page = measure(request_, folder_corpus(image_folder, CLASSES), models, reporter)
     text = page.read_text()
     for part in ("Table I", "Table II", "Table III", "Fig. 8", "Fig. 9", "Fig. 10", "Figs. 11 and 12"):
         assert part in text
@@ -57,19 +58,19 @@ def test_one_call_writes_the_whole_report(
     for name in ("points.csv", "per_class.csv", "kept_patches.csv", "comparisons.csv", "risk_coverage.csv"):
         assert (request_.out / name).stat().st_size > 20
     assert (request_.out / "plots" / "methods_by_bytes.png").read_bytes()[:4] == b"\x89PNG"
-    assert "at most 20 full server passes each" in progress.lines[0]
-    assert any("minutes to go" in line for line in progress.lines)
-    assert any("unreadable" in line for line in progress.lines)
+    assert "at most 20 full server passes each" in reporter.lines[0]
+    assert any("minutes to go" in line for line in reporter.lines)
+    assert any("unreadable" in line for line in reporter.lines)
 
 
 def test_a_second_run_takes_everything_from_the_cache(
     request_: EvaluateRequest, image_folder: Path, fake_model: type
 ) -> None:
     first = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, folder_corpus(image_folder, CLASSES), first, SilentProgress())
+    measure(request_, folder_corpus(image_folder, CLASSES), first, SilentReporter())
     before = (request_.out / "results.json").read_text()
     second = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, folder_corpus(image_folder, CLASSES), second, SilentProgress())
+    measure(request_, folder_corpus(image_folder, CLASSES), second, SilentReporter())
     # Two timed batches each, and nothing else.
     assert [model.calls for model in second] == [2, 2]
     assert (request_.out / "results.json").read_text() == before
@@ -82,7 +83,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_says_the_same(
     corpus = folder_corpus(image_folder, CLASSES)
     undisturbed = replace(request_, out=request_.out / "once", cache=request_.cache / "once")
     models = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(undisturbed, corpus, models, SilentProgress())
+    measure(undisturbed, corpus, models, SilentReporter())
     stopped = [fake_model("edge", blur=2.0), fake_model("server")]
     classify, limit = stopped[1].classify, 12
 
@@ -93,9 +94,9 @@ def test_a_stopped_run_goes_on_where_it_was_and_says_the_same(
 
     monkeypatch.setattr(stopped[1], "classify", until_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        measure(request_, corpus, stopped, SilentProgress())
+        measure(request_, corpus, stopped, SilentReporter())
     resumed = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, corpus, resumed, SilentProgress())
+    measure(request_, corpus, resumed, SilentReporter())
     # Both runs time the model with two batches.
     assert stopped[1].calls + resumed[1].calls == models[1].calls + 2
     assert resumed[0].calls == 2
@@ -120,7 +121,7 @@ def test_equal_weights_are_said_and_meaningless_parts_left_out(
     request_: EvaluateRequest, image_folder: Path, fake_model: type
 ) -> None:
     model = fake_model("one", blur=2.0)
-    page = measure(request_, folder_corpus(image_folder, CLASSES), [model, model], SilentProgress())
+    page = measure(request_, folder_corpus(image_folder, CLASSES), [model, model], SilentReporter())
     text = page.read_text()
     assert "same weights" in text
     assert "AUROC" in text

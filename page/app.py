@@ -1,0 +1,351 @@
+"""The page's addresses: static files, live events, pictures, reasons, dead letters, signing in and out.
+
+Everything but the sign-in form and its files needs a session; everything that changes something needs the role
+`change` and the session's token against forged requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from page.access import Session, Sessions, is_loopback, may_change
+from page.feed import Feed, SiteStore
+from page.frames import FrameWindow
+from runtime.clock import Clock
+from schemas.errors import DecodeError, SaccadeError, TransientError
+from schemas.frame import Frame
+
+STATIC: Final = Path(__file__).parent / "static"
+COOKIE: Final = "saccade"
+CSRF_HEADER: Final = "x-csrf-token"
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_CAMERAS_A_VIEW: Final = 256
+_OPEN_PATHS: Final = ("/static/", "/login", "/api/login", "/api/session")
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_IMAGE_TYPES: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+
+
+class Letters(Protocol):
+    """Dead letters as the page needs them."""
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        """The newest letters."""
+        ...
+
+    async def replay(self, topic: str | None, reason: str | None) -> int:
+        """Sent again; how many."""
+        ...
+
+
+class Guard:
+    """Middleware: security headers on every answer, no answer without a session, none forged.
+
+    The session lies in `scope["session"]` afterwards.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, clock: Clock) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        session = self._sessions.of(request.cookies.get(COOKIE), self._clock.monotonic_s())
+        scope["session"] = session
+        answer = self._refusal(request, session)
+        secured = _secured(send)
+        await (answer or self._app)(scope, receive, secured)
+
+    def _refusal(self, request: Request, session: Session | None) -> Response | None:
+        path = request.url.path
+        if not self._sessions.need_login and not is_loopback(request.url.hostname or ""):
+            # Another site's name that points to this machine would let that site read the page.
+            return _error(403, "open the page by 127.0.0.1 or localhost")
+        is_open = any(path == each or (each.endswith("/") and path.startswith(each)) for each in _OPEN_PATHS)
+        if session is None and not is_open:
+            if path.startswith("/api/"):
+                return _error(401, "sign in first")
+            return RedirectResponse("/login", 303)
+        if request.method in ("GET", "HEAD") or path == "/api/login":
+            return None
+        return _change_refusal(request, session)
+
+
+def _change_refusal(request: Request, session: Session | None) -> Response | None:
+    if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
+        return _error(413, f"the request has more than {MAX_BODY_BYTES} bytes")
+    if session is None or not may_change(session, request.headers.get(CSRF_HEADER)):
+        return _error(403, "this needs the role 'change', from this page")
+    return None
+
+
+def _secured(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                *message["headers"],
+                *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
+            ]
+        await send(message)
+
+    return with_headers
+
+
+def _error(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status)
+
+
+class Page:
+    """The handlers and what they answer from."""
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        store: SiteStore,
+        feed: Feed,
+        window: FrameWindow,
+        letters: Letters,
+        sessions: Sessions,
+        clock: Clock,
+        is_https: bool,
+    ) -> None:
+        self._site = site
+        self._store = store
+        self._feed = feed
+        self._window = window
+        self._letters = letters
+        self._sessions = sessions
+        self._clock = clock
+        self._is_https = is_https
+
+    def app(self) -> ASGIApp:
+        """The application, guarded."""
+        routes = [
+            Route("/", _index),
+            Route("/login", _index),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            Route("/api/session", self.session),
+            Route("/api/login", self.login, methods=["POST"]),
+            Route("/api/logout", self.logout, methods=["POST"]),
+            Route("/api/cameras", self.cameras),
+            Route("/api/live", self.live),
+            Route("/api/labels", self.labels),
+            Route("/api/thumbnail", self.thumbnail),
+            Route("/api/frame", self.frame),
+            Route("/api/why", self.why),
+            Route("/api/uplink", self.uplink),
+            Route("/api/letters", self.letters),
+            Route("/api/letters/replay", self.replay, methods=["POST"]),
+        ]
+        app = Starlette(
+            routes=routes,
+            exception_handlers={TransientError: _unavailable, DecodeError: _undecodable, SaccadeError: _bad},
+        )
+        return Guard(app, self._sessions, self._clock)
+
+    async def session(self, request: Request) -> Response:
+        """Who is signed in, and the token for changes."""
+        session: Session | None = request.scope["session"]
+        if session is None:
+            return JSONResponse({"signed_in": False, "site": ""})
+        return JSONResponse(
+            {
+                "signed_in": True,
+                "need_login": self._sessions.need_login,
+                "user": session.user,
+                "role": session.role.value,
+                "csrf": session.csrf,
+                "site": self._site,
+            }
+        )
+
+    async def login(self, request: Request) -> Response:
+        """A session cookie for a right name and password; 429 after five wrong ones a minute."""
+        address = request.client.host if request.client else ""
+        wait_s = self._sessions.wait_s(address, self._clock.monotonic_s())
+        if wait_s > 0:
+            answer = _error(429, f"too many wrong tries: wait {wait_s:.0f} s")
+            answer.headers["retry-after"] = str(int(wait_s) + 1)
+            return answer
+        body = await _json(request)
+        name, password = str(body.get("user", "")), str(body.get("password", ""))
+        token = await asyncio.to_thread(
+            self._sessions.sign_in, name, password, address, self._clock.monotonic_s()
+        )
+        if token is None:
+            return _error(401, "wrong name or password")
+        response = JSONResponse({"signed_in": True})
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._is_https, path="/")
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """The session is over."""
+        self._sessions.sign_out(request.cookies.get(COOKIE) or "")
+        response = JSONResponse({"signed_in": False})
+        response.delete_cookie(COOKIE, path="/")
+        return response
+
+    async def cameras(self, _: Request) -> Response:
+        """Every camera with its newest label."""
+        names = await self._store.cameras()
+        labels = await self._store.latest_many(names)
+        return JSONResponse(
+            {
+                "now_ns": self._clock.time_ns(),
+                "cameras": [
+                    {"camera": name, "label": None if label is None else label.to_json()}
+                    for name, label in zip(names, labels, strict=True)
+                ],
+            }
+        )
+
+    async def live(self, request: Request) -> Response:
+        """Server-sent events of the cameras in view: `labels` by camera, and `site`."""
+        if self._feed.is_full:
+            return _error(503, "too many open pages: close one, or raise page.max_viewers")
+        cameras = [name for name in request.query_params.getlist("camera") if name][:MAX_CAMERAS_A_VIEW]
+
+        async def stream() -> AsyncIterator[str]:
+            viewer = self._feed.join(cameras)
+            self._window.want(viewer, cameras)
+            try:
+                async for message in viewer.messages():
+                    yield message
+            finally:
+                self._window.want(viewer, ())
+                self._feed.leave(viewer)
+
+        return StreamingResponse(
+            stream(), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+    async def labels(self, request: Request) -> Response:
+        """The last label changes of one camera, newest first."""
+        count = _integer(request.query_params, "count", 100, 1, 1_000)
+        labels = await self._store.recent(_camera(request), count)
+        return JSONResponse([label.to_json() for label in labels])
+
+    async def thumbnail(self, request: Request) -> Response:
+        """The newest frame in view as a small JPEG; nothing (204) while none has been read."""
+        frame = self._window.newest(_camera(request))
+        if frame is None:
+            return Response(status_code=204)
+        made = await self._window.thumbnail(frame)
+        return Response(
+            made, media_type="image/jpeg", headers={"cache-control": "no-store", "x-seq": str(frame.seq)}
+        )
+
+    async def frame(self, request: Request) -> Response:
+        """The newest frame in view, or the one of `seq`, as the producer encoded it."""
+        camera = _camera(request)
+        if "seq" not in request.query_params:
+            frame = self._window.newest(camera)
+        else:
+            frame = await self._find(camera, _integer(request.query_params, "seq", 0, 0, 2**63 - 1))
+        if frame is None:
+            return _error(404, "this frame is not held any more: `frames` keeps a quarter of an hour")
+        return Response(
+            frame.image,
+            media_type=_IMAGE_TYPES[frame.encoding],
+            headers={"cache-control": "private, max-age=600", "x-seq": str(frame.seq)},
+        )
+
+    async def why(self, request: Request) -> Response:
+        """Everything that is known of one frame: its label and the way that led to it."""
+        camera, seq = _camera(request), _integer(request.query_params, "seq", 0, 0, 2**63 - 1)
+        label = await self._store.get(camera, seq)
+        if label is None:
+            return _error(404, "this frame has no label: not published, not yet labelled, or expired")
+        frame = await self._find(camera, seq)
+        size = None if frame is None else {"width": frame.width, "height": frame.height}
+        return JSONResponse({"label": label.to_json(), "frame": size})
+
+    async def uplink(self, _: Request) -> Response:
+        """The uplink's last quarter of an hour, and the workers and servers of now."""
+        return JSONResponse({"history": list(self._feed.history), **self._feed.site_state})
+
+    async def letters(self, request: Request) -> Response:
+        """The newest dead letters with their reasons."""
+        count = _integer(request.query_params, "count", 100, 1, 1_000)
+        return JSONResponse(await self._letters.list(count))
+
+    async def replay(self, request: Request) -> Response:
+        """Dead letters of one topic or reason, or all, are sent again."""
+        body = await _json(request)
+        topic, reason = body.get("topic"), body.get("reason")
+        sent = await self._letters.replay(
+            None if topic is None else str(topic), None if reason is None else str(reason)
+        )
+        return JSONResponse({"replayed": sent})
+
+    async def _find(self, camera: str, seq: int) -> Frame | None:
+        label = await self._store.get(camera, seq)
+        return None if label is None else await self._window.find(camera, seq, label.captured_ns)
+
+
+async def _index(_: Request) -> Response:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-store"})
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    return _error(503, str(error))
+
+
+async def _undecodable(_: Request, error: Exception) -> Response:
+    return _error(422, str(error))
+
+
+async def _bad(_: Request, error: Exception) -> Response:
+    return _error(400, str(error))
+
+
+def _camera(request: Request) -> str:
+    camera = request.query_params.get("camera", "")
+    if not camera:
+        raise SaccadeError("camera: missing")
+    return camera
+
+
+def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = values.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise SaccadeError(f"{name}: {text!r:.40}, want an integer in [{low}, {high}]")
+    return int(text)
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise SaccadeError(f"the request has more than {MAX_BODY_BYTES} bytes")
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError:
+        raise SaccadeError("the request is no JSON") from None
+    if not isinstance(value, dict):
+        raise SaccadeError("the request is no JSON object")
+    return value

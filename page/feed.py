@@ -1,0 +1,230 @@
+"""What changes, told to every open page: each viewer gets the newest state of what it looks at, and no backlog.
+
+One task follows the site's store for all viewers. A viewer that reads slowly misses intermediate states,
+never the latest one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runtime.clock import Clock
+from runtime.log import get_logger
+from schemas.errors import TransientError
+from schemas.label import Label
+from schemas.server_report import ServerReport
+
+FLUSH_S = 0.2
+"""Labels are read this often at most, however many come."""
+SITE_S = 1.0
+HISTORY_MOMENTS = 900
+"""A quarter of an hour of the uplink, one moment a second."""
+_RETRY_S = 1.0
+_log = get_logger(__name__)
+
+
+class SiteStore(Protocol):
+    """What the page reads of a site's Redis."""
+
+    async def cameras(self) -> list[str]:
+        """Every known camera, sorted."""
+        ...
+
+    async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:
+        """The newest label of each camera."""
+        ...
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        """The last label changes of a camera, newest first."""
+        ...
+
+    async def get(self, camera: str, seq: int) -> Label | None:
+        """The label of one frame."""
+        ...
+
+    def wakes(self) -> AsyncIterator[str]:
+        """The id of each camera whose label has changed, as it happens."""
+        ...
+
+    async def read_uplinks(self, site: str) -> dict[str, str]:
+        """What each edge worker tells of its uplink, as JSON texts."""
+        ...
+
+    async def read_reports(self, site: str) -> list[ServerReport]:
+        """The newest report of each server."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Viewer:
+    """One open page: the cameras in its view, and what it has not been told yet, by kind of event."""
+
+    cameras: frozenset[str]
+    pending: dict[str, Any] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, kind: str, value: Any) -> None:
+        """`value` replaces what was not sent of this kind; maps are merged."""
+        known = self.pending.get(kind)
+        self.pending[kind] = {**known, **value} if isinstance(known, dict) else value
+        self.changed.set()
+
+    async def messages(self) -> AsyncIterator[str]:
+        """Server-sent events, at most five a second, with a comment where nothing happens for 15 s."""
+        while True:
+            try:
+                async with asyncio.timeout(15.0):
+                    await self.changed.wait()
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            self.changed.clear()
+            pending, self.pending = self.pending, {}
+            for kind, value in pending.items():
+                yield f"event: {kind}\ndata: {json.dumps(value, separators=(',', ':'))}\n\n"
+            await asyncio.sleep(FLUSH_S)  # the bound of what a page is sent, not a poll
+
+
+class Feed:
+    """Follows labels, uplinks and servers while somebody looks.
+
+    State: the viewers, the cameras whose labels changed since the last read, the uplink's history.
+    """
+
+    def __init__(self, store: SiteStore, clock: Clock, site: str, *, max_viewers: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._site = site
+        self._max_viewers = max_viewers
+        self._viewers: set[Viewer] = set()
+        self._dirty: set[str] = set()
+        self._woken = asyncio.Event()
+        self._known: dict[str, tuple[int, str]] = {}
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_MOMENTS)
+        self.site_state: dict[str, Any] = {"uplinks": {}, "servers": [], "redis": False}
+
+    @property
+    def is_full(self) -> bool:
+        """True where one more viewer is refused."""
+        return len(self._viewers) >= self._max_viewers
+
+    def join(self, cameras: Collection[str]) -> Viewer:
+        """A viewer that is told of these cameras, and of the site."""
+        viewer = Viewer(frozenset(cameras))
+        self._viewers.add(viewer)
+        self._dirty |= viewer.cameras
+        self._known = {name: known for name, known in self._known.items() if name not in viewer.cameras}
+        viewer.tell("site", self.site_state)
+        self._woken.set()
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """The viewer has gone."""
+        self._viewers.discard(viewer)
+
+    async def run(self) -> None:
+        """Follows until cancelled; rides out outages of Redis."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_wakes(), name="wakes")
+            group.create_task(self._tell_labels(), name="labels")
+            group.create_task(self._tell_site(), name="site")
+
+    async def _follow_wakes(self) -> None:
+        while True:
+            try:
+                async for camera in self._store.wakes():
+                    self._dirty.add(camera)
+                    self._woken.set()
+            except TransientError as error:
+                _log.warning("no labels for now", error=str(error))
+                await asyncio.sleep(_RETRY_S)  # Redis tells nobody when it is back
+
+    async def _tell_labels(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            in_view: set[str] = set().union(*(viewer.cameras for viewer in self._viewers))
+            wanted, self._dirty = sorted(self._dirty & in_view), set()
+            try:
+                labels = await self._store.latest_many(wanted) if wanted else []
+            except TransientError:
+                self._dirty.update(wanted)
+                await asyncio.sleep(_RETRY_S)
+                self._woken.set()
+                continue
+            self._spread(label for label in labels if label is not None)
+            await asyncio.sleep(FLUSH_S)
+
+    def _spread(self, labels: Any) -> None:
+        fresh = {}
+        for label in labels:
+            mark = (label.seq, label.state.value)
+            if self._known.get(label.camera) != mark:
+                self._known[label.camera] = mark
+                fresh[label.camera] = label.to_json()
+        for viewer in self._viewers:
+            mine = {camera: value for camera, value in fresh.items() if camera in viewer.cameras}
+            if mine:
+                viewer.tell("labels", mine)
+
+    async def _tell_site(self) -> None:
+        while True:
+            try:
+                uplinks = {
+                    worker: json.loads(text)
+                    for worker, text in (await self._store.read_uplinks(self._site)).items()
+                }
+                reports = await self._store.read_reports(self._site)
+                num_cameras = len(await self._store.cameras())
+            except TransientError:
+                self.site_state = {**self.site_state, "redis": False}
+            else:
+                servers = [
+                    {
+                        "server": each.server,
+                        "finals_per_s": each.finals_in_time / max(each.interval_s, 1e-3),
+                        "expired_per_s": each.expired / max(each.interval_s, 1e-3),
+                        "queue_age_s": each.queue_age_s,
+                        "tokens_per_s": each.tokens_per_s,
+                    }
+                    for each in reports
+                ]
+                self.site_state = {
+                    "uplinks": uplinks,
+                    "servers": servers,
+                    "redis": True,
+                    "num_cameras": num_cameras,
+                }
+                self._remember(uplinks)
+            for viewer in self._viewers:
+                viewer.tell("site", self.site_state)
+            await asyncio.sleep(SITE_S)
+
+    def _remember(self, uplinks: dict[str, Any]) -> None:
+        """One moment of all edge workers together."""
+        if not uplinks:
+            return
+        states = list(uplinks.values())
+        self.history.append(
+            {
+                "at_s": self._clock.time_ns() / 1e9,
+                "budget": _sum(states, "budget_bytes_per_s"),
+                "measured": _sum(states, "measured_bytes_per_s"),
+                "usable": _sum(states, "usable_bytes_per_s"),
+                "tau": states[0].get("point", {}).get("tau"),
+                "delta": states[0].get("point", {}).get("delta"),
+                "state": states[0].get("state"),
+                "cause": states[0].get("cause"),
+            }
+        )
+
+
+def _sum(states: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Of all workers; None where one has no limit."""
+    values = [state.get(name) for state in states]
+    return None if any(value is None for value in values) else sum(float(value or 0.0) for value in values)

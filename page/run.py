@@ -1,0 +1,146 @@
+"""`saccade page`: connects, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, nullcontext
+from typing import Any
+
+import uvicorn
+
+from page.access import Sessions, read_users, require_users
+from page.app import Page
+from page.feed import Feed
+from page.frames import FrameWindow, Limits
+from page.settings import PageProgramSettings, PageSettings
+from runtime.clock import SystemClock
+from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
+from runtime.kafka_reader import TopicReader
+from runtime.lifecycle import cut_short_by
+from runtime.log import get_logger
+from runtime.redis_reader import SiteReader
+from schemas.errors import SettingsError, StackError
+from schemas.topics import max_frame_record_bytes
+
+_CLOSE_S = 2.0
+_log = get_logger(__name__)
+
+
+class StoredLetters:
+    """The dead-letter topics of the settings' clusters."""
+
+    def __init__(self, settings: PageProgramSettings) -> None:
+        self._settings = settings
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        """The newest `limit` letters, newest first; empty where there are no dead-letter topics yet."""
+        try:
+            letters = [letter.to_json() async for letter in list_dead_letters(self._settings)]
+        except StackError:
+            return []
+        return sorted(letters, key=lambda each: -each["dead_timestamp_ms"])[:limit]
+
+    async def replay(self, topic: str | None, reason: str | None) -> int:
+        """The letters are sent again; how many."""
+        return await replay_dead_letters(self._settings, topic=topic, reason=reason)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the command has them."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+async def run_page(
+    settings: PageProgramSettings, stop: asyncio.Event, on_ready: Callable[[str], None]
+) -> None:
+    """Serves until `stop` is set; `on_ready` gets the address once it is open.
+
+    Raises:
+        SettingsError: others could reach the page without a password, the users file is wrong, or the port
+            is taken.
+        TransientError: Kafka does not answer.
+        StoppedEarly: `stop` was set before it was open.
+    """
+    page = settings.page
+    users = {} if page.users_file is None else read_users(page.users_file)
+    require_users(page.host, users)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        async with cut_short_by(stop):
+            store = await stack.enter_async_context(SiteReader(settings.redis))
+            reader = await stack.enter_async_context(
+                TopicReader(
+                    settings.kafka,
+                    settings.topics.frames,
+                    max_fetch_bytes=max_frame_record_bytes(settings.producer.max_frame_bytes),
+                )
+            )
+        threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="pictures"))
+        window = FrameWindow(
+            reader,
+            threads,
+            Limits(settings.producer.max_frame_bytes, settings.producer.max_frame_pixels),
+            max_held=page.max_held_frames,
+            thumbnail_pixels=page.thumbnail_pixels,
+        )
+        feed = Feed(store, clock, settings.site, max_viewers=page.max_viewers)
+        app = Page(
+            site=settings.site,
+            store=store,
+            feed=feed,
+            window=window,
+            letters=StoredLetters(settings),
+            sessions=Sessions(users),
+            clock=clock,
+            is_https=page.ssl_certfile is not None,
+        ).app()
+        await _serve(app, page, stop, on_ready, feed, window)
+
+
+async def _serve(
+    app: Any,
+    page: PageSettings,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    feed: Feed,
+    window: FrameWindow,
+) -> None:
+    config = uvicorn.Config(
+        app,
+        host=page.host,
+        port=page.port,
+        ssl_certfile=page.ssl_certfile,
+        ssl_keyfile=page.ssl_keyfile,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(_CLOSE_S),
+        server_header=False,
+    )
+    config.load()
+    server = _Server(config)
+    try:
+        socket = config.bind_socket()
+    except SystemExit:
+        raise SettingsError(f"page.port = {page.port}: {page.host} does not let us listen there") from None
+    try:
+        async with asyncio.TaskGroup() as group:
+            following = [
+                group.create_task(feed.run(), name="feed"),
+                group.create_task(window.run(), name="frames"),
+            ]
+            serving = group.create_task(server.serve(sockets=[socket]), name="serve")
+            scheme = "http" if page.ssl_certfile is None else "https"
+            on_ready(f"{scheme}://{page.host}:{socket.getsockname()[1]}/")
+            ending = group.create_task(stop.wait())
+            await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await asyncio.wait([serving])
+            for each in (*following, ending):
+                each.cancel()
+    finally:
+        socket.close()

@@ -1,0 +1,139 @@
+// All cameras: the newest frame and label of each. Only what is in view is fetched.
+import * as api from "/static/api.js";
+import { age, answerOf, element, percent } from "/static/dom.js";
+
+const PICTURE_MS = 1000;
+const ONLINE_NS = 10e9;
+
+export async function show(_, known, linkState) {
+  const found = await api.get("/api/cameras");
+  const offsetNs = found.now_ns - Date.now() * 1e6;
+  const tiles = new Map();
+  const list = element("ul", { class: "wall" });
+  const count = element("p", { class: "meta", role: "status" });
+  const filter = element("input", { type: "search", placeholder: "Filter cameras or labels", "aria-label": "Filter cameras or labels" });
+  const empty = element("p", { class: "empty" }, "No camera has a label yet. Start one: saccade produce --camera NAME=SOURCE");
+  for (const { camera, label } of found.cameras) add(camera, label);
+  const inView = new Set();
+  let source = null;
+  let timer = 0;
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) inView.add(entry.target.dataset.camera);
+      else inView.delete(entry.target.dataset.camera);
+    }
+    clearTimeout(timer);
+    timer = setTimeout(connect, source ? 300 : 0);
+  }, { rootMargin: "80px" });
+  const ticking = setInterval(refresh, PICTURE_MS);
+
+  function add(camera, label) {
+    const picture = element("img", { alt: "", loading: "lazy" });
+    picture.hidden = true;
+    const parts = {
+      picture,
+      none: element("span", { class: "none" }, "no picture yet"),
+      dot: element("span", { class: "dot" }),
+      answer: element("b", {}, "no label yet"),
+      confidence: element("span", {}),
+      by: element("span", {}),
+      age: element("span", {}),
+    };
+    const tile = element("li", { class: "tile", "data-camera": camera },
+      element("a", { href: `#/camera/${encodeURIComponent(camera)}` },
+        element("div", { class: "picture" }, parts.picture, parts.none),
+        element("div", { class: "text" },
+          element("div", { class: "name" }, parts.dot, camera),
+          element("div", { class: "label" }, parts.answer, parts.confidence),
+          element("div", { class: "meta" }, parts.by, parts.age))));
+    tiles.set(camera, { tile, parts, label: null, shownSeq: -1, loading: false });
+    list.append(tile);
+    empty.hidden = true;
+    if (label) tell(camera, label);
+  }
+
+  function tell(camera, label) {
+    const mine = tiles.get(camera);
+    if (!mine) return;
+    mine.label = label;
+    mine.parts.answer.textContent = answerOf(label);
+    mine.parts.confidence.textContent = label.cause ? "" : percent(label.confidence);
+    mine.parts.by.textContent = `${label.state} by ${label.source}`;
+    mine.parts.by.className = `by-${label.source}`;
+    write(mine);
+  }
+
+  function write(mine) {
+    if (!mine.label) return;
+    const nowNs = Date.now() * 1e6 + offsetNs;
+    const isOn = nowNs - mine.label.captured_ns < ONLINE_NS;
+    mine.parts.dot.className = isOn ? "dot on" : "dot";
+    mine.parts.age.textContent = `${isOn ? "online" : "offline"}, ${age(mine.label.captured_ns, nowNs)}`;
+  }
+
+  function connect() {
+    source?.close();
+    source = api.live([...inView], {
+      site: meet,
+      labels: (labels) => { for (const [camera, label] of Object.entries(labels)) tell(camera, label); },
+    }, linkState);
+  }
+
+  // Cameras come and go while the page is open.
+  async function meet(state) {
+    if (state.num_cameras === undefined || state.num_cameras === tiles.size) return;
+    const now = await api.get("/api/cameras");
+    for (const { camera, label } of now.cameras) {
+      if (tiles.has(camera)) continue;
+      add(camera, label);
+      observer.observe(tiles.get(camera).tile);
+    }
+    const there = new Set(now.cameras.map((each) => each.camera));
+    for (const [camera, mine] of tiles) {
+      if (!there.has(camera)) { mine.tile.remove(); tiles.delete(camera); inView.delete(camera); }
+    }
+    sift();
+  }
+
+  async function refresh() {
+    for (const camera of inView) {
+      const mine = tiles.get(camera);
+      if (!mine) continue;
+      write(mine);
+      if (mine.loading || (mine.label && mine.label.seq === mine.shownSeq)) continue;
+      mine.loading = true;
+      loadPicture(camera, mine).finally(() => { mine.loading = false; });
+    }
+  }
+
+  async function loadPicture(camera, mine) {
+    const response = await fetch(api.withValues("/api/thumbnail", { camera }));
+    if (response.status !== 200) return;
+    mine.shownSeq = Number(response.headers.get("x-seq"));
+    const url = URL.createObjectURL(await response.blob());
+    const old = mine.parts.picture.src;
+    mine.parts.picture.src = url;
+    mine.parts.picture.hidden = false;
+    mine.parts.none.hidden = true;
+    if (old) URL.revokeObjectURL(old);
+  }
+
+  function sift() {
+    const wanted = filter.value.trim().toLowerCase();
+    let shown = 0;
+    for (const [camera, mine] of tiles) {
+      const text = `${camera} ${answerOf(mine.label)}`.toLowerCase();
+      mine.tile.hidden = !text.includes(wanted);
+      shown += mine.tile.hidden ? 0 : 1;
+    }
+    count.textContent = `${shown} of ${tiles.size}`;
+  }
+  filter.addEventListener("input", sift);
+  sift();
+  return {
+    title: "Cameras",
+    elements: [element("div", { class: "bar" }, element("h1", {}, "Cameras"), count, filter), list, empty],
+    entered: () => { for (const { tile } of tiles.values()) observer.observe(tile); connect(); setTimeout(refresh, 150); },
+    leave: () => { source?.close(); observer.disconnect(); clearInterval(ticking); clearTimeout(timer); },
+  };
+}

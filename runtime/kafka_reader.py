@@ -1,0 +1,152 @@
+"""Partitions of one topic read without a group: nothing is committed, so that no worker notices the reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaTopicPartition
+from aiokafka.errors import KafkaError
+
+from runtime.connections import KafkaSettings
+from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
+
+_POLL_MS = 500
+_LOOK_RECORDS = 256
+
+
+class TopicReader:
+    """Follows the newest records of some partitions, and looks old ones up by time.
+
+    Use as an asynchronous context manager. All calls come from one event loop; `read` from one task only.
+
+    Args:
+        kafka: the cluster.
+        topic: its topic.
+        max_fetch_bytes: bound of one answer of the broker for a partition; at least one record comes.
+        max_behind: `read` skips to the end of a partition that is more records ahead than this.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, *, max_fetch_bytes: int, max_behind: int = 200
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._max_fetch_bytes = max_fetch_bytes
+        self._max_behind = max_behind
+        self._tail: Any = None
+        self._looker: Any = None
+        self._look_turn = asyncio.Lock()
+        self._followed: frozenset[int] = frozenset()
+
+    async def __aenter__(self) -> Self:
+        """Connected.
+
+        Raises:
+            TransientError: no broker answers.
+        """
+        self._tail = await started(self._make, self._kafka)
+        self._looker = await started(self._make, self._kafka)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in (self._tail, self._looker):
+            if each is not None:
+                await stop(each)
+
+    @property
+    def followed(self) -> frozenset[int]:
+        """The partitions that `read` returns records of."""
+        return self._followed
+
+    async def num_partitions(self) -> int:
+        """The partitions of the topic, 0 while it does not exist; raises `TransientError`."""
+        try:
+            found = await self._looker._client._wait_on_metadata(self._topic)
+        except KafkaError as error:
+            raise translated(error, f"asking for the partitions of {self._topic}") from None
+        return len(found or ())
+
+    async def follow(self, partitions: Iterable[int], *, last: int = 1) -> None:
+        """`read` returns records of these partitions from now on, beginning with the newest `last` of each.
+
+        A partition that is followed already goes on where it stands. Raises `TransientError`.
+        """
+        wanted = frozenset(partitions)
+        if wanted == self._followed:
+            return
+        try:
+            stays = [KafkaTopicPartition(self._topic, each) for each in wanted & self._followed]
+            positions = {each: await self._tail.position(each) for each in stays}
+            fresh = [KafkaTopicPartition(self._topic, each) for each in wanted - self._followed]
+            if not wanted:
+                self._tail.unsubscribe()
+                self._followed = wanted
+                return
+            self._tail.assign([*stays, *fresh])
+            if fresh:
+                begins = await self._tail.beginning_offsets(fresh)
+                ends = await self._tail.end_offsets(fresh)
+                positions |= {each: max(begins[each], ends[each] - last) for each in fresh}
+            for each, offset in positions.items():
+                self._tail.seek(each, offset)
+        except KafkaError as error:
+            raise translated(error, f"following {self._topic}") from None
+        self._followed = wanted
+
+    async def read(self, timeout_s: float) -> list[Record]:
+        """The next records of the followed partitions; empty after `timeout_s`. Raises `TransientError`."""
+        if not self._followed:
+            await asyncio.sleep(timeout_s)
+            return []
+        try:
+            found = await self._tail.getmany(timeout_ms=round(1000 * timeout_s))
+            for each in found:
+                newest = self._tail.highwater(each)
+                position = await self._tail.position(each)
+                if newest is not None and newest - position > self._max_behind:
+                    self._tail.seek(each, newest - 1)
+        except KafkaError as error:
+            raise translated(error, f"reading {self._topic}") from None
+        return [record_of(record) for records in found.values() for record in records]
+
+    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
+        """The partition's first records of broker time `time_ms` or later, up to `within_ms` after it.
+
+        At most 256. Raises `TransientError`.
+        """
+        async with self._look_turn:
+            try:
+                return await self._look(KafkaTopicPartition(self._topic, partition), time_ms, within_ms)
+            except KafkaError as error:
+                raise translated(error, f"looking up {self._topic}") from None
+
+    async def _look(self, where: KafkaTopicPartition, time_ms: int, within_ms: int) -> list[Record]:
+        self._looker.assign([where])
+        start = (await self._looker.offsets_for_times({where: max(0, time_ms)}))[where]
+        records: list[Record] = []
+        if start is None:
+            return records
+        end = (await self._looker.end_offsets([where]))[where]
+        self._looker.seek(where, start.offset)
+        while len(records) < _LOOK_RECORDS and await self._looker.position(where) < end:
+            found = (await self._looker.getmany(where, timeout_ms=_POLL_MS)).get(where, ())
+            in_time = [each for each in found if each.timestamp <= time_ms + within_ms]
+            records += [record_of(each) for each in in_time]
+            if len(in_time) < len(found):
+                break
+        return records[:_LOOK_RECORDS]
+
+    def _make(self) -> Any:
+        return AIOKafkaConsumer(
+            **connection_arguments(self._kafka),
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            max_partition_fetch_bytes=self._max_fetch_bytes,
+            fetch_max_bytes=4 * self._max_fetch_bytes,
+        )

@@ -1,0 +1,110 @@
+"""A page over a store, a topic and dead letters that tests fill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from page.access import Sessions, User
+from page.app import Page
+from page.feed import Feed
+from page.frames import FrameWindow, Limits
+from runtime.clock import ManualClock
+from runtime.kafka import Record
+from schemas.label import Label
+from schemas.server_report import ServerReport
+
+
+@dataclass
+class FakeSite:
+    """A site's Redis, topic and dead letters in one."""
+
+    labels: dict[tuple[str, int], Label] = field(default_factory=dict)
+    letters: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    replayed: list[tuple[str | None, str | None]] = field(default_factory=list)
+    woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    def write(self, label: Label) -> None:
+        self.labels[label.camera, label.seq] = label
+        self.woken.put_nowait(label.camera)
+
+    async def cameras(self) -> list[str]:
+        return sorted({camera for camera, _ in self.labels})
+
+    async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:
+        return [(await self.recent(each, 1) or [None])[0] for each in cameras]
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        mine = [label for (name, _), label in self.labels.items() if name == camera]
+        return sorted(mine, key=lambda label: -label.seq)[:count]
+
+    async def get(self, camera: str, seq: int) -> Label | None:
+        return self.labels.get((camera, seq))
+
+    async def wakes(self) -> AsyncIterator[str]:
+        while True:
+            yield await self.woken.get()
+
+    async def read_uplinks(self, site: str) -> dict[str, str]:
+        return {"edge-1": '{"state":"steady","cause":"budget","measured_bytes_per_s":900.0}'}
+
+    async def read_reports(self, site: str) -> list[ServerReport]:
+        return [ServerReport("server-1", site, 1, 2.0, 10, 8, 0, 0.1, 500.0)]
+
+    async def num_partitions(self) -> int:
+        return 1
+
+    async def follow(self, partitions: Collection[int], *, last: int = 1) -> None:
+        pass
+
+    async def read(self, timeout_s: float) -> list[Record]:
+        return []
+
+    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
+        return self.records
+
+    async def list(self, limit: int) -> list[dict[str, Any]]:
+        return self.letters[:limit]
+
+    async def replay(self, topic: str | None, reason: str | None) -> int:
+        self.replayed.append((topic, reason))
+        return len(self.letters)
+
+
+@pytest.fixture
+def site() -> FakeSite:
+    return FakeSite()
+
+
+OpenPage = Callable[..., TestClient]
+
+
+@pytest.fixture
+def open_page(site: FakeSite) -> Iterator[OpenPage]:
+    """`open_page(users, base_url)` gives a browser without cookies."""
+    clock = ManualClock()
+    with ThreadPoolExecutor(1) as threads:
+
+        def opened(users: dict[str, User] | None = None, base_url: str = "http://127.0.0.1") -> TestClient:
+            feed = Feed(site, clock, "", max_viewers=2)
+            window = FrameWindow(site, threads, Limits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32)
+            page = Page(
+                site="",
+                store=site,
+                feed=feed,
+                window=window,
+                letters=site,
+                sessions=Sessions(users or {}),
+                clock=clock,
+                is_https=False,
+            )
+            return TestClient(page.app(), base_url=base_url, follow_redirects=False)
+
+        yield opened

@@ -1,0 +1,158 @@
+"""The page's addresses: what they answer, and that nobody gets an answer without the right to it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from page.access import LOGIN_TRIES, Role, User, hash_password
+from runtime.kafka import Record
+from schemas.frame import Frame, encode_frame
+from schemas.label import Label, Source, State
+
+USERS = {
+    "ada": User("ada", Role.CHANGE, hash_password("lovelace")),
+    "bob": User("bob", Role.LOOK, hash_password("builder")),
+}
+READS = [
+    *("/api/cameras", "/api/live", "/api/labels?camera=gate", "/api/thumbnail?camera=gate"),
+    *("/api/frame?camera=gate", "/api/why?camera=gate&seq=3", "/api/uplink", "/api/letters"),
+]
+CHANGES = ["/api/letters/replay", "/api/logout"]
+
+
+def label(seq: int = 3, camera: str = "gate") -> Label:
+    return Label(
+        "", camera, seq, State.FINAL, Source.SERVER, 2, "stop", 0.9, seq * 10**9, seq * 10**9 + 10**8
+    )
+
+
+def frame_record(seq: int = 3) -> Record:
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(out, "JPEG")
+    value = encode_frame(Frame("", "gate", seq, seq * 10**9, 64, 48, "jpeg", out.getvalue()))
+    return Record(
+        topic="frames", partition=0, offset=seq, key=b"gate", value=value, headers=(), timestamp_ms=seq * 1000
+    )
+
+
+def signed_in(client: TestClient, user: str, password: str) -> dict[str, str]:
+    """The header for changes of a browser that has signed in."""
+    assert client.post("/api/login", json={"user": user, "password": password}).status_code == 200
+    session = client.get("/api/session").json()
+    assert session["signed_in"]
+    return {"x-csrf-token": session["csrf"]}
+
+
+@pytest.mark.parametrize("path", READS)
+def test_nothing_is_answered_without_signing_in(open_page: Any, path: str) -> None:
+    client = open_page(USERS, "https://page.example")
+    assert client.get(path).status_code == 401
+    assert client.get("/").headers["location"] == "/login"
+    assert client.get("/api/session").json() == {"signed_in": False, "site": ""}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_changes_need_a_session_and_its_token(open_page: Any, path: str) -> None:
+    client = open_page(USERS, "http://page.example")
+    assert client.post(path, json={}).status_code == 401
+    header = signed_in(client, "ada", "lovelace")
+    assert client.post(path, json={}).status_code == 403
+    assert client.post(path, json={}, headers={"x-csrf-token": "guess"}).status_code == 403
+    assert client.post(path, json={}, headers=header).status_code == 200
+
+
+def test_who_may_only_look_changes_nothing(open_page: Any, site: Any) -> None:
+    client = open_page(USERS, "http://page.example")
+    header = signed_in(client, "bob", "builder")
+    assert client.get("/api/letters").status_code == 200
+    assert client.post("/api/letters/replay", json={}, headers=header).status_code == 403
+    assert site.replayed == []
+
+
+def test_five_wrong_passwords_make_one_wait(open_page: Any) -> None:
+    client = open_page(USERS, "http://page.example")
+    for _ in range(LOGIN_TRIES):
+        assert client.post("/api/login", json={"user": "ada", "password": "x"}).status_code == 401
+    answer = client.post("/api/login", json={"user": "ada", "password": "lovelace"})
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_the_cookie_is_for_this_page_only(open_page: Any) -> None:
+    client = open_page(USERS, "http://page.example")
+    answer = client.post("/api/login", json={"user": "ada", "password": "lovelace"})
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_another_sites_name_for_this_machine_reads_nothing(open_page: Any) -> None:
+    assert open_page(base_url="http://evil.example").get("/api/cameras").status_code == 403
+    assert open_page(base_url="http://localhost:8800").get("/api/cameras").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/api/cameras", "/api/why?camera=x&seq=1"])
+def test_every_answer_forbids_foreign_scripts_and_frames(open_page: Any, path: str) -> None:
+    policy = open_page().get(path).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_cameras_come_with_their_newest_label(open_page: Any, site: Any) -> None:
+    site.write(label(3))
+    site.write(label(4))
+    (found,) = open_page().get("/api/cameras").json()["cameras"]
+    assert (found["camera"], found["label"]["seq"], found["label"]["name"]) == ("gate", 4, "stop")
+
+
+def test_a_frame_that_is_still_held_is_shown(open_page: Any, site: Any) -> None:
+    site.write(label(3))
+    site.records = [frame_record(2), frame_record(3)]
+    answer = open_page().get("/api/frame?camera=gate&seq=3")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["x-seq"] == "3"
+    assert open_page().get("/api/frame?camera=gate&seq=9").status_code == 404
+    assert open_page().get("/api/thumbnail?camera=gate").status_code == 204
+
+
+def test_why_tells_the_label_and_the_frame(open_page: Any, site: Any) -> None:
+    site.write(label(3))
+    site.records = [frame_record(3)]
+    found = open_page().get("/api/why?camera=gate&seq=3").json()
+    assert found["label"]["source"] == "server"
+    assert found["frame"] == {"width": 64, "height": 48}
+    assert open_page().get("/api/why?camera=gate&seq=4").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/labels", "/api/labels?camera=gate&count=0", "/api/why?camera=gate&seq=x"]
+)
+def test_a_wrong_request_is_told_what_is_wrong(open_page: Any, path: str) -> None:
+    answer = open_page().get(path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+def test_letters_are_listed_and_sent_again(open_page: Any, site: Any) -> None:
+    site.letters = [{"topic": "frames", "reason": "version"}]
+    client = open_page()
+    header = {"x-csrf-token": client.get("/api/session").json()["csrf"]}
+    assert client.get("/api/letters").json() == site.letters
+    answer = client.post("/api/letters/replay", json={"reason": "version"}, headers=header)
+    assert answer.json() == {"replayed": 1}
+    assert site.replayed == [(None, "version")]
+
+
+def test_a_body_that_is_no_small_json_object_is_refused(open_page: Any) -> None:
+    client = open_page()
+    header = {"x-csrf-token": client.get("/api/session").json()["csrf"]}
+    assert client.post("/api/letters/replay", content=b"[1]", headers=header).status_code == 400
+    assert client.post("/api/letters/replay", content=b"{", headers=header).status_code == 400
+    assert client.post("/api/letters/replay", content=b"x" * 70_000, headers=header).status_code == 413

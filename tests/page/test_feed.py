@@ -1,0 +1,76 @@
+"""Each viewer is told the newest state of what it looks at, never a backlog."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from page.feed import Feed, Viewer
+from runtime.clock import ManualClock
+from schemas.label import Label, Source, State
+
+
+def label(camera: str, seq: int) -> Label:
+    return Label("", camera, seq, State.FINAL, Source.EDGE, 2, "stop", 0.9, seq, seq)
+
+
+@asynccontextmanager
+async def following(site: Any, max_viewers: int = 5) -> AsyncIterator[Feed]:
+    feed = Feed(site, ManualClock(), "", max_viewers=max_viewers)
+    task = asyncio.create_task(feed.run())
+    try:
+        async with asyncio.timeout(10):
+            yield feed
+    finally:
+        task.cancel()
+
+
+async def told(viewer: Viewer, kind: str) -> Any:
+    """The next message of this kind."""
+    async for message in viewer.messages():
+        event, _, data = message.partition("\n")
+        if event == f"event: {kind}":
+            return json.loads(data.removeprefix("data: "))
+    raise AssertionError
+
+
+async def test_a_viewer_is_told_what_it_looks_at(site: Any) -> None:
+    site.write(label("gate", 1))
+    site.write(label("yard", 1))
+    async with following(site) as feed:
+        viewer = feed.join(["gate"])
+        assert list(await told(viewer, "labels")) == ["gate"]
+        site.write(label("yard", 2))
+        site.write(label("gate", 2))
+        assert (await told(viewer, "labels"))["gate"]["seq"] == 2
+
+
+async def test_the_site_is_told_too(site: Any) -> None:
+    async with following(site) as feed:
+        viewer = feed.join([])
+        state = await told(viewer, "site")
+        while not state["servers"]:
+            state = await told(viewer, "site")
+        assert state["servers"][0]["finals_per_s"] == 4.0
+        assert state["uplinks"]["edge-1"]["cause"] == "budget"
+        assert feed.history[-1]["measured"] == 900.0
+        assert feed.history[-1]["budget"] is None
+
+
+def test_a_slow_viewer_gets_the_newest_state_only() -> None:
+    viewer = Viewer(frozenset({"gate", "yard"}))
+    viewer.tell("labels", {"gate": 1, "yard": 1})
+    viewer.tell("labels", {"gate": 2})
+    viewer.tell("site", {"redis": True})
+    assert viewer.pending == {"labels": {"gate": 2, "yard": 1}, "site": {"redis": True}}
+
+
+async def test_viewers_are_bounded(site: Any) -> None:
+    async with following(site, max_viewers=1) as feed:
+        viewer = feed.join([])
+        assert feed.is_full
+        feed.leave(viewer)
+        assert not feed.is_full
