@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edge_workers.settings import EdgeProgramSettings, EdgeSettings
 from producers.settings import ProducerProgramSettings, ProducerSettings
-from runtime import settings
+from runtime import settings_loader
 from server_workers.settings import ServerProgramSettings
 
 
@@ -27,5 +27,5 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The checked settings of all roles; see `runtime.settings.load_settings`."""
-    return settings.load_settings(Settings, config, overrides, environ)
+    """The checked settings of all roles; see `runtime.settings_loader`."""
+    return settings_loader.load_settings(Settings, config, overrides, environ)

@@ -9,12 +9,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from runtime.settings import MIB, FrameLimits, ProgramSettings, check_lets_through
+from schemas.errors import SettingsError
 from schemas.topics import max_frame_record_bytes
 
 
 def _state_dir() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "saccade"
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "saccade"
 
 
 class ProducerSettings(FrameLimits, extra="forbid"):
@@ -33,7 +33,7 @@ class ProducerSettings(FrameLimits, extra="forbid"):
     jpeg_quality: int = Field(default=85, ge=1, le=100)
     """For sources that do not deliver compressed images."""
     state_dir: Path = Field(default_factory=_state_dir)
-    """Where reserved sequence numbers are kept."""
+    """Where reserved sequence numbers are kept; `~` is the user's home."""
     sequence_block: int = Field(default=1_000, ge=1, le=1_000_000)
     """Numbers reserved durably at once; a crash skips at most this many."""
     open_timeout_s: float = Field(default=10.0, gt=0, le=300)
@@ -49,6 +49,20 @@ class ProducerSettings(FrameLimits, extra="forbid"):
                 f"reconnect_min_s {self.reconnect_min_s} is above reconnect_max_s {self.reconnect_max_s}"
             )
         return self
+
+    @property
+    def state_folder(self) -> Path:
+        """`state_dir` with the user's home put in.
+
+        Raises:
+            SettingsError: this user has none.
+        """
+        try:
+            return self.state_dir.expanduser()
+        except RuntimeError:
+            raise SettingsError(
+                f"producer.state_dir {self.state_dir}: this user has no home folder, name another place"
+            ) from None
 
 
 class ProducerProgramSettings(ProgramSettings):

@@ -100,7 +100,7 @@ class ProducerWorker:
         ports = self._ports
         ownership = CameraOwnership(
             camera,
-            state_dir=self._settings.state_dir,
+            state_dir=self._settings.state_folder,
             block=self._settings.sequence_block,
             store=ports.store,
             newest_in_kafka=ports.newest_in_kafka,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -15,11 +16,32 @@ def _joined(value: object) -> object:
     return ",".join(str(each) for each in value) if isinstance(value, (list, tuple)) else value
 
 
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_RESERVED = re.compile(r"[\s/?#@\[\]]|%(?![0-9a-fA-F]{2})")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]")
+
+
 def check_redis_url(url: str) -> str:
-    """`url` when it is redis://, rediss:// or unix://, else ValueError (without its password)."""
+    """`url` when it is one that the client understands as a whole.
+
+    Raises:
+        ValueError: says what is wrong, without user, password or place.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _REDIS_SCHEMES:
+        raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
+    user_info, at, _ = rest.rpartition("@")
+    if at and _RESERVED.search(user_info):
+        raise ValueError("percent-encode the password (@ is %40, / is %2F, # is %23, % is %25)")
     parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(f"scheme {parts.scheme!r}: must be redis://, rediss:// (TLS) or unix://")
+    try:
+        parts.port  # noqa: B018 - asking is what checks it
+    except ValueError:
+        raise ValueError("the port must be a number in [1, 65535]") from None
+    if any(not name.startswith("db=") for name in parts.query.split("&") if name) or parts.fragment:
+        raise ValueError("options after ? do not count: they stand in the section redis, such as timeout_s")
+    if scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("the path must be the number of the database, such as /0")
     return url
 
 
@@ -57,8 +79,12 @@ class KafkaSettings(Section):
     @classmethod
     def _check_servers(cls, servers: str) -> str:
         for server in servers.split(","):
+            if "://" in server:
+                raise ValueError(
+                    "must be HOST:PORT alone: what stands before :// belongs in security_protocol"
+                )
             host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+            if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
                 raise ValueError(f"{server.strip()!r} must be HOST:PORT with a port in [1, 65535]")
         return servers
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
@@ -19,8 +19,20 @@ from runtime.redact import redact
 from runtime.settings import LogSettings
 
 
-def _redact_line(_: WrappedLogger, __: str, line: str | bytes | EventDict) -> str:
-    return redact(str(line))
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {name: _redacted(value) for name, value in event.items()}
+
+
+def _redacted(value: object) -> object:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {redact(str(key)): _redacted(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted(each) for each in value]
+        case _:
+            return redact(str(value))
 
 
 def get_logger(name: str) -> BoundLogger:
@@ -47,8 +59,10 @@ def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> No
             foreign_pre_chain=shared,
             processors=[
                 ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.format, target),
-                _redact_line,
+                # Before a line is made of it: JSON stays JSON, whatever is hidden.
+                structlog.processors.format_exc_info,
+                _redact_event,
+                _renderer(settings.format, target),
             ],
         )
     )
@@ -78,8 +92,7 @@ def _tell_retry(details: RetryDetails) -> None:
     )
 
 
-def _renderers(style: str, target: TextIO) -> list[Any]:
+def _renderer(style: str, target: TextIO) -> Processor:
     if style == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)]
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=target.isatty())

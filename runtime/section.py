@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
-_FILE_SUFFIX = "_file"
+FILE_SUFFIX = "_file"
 _OFF = frozenset({"", "off", "none"})
 
 
@@ -18,7 +18,10 @@ def _none_if_off(value: object) -> object:
 
 def _parsed_if_text(value: object) -> object:
     # The environment and --set carry texts only; lists and maps are written there as JSON.
-    return json.loads(value) if isinstance(value, str) else value
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"must be JSON: {error}") from None
 
 
 OffIsNone = BeforeValidator(_none_if_off)
@@ -44,22 +47,36 @@ class Section(BaseModel):
             return values
         read = dict(values)
         for name in cls.secret_names():
-            path = read.pop(name + _FILE_SUFFIX, None)
+            path = read.pop(name + FILE_SUFFIX, None)
             if path is None:
                 continue
             if read.get(name) is not None:
-                raise ValueError(f"{name} and {name}{_FILE_SUFFIX} are both set, use one")
+                raise ValueError(f"{name} and {name}{FILE_SUFFIX} are both set, use one")
             try:
-                read[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+                read[name] = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
             except OSError as error:
-                raise ValueError(f"{name}{_FILE_SUFFIX} {str(path)!r}: {error.strerror}") from None
+                raise ValueError(f"{name}{FILE_SUFFIX} {str(path)!r}: {error.strerror}") from None
+            except ValueError:
+                raise ValueError(f"{name}{FILE_SUFFIX} {str(path)!r}: is no UTF-8 text") from None
         return read
 
     @classmethod
     def secret_names(cls) -> list[str]:
-        """The fields whose values are never shown."""
+        """The fields that are or may hold a secret; a URL may."""
         return [
             name
             for name, field in cls.model_fields.items()
-            if field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+            if not field.repr or field.annotation is SecretStr or SecretStr in get_args(field.annotation)
         ]
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Every key that may be set, those of sections inside as `section.key`."""
+        names = []
+        for name, field in cls.model_fields.items():
+            inside = field.annotation, *get_args(field.annotation)
+            section = next(
+                (each for each in inside if isinstance(each, type) and issubclass(each, Section)), None
+            )
+            names += [name] if section is None else [f"{name}.{key}" for key in section.setting_names()]
+        return names + [name + FILE_SUFFIX for name in cls.secret_names()]

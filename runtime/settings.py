@@ -1,32 +1,24 @@
-"""Settings that all programs share, and the loader: TOML file < `SACCADE__SECTION__KEY` environment < flags.
+"""The sections of settings that all programs share.
 
-Each role adds its own sections in a subclass of `ProgramSettings`, in its own room. Unknown keys are errors
-wherever they come from. A secret may be given by the name with `_file` added and the path of a file that holds it.
+Each role adds its own sections in a subclass of `ProgramSettings`, in its own room.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Collection, Mapping
-from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, field_validator
 
 from runtime.connections import KafkaSettings, RedisSettings, TopicSettings
-from runtime.redact import redact
+from runtime.redact import redact_url
 from runtime.section import Port, Section
-from schemas.errors import SettingsError
 from schemas.identity import check_site
 from schemas.limits import MAX_FRAME_BYTES, MAX_FRAME_PIXELS, MAX_OFFLOAD_BYTES
 
-ENV_PREFIX: Final = "SACCADE__"
 MIB: Final = 1024 * 1024
 READING_LIMITS: Final = ("max_partition_fetch_bytes", "fetch_max_bytes", "max_waiting_bytes")
 """The settings of a consumer that must let its largest record through."""
-_SECRET_WORDS = ("password", "url", "redis_by_site")
 
 
 class MetricsSettings(Section):
@@ -115,87 +107,8 @@ def _redacted(value: Any) -> Any:
         case list():
             return [_redacted(each) for each in value]
         case str():
-            return redact(value)
+            return redact_url(value)
         case float() if value == float("inf"):
             return "inf"
         case _:
             return value
-
-
-Program = TypeVar("Program", bound=ProgramSettings)
-
-
-def load_settings(
-    program: type[Program],
-    config: Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
-    *,
-    elsewhere: Collection[str] = (),
-) -> Program:
-    """A program's checked settings: `config` (TOML) < environment < `overrides` (a nested tree).
-
-    Sections of `elsewhere` that the program does not have are passed over: they are for programs that are
-    not installed here.
-
-    Raises:
-        SettingsError: names the key, its value (unless secret) and what is allowed.
-    """
-    tree: dict[str, Any] = {}
-    _merge(tree, _from_file(config) if config is not None else {})
-    _merge(tree, _from_environment(os.environ if environ is None else environ))
-    _merge(tree, overrides or {})
-    try:
-        return program.model_validate(
-            {key: value for key, value in tree.items() if key in program.model_fields or key not in elsewhere}
-        )
-    except ValidationError as error:
-        raise SettingsError("; ".join(_explain(each) for each in error.errors(include_url=False))) from None
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"settings file {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsError(f"settings file {path}: no TOML: {error}") from None
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name in sorted(environ):
-        if not name.upper().startswith(ENV_PREFIX):
-            continue
-        *sections, key = name[len(ENV_PREFIX) :].lower().split("__")
-        nested: dict[str, Any] = {key: environ[name]}
-        for section in reversed(sections):
-            nested = {section: nested}
-        _merge(tree, nested)
-    return tree
-
-
-def _merge(tree: dict[str, Any], above: Mapping[str, Any]) -> None:
-    """`tree` holds `above`'s values over its own, section by section."""
-    for key, value in above.items():
-        mine = tree.get(key)
-        if isinstance(mine, dict) and isinstance(value, Mapping):
-            _merge(mine, value)
-        else:
-            tree[key] = _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    return {key: _copied(each) for key, each in value.items()} if isinstance(value, Mapping) else value
-
-
-def _explain(error: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "settings"
-    if error["type"] == "extra_forbidden":
-        return f"{key}: no such setting"
-    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-    value = error["input"]
-    if isinstance(value, (dict, Section)):
-        return f"{key}: {message}"
-    shown = "***" if any(word in key for word in _SECRET_WORDS) else redact(f"{value!r:.120}")
-    return f"{key} = {shown}: {message}"

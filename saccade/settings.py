@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import create_model
 
-from runtime import settings
+from runtime import settings_loader
 from runtime.settings import ProgramSettings
 
 PROGRAMS = {
@@ -47,9 +47,9 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Program:
-    """The checked settings of `program`; see `runtime.settings.load_settings`.
+    """The checked settings of `program`; see `runtime.settings_loader`.
 
     Sections of programs that are not installed here are passed over, so that one file serves all images.
     """
     elsewhere = {section for _, sections in PROGRAMS.values() for section in sections}
-    return settings.load_settings(installed(program), config, overrides, environ, elsewhere=elsewhere)
+    return settings_loader.load_settings(installed(program), config, overrides, environ, elsewhere=elsewhere)

@@ -49,7 +49,10 @@ class ServerSettings(Section):
     def _check_sites(cls, urls: dict[str, str]) -> dict[str, str]:
         for site, url in urls.items():
             check_site(site)
-            check_redis_url(url)
+            try:
+                check_redis_url(url)
+            except ValueError as error:
+                raise ValueError(f"{site}: {error}") from None
         return urls
 
 

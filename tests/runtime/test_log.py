@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from runtime.log import configure_logging, get_logger
-from runtime.redact import redact
+from runtime.redact import redact, redact_url
 from runtime.settings import LogSettings
 
 CAMERA = "rtsp://admin:pa/ss@w0rd@10.0.0.7:554/stream?channel=1&token=t0ps3cret"
@@ -33,12 +33,30 @@ def _restored() -> Iterator[None]:
         ("redis://:p@h:1/0", "redis://***@h:1/0"),
         ("http://h/cgi?user=me&pwd=x&fps=5", "http://h/cgi?user=***&pwd=***&fps=5"),
         ("rtsp://h:554/stream", "rtsp://h:554/stream"),
+        ("redis://:it's@h:1/0", "redis://***@h:1/0"),
+        ('rtsp://u:a"b@h/x and more', "rtsp://***@h/x and more"),
+        ("http://h/x?token=it's&fps=5", "http://h/x?token=***&fps=5"),
         ("mail me@home", "mail me@home"),
         ("'rtsp://u:p@h' and 'rtsp://v:q@i'", "'rtsp://***@h' and 'rtsp://***@i'"),
     ],
 )
 def test_credentials_of_urls_are_hidden(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def test_a_url_alone_may_hold_a_space_in_its_password() -> None:
+    assert redact_url("redis://:my secret@h:1/0") == "redis://***@h:1/0"
+    assert redact_url("no URL, me@home") == "no URL, me@home"
+
+
+def test_a_line_of_json_is_json_whatever_is_hidden_in_it() -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings(format="json"), stream)
+    get_logger("test").warning(
+        "lost", url="redis://:it's\"me@h", seen={"http://h/?token=a": 1}, why=OSError("x")
+    )
+    line = json.loads(stream.getvalue())
+    assert (line["url"], line["seen"], line["why"]) == ("redis://***@h", {"http://h/?token=***": 1}, "x")
 
 
 @pytest.mark.parametrize("style", ["json", "console"])

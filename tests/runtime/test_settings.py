@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,25 +68,62 @@ def test_texts_of_the_environment_become_numbers_lists_and_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "key"),
+    ("environ", "meant"),
     [
-        ({"SACCADE__EGDE__TAU": "1"}, "egde"),
-        ({"SACCADE__EDGE__TAO": "1"}, "edge.tao"),
-        ({"SACCADE__TAU": "1"}, "tau"),
-        ({"SACCADE__SERVER__LIMITS__X": "1"}, "server.limits"),
+        ({"SACCADE__EGDE__TAU": "1"}, "SACCADE__EDGE__TAU"),
+        ({"SACCADE__EDGE__TAO": "1"}, "SACCADE__EDGE__TAU"),
+        ({"SACCADE__TAU": "1"}, "SACCADE__EDGE__TAU"),
+        ({"SACCADE__EDGE_TAU": "1"}, "SACCADE__EDGE__TAU"),
+        ({"SACCADE___EDGE__TAU": "1"}, "SACCADE__EDGE__TAU"),
+        ({"SACCADE__KAFAK__BOOTSTRAP_SERVERS": "h:1"}, "SACCADE__KAFKA__BOOTSTRAP_SERVERS"),
+        ({"SACCADE__KAFKA": "h:1"}, "SACCADE__KAFKA__BOOTSTRAP_SERVERS"),
+        ({"SACCADE_KAFKA": "h:1"}, "SACCADE__KAFKA__BOOTSTRAP_SERVERS"),
+        ({"SACCADE_REDIS": f"redis://:{SECRET}@h"}, "SACCADE__REDIS__URL"),
+        ({"SACCADE_REDIS_URL": f"redis://:{SECRET}@h"}, "SACCADE__REDIS__URL"),
+        ({"SACCADE_BUDGET": "400kbit"}, "SACCADE__BUDGET__RATE"),
+        ({"SACCADE_EDGE_MODLE": "shipped"}, "SACCADE__EDGE__MODEL"),
+        ({"SACCADE__SERVER__LIMITS__X": "1"}, None),
+        ({"SACCADE__SOMETHING": "1"}, None),
     ],
 )
-def test_an_unknown_key_is_an_error_wherever_it_stands(
-    environ: dict[str, str], key: str, tmp_path: Path
+def test_an_unknown_variable_is_an_error_that_names_the_right_one(
+    environ: dict[str, str], meant: str | None
 ) -> None:
-    assert f"{key}: no such setting" in refusal(None, **environ)
+    (name,) = environ
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert refusal(None, **environ) == f"{name}: no such setting{hint}"
 
 
-def test_an_unknown_key_of_the_file_is_an_error(tmp_path: Path) -> None:
+def test_variables_that_are_no_attempt_at_a_setting_are_let_be() -> None:
+    load(
+        SACCADE_CONFIG="/etc/saccade.toml",
+        SACCADE_METRICS_PORT="tcp://10.0.0.1:9100",  # of a Kubernetes service called saccade-metrics
+        SACCADE_REDIS_SERVICE_HOST="10.0.0.2",
+        SACCADES="7",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("kafka.bootstrap_server", "; did you mean kafka.bootstrap_servers?"),
+        ("kafak.bootstrap_servers", "; did you mean kafka?"),
+        ("edge.colour", ""),
+    ],
+)
+def test_an_unknown_key_of_the_file_is_an_error(key: str, hint: str, tmp_path: Path) -> None:
+    section, _, name = key.partition(".")
     path = tmp_path / "saccade.toml"
-    path.write_text("[kafka]\nbootstrap_server = 'a:1'\n")
-    with pytest.raises(SettingsError, match=r"kafka.bootstrap_server: no such setting"):
+    path.write_text(f"[{section}]\n{name} = 'a:1'\n")
+    with pytest.raises(SettingsError, match=re.escape(f"no such setting{hint}")):
         load_settings(path, None, {})
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_with_a_byte_order_mark_is_read(newline: str, tmp_path: Path) -> None:
+    path = tmp_path / "saccade.toml"
+    path.write_bytes(f"\ufeff[edge]{newline}tau = 0.25{newline}".encode())
+    assert load_settings(path, None, {}).edge.tau == 0.25
 
 
 @pytest.mark.parametrize("content", [None, "[kafka\n", "\xff"])
@@ -108,6 +146,8 @@ def test_a_file_that_cannot_be_read_is_one_line(content: str | None, tmp_path: P
         ({"kafka": {"bootstrap_servers": "kafka"}}, ["kafka.bootstrap_servers", "HOST:PORT"]),
         ({"kafka": {"bootstrap_servers": "a:1,b:99999"}}, ["'b:99999'", "HOST:PORT"]),
         ({"kafka": "a:1"}, ["kafka = 'a:1'"]),
+        ({"kafka": {"bootstrap_servers": "PLAINTEXT://h:9092"}}, ["HOST:PORT alone", "security_protocol"]),
+        ({"kafka": {"bootstrap_servers": "h h:9092"}}, ["'h h:9092'", "HOST:PORT"]),
         ({"kafka": {"heartbeat_interval_ms": 5_000}}, ["heartbeat_interval_ms 5000", "half", "6000"]),
         ({"site": "a/b"}, ["site = 'a/b'"]),
         ({"budget": {"rate": "5 parsec"}}, ["budget.rate = '5 parsec'", "400kbit"]),
@@ -206,6 +246,60 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     assert "No such file" in refusal({"kafka": sasl | {"sasl_plain_password_file": "/nowhere"}})
 
 
+@pytest.mark.parametrize("below", ["password", "password_file"])
+@pytest.mark.parametrize("above", ["password", "password_file"])
+def test_a_secret_from_the_environment_wins_over_one_of_the_file(
+    below: str, above: str, tmp_path: Path
+) -> None:
+    for name in ("old", SECRET):
+        (tmp_path / name).write_text(name)
+    config = tmp_path / "saccade.toml"
+    config.write_text(f"[redis]\n{below} = '{tmp_path / 'old' if 'file' in below else 'old'}'\n")
+    value = str(tmp_path / SECRET) if "file" in above else SECRET
+    redis = load_settings(config, None, {f"SACCADE__REDIS__{above.upper()}": value}).redis
+    assert redis.password
+    assert redis.password.get_secret_value() == SECRET
+
+
+def test_a_url_with_its_password_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_bytes(f"\ufeffrediss://user:{SECRET}@h:6379/1\r\n".encode())
+    assert load(SACCADE__REDIS__URL_FILE=str(path)).redis.url == f"rediss://user:{SECRET}@h:6379/1"
+    path.write_bytes(b"\xff\xfe")
+    assert "is no UTF-8 text" in refusal(None, SACCADE__REDIS__URL_FILE=str(path))
+
+
+@pytest.mark.parametrize("part", ["p@", "p/", "p#", "p?", "p[", "p ", "p%zz", "p%"])
+def test_a_password_that_is_not_encoded_is_told_without_it(part: str) -> None:
+    told = refusal({"redis": {"url": f"redis://user:{SECRET}{part}@h:6379/0"}})
+    assert told.startswith("redis.url ***: percent-encode the password")
+    told = refusal({"server": {"redis_by_site": {"north": f"redis://:{part}{SECRET}@h"}}})
+    assert told.startswith("server.redis_by_site: north: percent-encode the password")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("h:6379", "must begin with redis://"),
+        (f"htp://:{SECRET}@h", "must begin with redis://"),
+        ("redis://h?timeout=5", "options after ?"),
+        (f"redis://:{SECRET}@h:pp/0", "the port must be a number"),
+        (f"redis://:{SECRET}@h:70000", "the port must be a number"),
+        ("redis://h/first", "number of the database"),
+    ],
+)
+def test_a_url_that_would_only_partly_count_is_refused(url: str, told: str) -> None:
+    assert told in refusal({"redis": {"url": url}})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://h:1/3", "rediss://u:a%40b@h:1/0", "redis://[::1]:6379", "unix:///run/r.sock?db=1"],
+)
+def test_every_usual_url_is_taken(url: str) -> None:
+    assert load({"redis": {"url": url}}).redis.url == url
+
+
 def test_secrets_are_never_shown() -> None:
     settings = load(
         {
@@ -217,6 +311,8 @@ def test_secrets_are_never_shown() -> None:
     shown = json.dumps(settings.redacted(), allow_nan=False)
     assert SECRET not in shown + repr(settings) + str(settings)
     assert "h:6379" in shown
+    quoted = load({"redis": {"url": "redis://:it's%20a\"secret@h:6379/0"}}).redacted()
+    assert quoted["redis"]["url"] == "redis://***@h:6379/0"
     assert SECRET in settings.redis_for("north").url
     refusal({"kafka": SASL | {"sasl_plain_password": [SECRET]}})
     refusal({"redis": {"url": f"htp://user:{SECRET}@h"}})
