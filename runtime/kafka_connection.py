@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import stamina
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    BrokerResponseError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
     KafkaConnectionError,
     KafkaError,
-    KafkaTimeoutError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
     RecordListTooLargeError,
+    SaslAuthenticationFailed,
+    SecurityDisabled,
+    TopicAuthorizationFailedError,
+    UnknownProducerId,
     UnknownTopicOrPartitionError,
+    UnsupportedSaslMechanismError,
 )
 
 from runtime.connections import KafkaSettings
@@ -35,6 +48,25 @@ CLOSE_TIMEOUT_S = 5.0
 _CANCEL_AGAIN_S = 0.2
 
 _log = get_logger(__name__)
+
+_REFUSES_CLIENT = (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    SecurityDisabled,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+_LOST_SEQUENCE = (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 
 
 class RecordRefused(SaccadeError):  # noqa: N818 - reads as what happened
@@ -102,17 +134,25 @@ def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     return context
 
 
+def is_about_the_record(error: BaseException) -> bool:
+    """True when the broker's answer to a batch may be the fault of a record in it.
+
+    Everything else passes, whatever the broker says of this client, its sequence or itself.
+    """
+    passes = getattr(error, "retriable", False) or isinstance(error, (*_REFUSES_CLIENT, *_LOST_SEQUENCE))
+    return isinstance(error, BrokerResponseError) and not passes
+
+
 def translated(error: BaseException, doing: str) -> SaccadeError:
-    """The library's error in the project's own tree; `doing` says what failed."""
+    """The library's error in the project's own tree; `doing` says what failed.
+
+    A size that is refused is the record's own fault. Whatever else a broker says may be put right at the
+    broker, and is worth another try.
+    """
     what = f"Kafka: {doing}: {type(error).__name__} {error}"
     if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
         return RecordRefused(what)
-    lost_group = (CommitFailedError, IllegalStateError)
-    if isinstance(error, (TimeoutError, KafkaTimeoutError, *lost_group)) or getattr(
-        error, "retriable", False
-    ):
-        return TransientError(what)
-    return SaccadeError(what)
+    return TransientError(what)
 
 
 async def _check_reachable(kafka: KafkaSettings) -> None:
@@ -202,21 +242,39 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
         StackError: a topic does not exist.
         SaccadeError: the brokers refuse this client.
     """
-    where = kafka.bootstrap_servers
-    try:
+    with _translated_start(kafka):
         async for attempt in stamina.retry_context(
             on=KafkaConnectionError, attempts=None, timeout=timeout_s, wait_initial=0.2, wait_max=2.0
         ):
             with attempt:
-                await _check_reachable(kafka)
-                client = make()
-                try:
-                    await client.start()
-                except BaseException as error:
-                    await stop(client)
-                    if isinstance(error, KafkaConnectionError):
-                        await _check_refusal(kafka)
-                    raise
+                client = await _open(make, kafka)
+    return client
+
+
+async def opened(make: Callable[[], C], kafka: KafkaSettings) -> C:
+    """A connected client, after one try; raises as `started`."""
+    with _translated_start(kafka):
+        return await _open(make, kafka)
+
+
+async def _open(make: Callable[[], C], kafka: KafkaSettings) -> C:
+    await _check_reachable(kafka)
+    client = make()
+    try:
+        await client.start()
+    except BaseException as error:
+        await stop(client)
+        if isinstance(error, KafkaConnectionError):
+            await _check_refusal(kafka)
+        raise
+    return client
+
+
+@contextmanager
+def _translated_start(kafka: KafkaSettings) -> Iterator[None]:
+    where = kafka.bootstrap_servers
+    try:
+        yield
     except KafkaConnectionError:
         raise TransientError(
             f"Kafka at {where} does not answer: start it (saccade stack starts one), or name another "
@@ -226,4 +284,3 @@ async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float 
         raise StackError(f"Kafka at {where} lacks a topic: saccade topics create makes it") from None
     except KafkaError as error:
         raise translated(error, f"connecting to {where}") from None
-    return client

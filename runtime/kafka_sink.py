@@ -1,39 +1,104 @@
-"""An idempotent producer with bounded bytes in flight.
+"""An idempotent producer that survives refusals, outages and its own library; bounded bytes in flight.
 
-aiokafka (0.14) never gives up a batch of an idempotent producer: while the broker is away, records wait.
+What aiokafka (0.14) does and this module relies on, read in its source: an idempotent producer never gives up a
+batch while the broker is away; it counts a partition's sequence up when it takes a batch from its queue and never
+back. So the first batch that the broker refuses leaves a gap in the sequence, and everything after it in that
+partition is refused too. Therefore a `Sink` owns one producer after the other, its **generations**: a refusal ends
+a generation, what is not acknowledged goes to the next one, which has a new producer id. Order holds in each
+partition. A record that was under way when its generation ended may arrive twice (at least once).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import stamina
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerClosed, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+)
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import (
     CLOSE_TIMEOUT_S,
     RecordRefused,
     connection_arguments,
+    is_about_the_record,
+    opened,
     started,
     stop,
     translated,
 )
 from runtime.log import get_logger
 from runtime.tcp_info import WireCounter
-from schemas.errors import StackError, TransientError
+from schemas.errors import SaccadeError, StackError, TransientError
 
 MAX_BATCH_BYTES = 128 * 1024
 _RECORD_OVERHEAD_BYTES = 70
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+"""Between two tries of what does not work: connecting, asking for a topic, records that are all refused."""
 
 _log = get_logger(__name__)
 
+Partition = int | Callable[[int], int] | None
+"""A number, a choice among the topic's number of partitions, or the library's choice by the key."""
+
+
+class _NotAccepted(Exception):  # noqa: N818 - reads as what happened
+    """A generation ended, or never began, without one record accepted."""
+
+
+def _attempts() -> AsyncIterator[stamina.Attempt]:
+    """One after the other for ever, with growing, jittered pauses after each `_NotAccepted`."""
+    return stamina.retry_context(
+        on=_NotAccepted,
+        attempts=None,
+        timeout=None,
+        wait_initial=_FIRST_PAUSE_S,
+        wait_max=_LONGEST_PAUSE_S,
+        wait_jitter=_FIRST_PAUSE_S,
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Generation:
+    """One producer of the library; `over` is done once it cannot be trusted with new records."""
+
+    producer: Any
+    over: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    has_accepted: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """A record on its way, the generation that holds it, and whether it goes alone in its batch.
+
+    A broker refuses whole batches. Their records then go one by one, so that only the culprit fails.
+    """
+
+    topic: str
+    value: bytes
+    key: bytes | None
+    partition: Partition
+    headers: list[tuple[str, bytes]] | None
+    num_bytes: int
+    delivery: asyncio.Future[object]
+    generation: _Generation | None = None
+    goes_alone: bool = False
+
 
 class Sink:
-    """An idempotent producer that is never awaited record by record.
+    """Producers of one cluster, one after the other, never awaited record by record.
 
     Args:
         max_request_bytes: largest record; a larger one is `RecordRefused`. Keep it at or below the topics'
@@ -41,6 +106,8 @@ class Sink:
         max_in_flight_bytes: bound of what is handed over and not acknowledged; one record is always let in.
         linger_ms: how long a batch waits for more records.
         request_timeout_ms: instead of the cluster's own setting.
+        in_background: the sink connects when the cluster lets it, in its own time; else entering it does, and
+            raises `TransientError` when no broker answers and `SaccadeError` when they refuse this client.
     """
 
     def __init__(
@@ -51,23 +118,45 @@ class Sink:
         max_in_flight_bytes: int,
         linger_ms: int = 0,
         request_timeout_ms: int | None = None,
+        in_background: bool = False,
     ) -> None:
         timeout_ms = request_timeout_ms or kafka.request_timeout_ms
         self._kafka = kafka.model_copy(update={"request_timeout_ms": timeout_ms})
         self._max_request_bytes = max_request_bytes
         self._max_in_flight_bytes = max_in_flight_bytes
         self._linger_ms = linger_ms
-        self._producer: Any = None
-        self._wire: WireCounter[tuple[int, object]] = WireCounter(timeout_ms)
+        self._in_background = in_background
+        self._wire: WireCounter | None = None
         self._in_flight_bytes = 0
         self._turn = asyncio.Lock()  # the first who waits for room gets it first
         self._settled = asyncio.Event()
+        # The generation that takes new records, None while there is none; set and cleared by `_keep_producing`,
+        # cleared also by `_end`.
+        self._live: _Generation | None = None
+        self._changed = asyncio.Event()  # `_live`, or `_keeper` has ended
+        self._keeper: asyncio.Task[None] | None = None
+        # What a generation holds and nobody has acknowledged, oldest first.
+        self._unacknowledged: dict[_Outgoing, None] = {}
+        self._trouble: str | None = "not connected yet"
+        self._oldest_wait_s: float | None = (
+            None  # loop time since which something waits and nothing came back
+        )
+        self.num_accepted = 0
+        self.num_refused = 0
 
     def __repr__(self) -> str:
-        return f"<Sink in_flight_bytes={self._in_flight_bytes}/{self._max_in_flight_bytes}>"
+        return (
+            f"<Sink in_flight_bytes={self._in_flight_bytes}/{self._max_in_flight_bytes} "
+            f"accepted={self.num_accepted} refused={self.num_refused} trouble={self.trouble!r}>"
+        )
 
     async def __aenter__(self) -> Self:
-        self._producer = await started(self._make, self._kafka)
+        connection_arguments(self._kafka)  # what is wrong in the settings themselves is said at once
+        first = None if self._in_background else await started(self._make, self._kafka)
+        self._keeper = asyncio.create_task(self._keep_producing(first), name="kafka producer")
+        self._keeper.add_done_callback(lambda _: self._changed.set())
+        if first is not None:
+            await self._live_generation()
         return self
 
     async def __aexit__(
@@ -75,39 +164,60 @@ class Sink:
     ) -> None:
         if not await self.flush(CLOSE_TIMEOUT_S):
             _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
-            await self._abandon()
-        await stop(self._producer)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+        for record in list(self._unacknowledged):
+            closed = TransientError(f"Kafka: closed before {record.topic} acknowledged a record")
+            self._settle(record, error=closed)
+        if self._wire is not None:
+            self._wire.close()
 
     @property
     def in_flight_bytes(self) -> int:
         """Bytes handed over and not yet acknowledged or refused."""
         return self._in_flight_bytes
 
+    @property
+    def trouble(self) -> str | None:
+        """Why records are not accepted at present, one line; None while they are, or while there are none."""
+        if self._trouble is None and self._oldest_wait_s is not None:
+            waited_s = asyncio.get_running_loop().time() - self._oldest_wait_s
+            if waited_s > self._kafka.request_timeout_ms / 1000:
+                return f"nothing was acknowledged for {waited_s:.0f} s"
+        return self._trouble
+
     def wire_bytes_sent(self) -> int | None:
-        """Bytes that all connections sent so far, with headers; None where the system does not tell."""
-        descriptors: dict[tuple[int, object], int] = {}
-        for connection in self._producer.client._conns.values():
-            sock = connection._writer and connection._writer.get_extra_info("socket")
-            if sock is not None and sock.fileno() >= 0:
-                descriptors[id(connection), sock.getsockname()] = sock.fileno()
-        return self._wire.total(descriptors)
+        """Bytes that all connections sent, with headers; None where the system does not tell.
+
+        Counts from the first call on, with what the connections then open had sent before.
+        """
+        if self._wire is None:
+            self._wire = WireCounter(self._kafka.request_timeout_ms)
+            if self._live is not None:
+                _watch_connections(self._live.producer, self._wire)
+        return self._wire.total()
 
     def round_trip_s(self) -> float:
         """The path's smallest round trip when `wire_bytes_sent` was last asked; 0 where it is unknown."""
-        return self._wire.round_trip_s
+        return 0.0 if self._wire is None else self._wire.round_trip_s
 
     async def num_partitions(self, topic: str) -> int:
-        """How many partitions the topic has.
+        """How many partitions the topic has; waits for a connection as long as that takes.
 
         Raises:
             StackError: it does not exist.
+            TransientError: the cluster does not tell.
         """
+        generation = await self._live_generation()
         try:
-            return len(await self._producer.partitions_for(topic))
-        except UnknownTopicOrPartitionError:
-            raise self._no_topic(topic) from None
+            found = await self._partitions_of(generation.producer, topic)
         except KafkaError as error:
             raise translated(error, f"asking for the partitions of {topic}") from None
+        if found is None:
+            raise StackError(self._missing(topic))
+        return len(found)
 
     async def wait_room(self) -> None:
         """Fewer bytes are in flight than the bound."""
@@ -121,36 +231,34 @@ class Sink:
         value: bytes,
         *,
         key: bytes | None = None,
-        partition: int | None = None,
+        partition: Partition = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> asyncio.Future[object]:
-        """The record is handed over; waits while too many bytes are in flight, as long as it takes.
+        """The record is handed over; waits for room, a connection and the topic, as long as it takes.
 
         Returns a future that is done when the broker has the record. It fails with `RecordRefused` for a
-        record that never gets in, with `TransientError` when the sink was closed first. Cancelled, nothing
-        was sent.
-
-        Raises:
-            StackError: the topic does not exist.
-            SaccadeError: the brokers refuse this producer.
+        record that never gets in, with `TransientError` when the sink was closed first; whatever else goes
+        wrong passes, is shown by `trouble`, and is tried again. Cancelled, nothing was sent.
         """
-        delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         num_bytes = len(value) + len(key or b"") + _RECORD_OVERHEAD_BYTES
         num_bytes += sum(len(name) + len(text) for name, text in headers or ())
+        delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        record = _Outgoing(topic, value, key, partition, headers, num_bytes, delivery)
         async with self._turn:
             while self._in_flight_bytes and self._in_flight_bytes + num_bytes > self._max_in_flight_bytes:
                 self._settled.clear()
                 await self._settled.wait()
             self._in_flight_bytes += num_bytes
         try:
-            acknowledged = await self._hand_over(topic, value, key, partition, headers)
-        except BaseException as error:
+            while not await self._give(await self._live_generation(), record):
+                pass
+        except RecordRefused as error:
+            self.num_refused += 1
             self._release(num_bytes)
-            if isinstance(error, RecordRefused):
-                delivery.set_exception(error)
-                return delivery
+            delivery.set_exception(error)
+        except BaseException:
+            self._release(num_bytes)
             raise
-        acknowledged.add_done_callback(partial(self._settle, delivery, num_bytes, topic))
         return delivery
 
     async def flush(self, timeout_s: float) -> bool:
@@ -164,73 +272,244 @@ class Sink:
             return False
         return True
 
-    async def _abandon(self) -> None:
-        """Nothing is sent any more and every delivery has failed.
+    async def _keep_producing(self, first: Any) -> None:
+        """There is a live generation whenever the cluster allows it."""
+        while True:
+            # A generation that got something in ends the pauses: the next one follows at once.
+            async for attempt in _attempts():
+                with attempt:
+                    producer, first = first or await self._connected(), None
+                    await self._live_and_die(_Generation(producer))
 
-        `stop` alone would wait for the broker for ever.
+    async def _connected(self) -> Any:
+        try:
+            return await opened(self._make, self._kafka)
+        except SaccadeError as error:
+            self._trouble = str(error)
+            raise _NotAccepted(self._trouble) from None
+
+    async def _live_and_die(self, generation: _Generation) -> None:
+        """Takes over what the generation before left, then new records, until it is over.
+
+        Raises:
+            _NotAccepted: it ended before the broker had accepted anything.
         """
-        sender = self._producer._sender.sender_task
+        sender = generation.producer._sender.sender_task
+        sender.add_done_callback(partial(self._sender_ended, generation))
+        try:
+            if not self._unacknowledged:
+                self._trouble = None
+            await self._resend(generation)
+            if not generation.over.done():
+                self._live = generation
+                self._changed.set()
+                await asyncio.wait([generation.over])
+        finally:
+            self._live = None
+            if not generation.over.done():
+                generation.over.set_result(None)
+            await self._retire(generation)
+        if not generation.has_accepted:
+            raise _NotAccepted(self._trouble)
+
+    async def _resend(self, generation: _Generation) -> None:
+        for record in list(self._unacknowledged):
+            if record.delivery.done():  # its owner has cancelled it
+                self._settle(record)
+            elif not await self._gave(generation, record):
+                return
+            elif record.goes_alone:
+                ends: list[asyncio.Future[Any]] = [record.delivery, generation.over]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _gave(self, generation: _Generation, record: _Outgoing) -> bool:
+        try:
+            return await self._give(generation, record)
+        except RecordRefused as error:
+            self._settle(record, error=error)
+            return True
+
+    async def _retire(self, generation: _Generation) -> None:
+        """Requests under way have had their answer, or a timeout; the rest is for the next generation."""
+        producer = generation.producer
+        sender = producer._sender.sender_task
+        # Cancelled, the library's sender takes no more batches and waits for its requests.
         sender.cancel()
-        await (
-            self._producer.client.close()
-        )  # a request that waits for its answer fails now, not at its timeout
+        if self._keeper is not None:
+            await asyncio.wait([sender], timeout=self._kafka.request_timeout_ms / 1000)
+            sender.cancel()
+        await producer.client.close()  # a request that still waits for its answer fails now
         await asyncio.wait([sender])
-        self._producer._message_accumulator.fail_all(ProducerClosed())
+        waiting = producer._message_accumulator
+        held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
+        waiting.fail_all(ProducerClosed())
+        for batch in held:  # nobody waits for them any more
+            batch._drain_waiter.exception()
+        await stop(producer)
 
     def _make(self) -> Any:
-        return AIOKafkaProducer(
+        producer = AIOKafkaProducer(
             **connection_arguments(self._kafka),
             enable_idempotence=True,
             max_request_size=self._max_request_bytes,
             max_batch_size=min(MAX_BATCH_BYTES, self._max_request_bytes),
             linger_ms=self._linger_ms,
         )
+        if self._wire is not None:
+            _watch_connections(producer, self._wire)
+        return producer
 
-    async def _hand_over(
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes | None,
-        partition: int | None,
-        headers: list[tuple[str, bytes]] | None,
-    ) -> asyncio.Future[object]:
-        while True:
-            try:
-                handed: asyncio.Future[object] = await self._producer.send(
-                    topic, value, key=key, partition=partition, headers=headers
-                )
-            except KafkaTimeoutError:
-                continue  # the partition's batch was full for a whole timeout: nothing is handed over yet
-            except UnknownTopicOrPartitionError:
-                raise self._no_topic(topic) from None
-            except KafkaError as error:
-                raise translated(error, f"sending to {topic}") from None
-            return handed
+    async def _live_generation(self) -> _Generation:
+        while self._live is None:
+            if self._keeper is None:
+                raise TransientError("Kafka: the producer is closed")
+            if self._keeper.done():
+                self._keeper.result()  # a bug, raised to whoever sends
+            self._changed.clear()
+            await self._changed.wait()
+        return self._live
 
-    def _no_topic(self, topic: str) -> StackError:
+    async def _give(self, generation: _Generation, record: _Outgoing) -> bool:
+        """True once the generation holds the record, False when it does not take it now.
+
+        Raises:
+            RecordRefused: no generation will.
+        """
+        producer = generation.producer
+        try:
+            partition = await self._chosen_partition(generation, record)
+            handed: asyncio.Future[object] = await producer.send(
+                record.topic, record.value, key=record.key, partition=partition, headers=record.headers
+            )
+        except KafkaTimeoutError:
+            return False  # the partition's batch was full for a whole timeout: nothing is handed over yet
+        except MessageSizeTooLargeError as error:
+            raise translated(error, f"sending to {record.topic}") from None
+        except KafkaError as error:
+            self._end(generation, error)
+            return False
+        if self._oldest_wait_s is None:
+            self._oldest_wait_s = asyncio.get_running_loop().time()
+        record.generation = generation
+        self._unacknowledged.setdefault(record)
+        handed.add_done_callback(partial(self._answered, generation, record))
+        return True
+
+    async def _chosen_partition(self, generation: _Generation, record: _Outgoing) -> int | None:
+        known = await self._known_partitions(generation, record.topic)
+        wanted = record.partition
+        if wanted is None:
+            return None
+        partition = wanted if isinstance(wanted, int) else wanted(len(known))
+        if partition not in known:
+            raise RecordRefused(
+                f"Kafka: topic {record.topic} has no partition {partition}: [0, {len(known)})"
+            )
+        return partition
+
+    async def _known_partitions(self, generation: _Generation, topic: str) -> frozenset[int]:
+        """The partitions of a topic that is there; waits for it, with pauses, as long as it takes.
+
+        Raises:
+            KafkaError: the generation is over.
+        """
+        async for attempt in _attempts():
+            with attempt:
+                if generation.over.done():
+                    raise ProducerClosed
+                known = await self._partitions_of(generation.producer, topic)
+                if known is not None:
+                    return known
+                is_hidden = topic in generation.producer.client.cluster.unauthorized_topics
+                self._trouble = self._hidden(topic) if is_hidden else self._missing(topic)
+                raise _NotAccepted(self._trouble)
+        raise AssertionError("a retry either returns or raises")
+
+    async def _partitions_of(self, producer: Any, topic: str) -> frozenset[int] | None:
+        """The topic's partitions; None where the cluster knows no such topic, or hides it."""
+        client = producer.client
+        if client.cluster.partitions_for_topic(topic) is None:
+            client.add_topic(topic)
+            await client.force_metadata_update()
+        found = client.cluster.partitions_for_topic(topic)
+        return None if found is None else frozenset(found)
+
+    def _missing(self, topic: str) -> str:
         where = self._kafka.bootstrap_servers
-        return StackError(f"Kafka at {where} has no topic {topic!r}: saccade topics create makes it")
+        return f"Kafka at {where} has no topic {topic!r}: saccade topics create makes it"
 
-    def _settle(
-        self,
-        delivery: asyncio.Future[object],
-        num_bytes: int,
-        topic: str,
-        acknowledged: asyncio.Future[object],
-    ) -> None:
-        self._release(num_bytes)
-        error = None if acknowledged.cancelled() else acknowledged.exception()
-        if delivery.done():
+    def _hidden(self, topic: str) -> str:
+        return f"Kafka at {self._kafka.bootstrap_servers} does not let this client see topic {topic!r}"
+
+    def _answered(self, generation: _Generation, record: _Outgoing, handed: asyncio.Future[object]) -> None:
+        error = None if handed.cancelled() else handed.exception()
+        if record.generation is not generation or record not in self._unacknowledged:
             return
-        if acknowledged.cancelled():
-            delivery.cancel()
-        elif isinstance(error, ProducerClosed):
-            delivery.set_exception(TransientError(f"Kafka: closed before {topic} acknowledged a record"))
-        elif error is not None:
-            delivery.set_exception(translated(error, f"sending to {topic}"))
+        if error is None:
+            generation.has_accepted = True
+            self._trouble = None
+            self.num_accepted += 1
+            self._settle(record, result=handed.result())
+            return
+        # Refused alone, it is the culprit. Else it goes alone in the next generation.
+        is_refused = is_about_the_record(error)
+        if is_refused and record.goes_alone:
+            refused = RecordRefused(str(translated(error, f"sending to {record.topic}")))
+            self._settle(record, error=refused)
+        record.goes_alone = is_refused
+        self._end(generation, error)
+
+    def _sender_ended(self, generation: _Generation, sender: asyncio.Task[None]) -> None:
+        if not sender.cancelled():
+            self._end(generation, sender.exception() or ProducerClosed())
+
+    def _end(self, generation: _Generation, error: BaseException) -> None:
+        """No new record goes to the generation; what it holds goes to the next one."""
+        if generation.over.done():
+            return
+        generation.over.set_result(None)
+        if self._live is generation:
+            self._live = None
+        self._trouble = str(translated(error, "sending"))
+        _log.warning("sends anew under a new producer id", why=self._trouble)
+
+    def _settle(self, record: _Outgoing, *, result: object = None, error: SaccadeError | None = None) -> None:
+        """The record is off our hands."""
+        self._unacknowledged.pop(record, None)
+        self._oldest_wait_s = asyncio.get_running_loop().time() if self._unacknowledged else None
+        self._release(record.num_bytes)
+        if isinstance(error, RecordRefused):
+            self.num_refused += 1
+        if record.delivery.done():
+            return
+        if error is not None:
+            record.delivery.set_exception(error)
         else:
-            delivery.set_result(acknowledged.result())
+            record.delivery.set_result(result)
 
     def _release(self, num_bytes: int) -> None:
         self._in_flight_bytes -= num_bytes
         self._settled.set()
+
+
+class _WatchedConnections(dict[Any, Any]):
+    """The library's connections by node; each one is counted from the moment that it is open."""
+
+    def __init__(self, connections: dict[Any, Any], wire: WireCounter) -> None:
+        super().__init__()
+        self._wire = wire
+        for node, connection in connections.items():
+            self[node] = connection
+
+    def __setitem__(self, node: Any, connection: Any) -> None:
+        super().__setitem__(node, connection)
+        if connection._writer is not None:
+            transport = connection._writer.transport
+            self._wire.watch(
+                transport.get_extra_info("socket").fileno(),
+                lambda: not transport.is_closing() or transport.get_write_buffer_size() > 0,
+            )
+
+
+def _watch_connections(producer: Any, wire: WireCounter) -> None:
+    producer.client._conns = _WatchedConnections(producer.client._conns, wire)

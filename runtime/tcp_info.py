@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Generic, NamedTuple, TypeVar
-
-K = TypeVar("K", bound=Hashable)
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 HEADER_BYTES: Final = 52
 """IPv4 and TCP headers with the timestamp option, on each segment."""
@@ -54,40 +53,63 @@ def read_tcp(sock: socket.socket) -> TcpReading | None:
     return TcpReading(int(num_bytes) + HEADER_BYTES * int(segments), known_us / 1e6)
 
 
-class WireCounter(Generic[K]):
+@dataclass(slots=True)
+class _Watched:
+    sock: socket.socket
+    is_open: Callable[[], bool]
+    wire_bytes: int = 0
+
+
+class WireCounter:
     """The sum over connections that come and go; never decreases.
 
-    State: the newest reading of each connection that is open, and the sum of those that were closed. What a
-    connection sent between its last reading and its end is not counted. `round_trip_s` is the longest of the
-    open connections' smallest round trips at the last reading, 0 without one.
+    Each connection is watched through a file of our own. It stays readable after the owner has closed its
+    file, or the peer has reset the connection, so that what was sent until then is counted too.
+    `round_trip_s` is the longest of the open connections' smallest round trips at the last reading, 0 without
+    one.
     """
 
     def __init__(self, give_up_ms: int) -> None:
         self._give_up_ms = give_up_ms
-        self._open: dict[K, int] = {}
-        self._closed = 0
+        self._watched: list[_Watched] = []
+        self._ended_bytes = 0
         self.round_trip_s = 0.0
 
-    def total(self, descriptors: Mapping[K, int]) -> int | None:
-        """Bytes sent by all connections so far; `descriptors` maps each open one's identity to its file.
+    def watch(self, descriptor: int, is_open: Callable[[], bool]) -> None:
+        """The connection counts, from its first byte on, until the first reading at which it is not open.
 
-        A connection that is seen first is told to drop what it could not send once it is closed, or once
-        nothing was acknowledged for `give_up_ms`: a client that reconnects sends its requests again, and
-        the old copies would follow unseen. None where the kernel does not tell.
+        Only then does it really end: our file holds it until it was read for the last time.
+        It is told to drop what it could not send once it is closed, or once nothing was acknowledged for
+        `give_up_ms`: a client that reconnects sends its requests again, and the old copies would follow unseen.
         """
-        for gone in self._open.keys() - descriptors.keys():
-            self._closed += self._open.pop(gone)
+        with suppress(OSError):  # it has just been closed
+            sock = socket.socket(fileno=os.dup(descriptor))
+            self._drop_unsent(sock)
+            self._watched.append(_Watched(sock, is_open))
+
+    def total(self) -> int | None:
+        """Bytes sent by all connections so far; None where the kernel does not tell."""
         self.round_trip_s = 0.0
-        for identity, descriptor in descriptors.items():
-            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
-                if identity not in self._open:
-                    self._drop_unsent(sock)
-                reading = read_tcp(sock)
-                if reading is None:
-                    return None
-                self._open[identity] = max(reading.wire_bytes, self._open.get(identity, 0))
+        still_open = []
+        for each in self._watched:
+            reading = read_tcp(each.sock)
+            if reading is None:
+                return None
+            each.wire_bytes = max(reading.wire_bytes, each.wire_bytes)
+            if each.is_open():
+                still_open.append(each)
                 self.round_trip_s = max(self.round_trip_s, reading.round_trip_s)
-        return self._closed + sum(self._open.values())
+            else:
+                self._ended_bytes += each.wire_bytes
+                each.sock.close()
+        self._watched = still_open
+        return self._ended_bytes + sum(each.wire_bytes for each in still_open)
+
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        for each in self._watched:
+            each.sock.close()
+        self._watched = []
 
     def _drop_unsent(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 
@@ -41,49 +42,91 @@ def test_headers_count_and_every_byte_does(pair: tuple[socket.socket, socket.soc
 def test_the_round_trip_is_the_kernels(pair: tuple[socket.socket, socket.socket]) -> None:
     """Loopback answers within a second, and takes longer than nothing."""
     client, accepted = pair
-    counter: WireCounter[str] = WireCounter(3_000)
+    counter, is_open = WireCounter(3_000), True
+    counter.watch(client.fileno(), lambda: is_open)
     client.sendall(bytes(100_000))
     receive(accepted, 100_000)
-    counter.total({"one": client.fileno()})
+    counter.total()
     assert 0.0 < counter.round_trip_s < 1.0
-    counter.total({})
+    is_open = False
+    counter.total()
     assert counter.round_trip_s == 0.0
 
 
 def test_the_sum_over_connections_survives_their_end(pair: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = pair
-    counter: WireCounter[str] = WireCounter(3_000)
-    start = counter.total({"one": client.fileno()})
+    counter = WireCounter(3_000)
+    counter.watch(client.fileno(), lambda: client.fileno() >= 0)
+    start = counter.total()
     client.sendall(bytes(5_000))
     receive(accepted, 5_000)
-    one = counter.total({"one": client.fileno()})
+    one = counter.total()
     assert start is not None
     assert one is not None
     assert one >= start + 5_000
-    assert counter.total({}) == one
-    both = counter.total({"two": accepted.fileno()})
+    client.close()
+    assert counter.total() == one
+    counter.watch(accepted.fileno(), lambda: True)
+    both = counter.total()
     assert both is not None
     assert both > one
+    counter.close()
 
 
-def test_a_closed_descriptor_is_no_error(pair: tuple[socket.socket, socket.socket]) -> None:
-    client, _ = pair
-    counter: WireCounter[str] = WireCounter(3_000)
-    descriptor = client.fileno()
-    before = counter.total({"one": descriptor})
+def test_what_a_connection_sent_between_two_readings_counts_also_when_it_has_ended(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, accepted = pair
+    counter = WireCounter(3_000)
+    counter.watch(client.fileno(), lambda: client.fileno() >= 0)
+    client.sendall(bytes(25_000))
+    receive(accepted, 25_000)
     client.close()
-    assert counter.total({"one": descriptor}) == before
+    counted = counter.total()
+    assert counted is not None
+    assert counted >= 25_000
+    assert counter.total() == counted
+
+
+def test_what_was_sent_before_the_peer_reset_the_connection_counts(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, accepted = pair
+    counter = WireCounter(3_000)
+    counter.watch(client.fileno(), lambda: client.fileno() >= 0)
+    client.sendall(bytes(25_000))
+    receive(accepted, 25_000)
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    accepted.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    client.close()
+    counted = counter.total()
+    assert counted is not None
+    assert counted >= 25_000
+
+
+def test_a_connection_that_has_just_been_closed_is_no_error(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, _ = pair
+    counter = WireCounter(3_000)
+    descriptor = client.fileno()
+    client.close()
+    counter.watch(descriptor, lambda: False)
+    assert counter.total() == 0
 
 
 def test_an_abandoned_connection_drops_what_it_could_not_send(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    """Closing resets, so that no old copy of a request follows a client that has reconnected."""
+    """Its end is a reset, so that no old copy of a request follows a client that has reconnected."""
     client, accepted = pair
-    counter: WireCounter[str] = WireCounter(3_000)
-    counter.total({"one": client.fileno()})
+    counter = WireCounter(3_000)
+    counter.watch(client.fileno(), lambda: client.fileno() >= 0)
     client.sendall(b"x")
     client.close()
+    counter.total()
     with pytest.raises(ConnectionResetError):
         while accepted.recv(10):
             pass
