@@ -1,4 +1,4 @@
-"""Every benchmark, or the named ones: `python -m benchmarks [NAME ...]`, `make bench`, `make bench-NAME`.
+"""Every benchmark, or the named ones: `python -m lab.benchmarks [NAME ...]`, `make bench`, `make bench-NAME`.
 
 Each runs in processes of its own. One table at the end, and `runs/bench/results.json`:
 {"hardware", "figures": [{"name", "value", "unit", "goal", "reached", "note"}]}. A value of null was not
@@ -18,8 +18,7 @@ from typing import Any
 
 from lab.benchmarks.benches import BENCHES, Bench, NotHere, interpreter
 from lab.benchmarks.machine import busy_cores
-from lab.benchmarks.report import hardware_line
-from lab.benchmarks.table import print_table
+from lab.benchmarks.report import hardware_line, print_table
 
 FOLDER = Path("runs/bench")
 RESULTS = FOLDER / "results.json"
@@ -27,19 +26,19 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BenchRun:
     """One benchmark's rows; `failed` when it did not end well."""
 
     rows: list[Row]
     failed: bool = False
 
 
-def run_one(bench: Bench) -> Outcome:
+def run_one(bench: Bench) -> BenchRun:
     """Return what the benchmark measured, or one row that says why it did not."""
     try:
         python = interpreter(bench)
     except NotHere as reason:
-        return Outcome([row_without_value(bench.name, f"not measured: {reason}")])
+        return BenchRun([row_without_value(bench.name, f"not measured: {reason}")])
     rows, busy = [], busy_cores()
     for index, command in enumerate(bench.commands):
         json_path, log_path = FOLDER / f"{bench.name}-{index}.json", FOLDER / f"{bench.name}-{index}.log"
@@ -57,14 +56,14 @@ def run_one(bench: Bench) -> Outcome:
                 status = f"time limit of {bench.limit_s:.0f} s"
         if status != 0 or not json_path.exists():
             rows.append(row_without_value(bench.name, f"failed ({status}), see {log_path}"))
-            return Outcome(rows, failed=True)
+            return BenchRun(rows, failed=True)
         rows += [
             row | {"name": f"{bench.name}: {row['name'].removeprefix(f'{bench.name}: ')}{bench.marks[index]}"}
             for row in json.loads(json_path.read_text())["figures"]
         ]
     if busy > 0.3:
         rows[0]["note"] += f"; {busy:.1f} cores were busy with other work when this began"
-    return Outcome(rows)
+    return BenchRun(rows)
 
 
 def row_without_value(name: str, reason: str) -> Row:

@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` can run: how, how long at most, and what it needs."""
+"""What `python -m lab.benchmarks` can run: how, how long at most, and what it needs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,11 @@ _ALL = (
         "the cost of a frame from 1 to 200 cameras",
         (("-m", "lab.benchmarks.cameras", "--rounds", "3"),),
     ),
-    Bench("sizing", "what one frame, offload and label cost each part", (("-m", "lab.benchmarks.sizing"),)),
+    Bench(
+        "stage-cost",
+        "what one frame, offload and label cost each part",
+        (("-m", "lab.benchmarks.stage_cost"),),
+    ),
     Bench(
         "peers",
         "LitServe and a plain consumer on the same stream",

@@ -1,6 +1,6 @@
 """What a frame costs one edge worker when its frames come from 1, 20 or 200 cameras.
 
-    python -m benchmarks.cameras [--rounds N] [--frames N] [--json FILE]
+    python -m lab.benchmarks.cameras [--rounds N] [--frames N] [--json FILE]
 
 Processor time of the worker per frame, in bursts that take turns, with the model and with one that answers at
 once: what is left then is the pipeline. How far apart the costs lie is the median over rounds of two costs of
@@ -19,7 +19,7 @@ from lab.benchmarks.machine import pin, rss_bytes, two_cores
 from lab.benchmarks.models import deit_tiny
 from lab.benchmarks.recorded import Shot, frame_record, mixed
 from lab.benchmarks.report import Figure, options, publish
-from lab.benchmarks.testbed import Testbed, Worker, paced, testbed
+from lab.benchmarks.testbed import Testbed, WorkerProcess, paced, testbed
 from schemas.topics import frames_partition
 
 NUMBERS = (1, 20, 200)
@@ -29,7 +29,7 @@ _RATE = 400.0
 
 
 async def burst(
-    bed: Testbed, worker: Worker, shots: list[Shot], cameras: int, first_seq: int, frames: int
+    bed: Testbed, worker: WorkerProcess, shots: list[Shot], cameras: int, first_seq: int, frames: int
 ) -> float:
     """Return the worker's processor seconds a frame for `frames` frames spread over `cameras`."""
     before, cpu_s = await bed.num_keys(), worker.cpu_s
@@ -48,7 +48,7 @@ async def burst(
 
 
 async def costs(
-    bed: Testbed, worker: Worker, shots: list[Shot], rounds: int, frames: int
+    bed: Testbed, worker: WorkerProcess, shots: list[Shot], rounds: int, frames: int
 ) -> tuple[dict[int, list[float]], int]:
     """Return the costs of a frame, round by round, by number of cameras, and how much memory grew meanwhile."""
     found: dict[int, list[float]] = {number: [] for number in NUMBERS}
@@ -92,7 +92,7 @@ async def measure(rounds: int, frames: int) -> list[Figure]:
     own, other = two_cores()
     pin(other)
     figures = []
-    kinds: list[tuple[str, str, Callable[[Testbed], Worker]]] = [
+    kinds: list[tuple[str, str, Callable[[Testbed], WorkerProcess]]] = [
         ("edge worker", chosen.title, lambda bed: edge_worker(bed, chosen, own, tau)),
         ("pipeline without model", "a model that answers at once", lambda bed: stub_worker(bed, own)),
     ]
@@ -103,7 +103,7 @@ async def measure(rounds: int, frames: int) -> list[Figure]:
     return figures
 
 
-def stub_worker(bed: Testbed, core: int) -> Worker:
+def stub_worker(bed: Testbed, core: int) -> WorkerProcess:
     """Return an edge worker without a model."""
     return bed.worker(
         *("edge", [core]),

@@ -15,9 +15,9 @@ from devstack.demo.processes import free_port
 from lab.benchmarks.environments import python_of
 from lab.benchmarks.http_load import answers, classify_all
 from lab.benchmarks.machine import cores, cpu_seconds, tree_cpu_seconds
-from lab.benchmarks.models import Chosen
+from lab.benchmarks.models import BenchModel
 from lab.benchmarks.recorded import Shot, frame_record
-from lab.benchmarks.testbed import FOLDER, Testbed, Worker
+from lab.benchmarks.testbed import FOLDER, Testbed, WorkerProcess
 from schemas.operating_point import OperatingPoint
 from schemas.topics import frames_partition
 
@@ -77,7 +77,7 @@ _SESSION_MS = 120_000
 
 @asynccontextmanager
 async def saccade(
-    bed: Testbed, clip: Clip, edge: Chosen, server: Chosen, point: OperatingPoint
+    bed: Testbed, clip: Clip, edge: BenchModel, server: BenchModel, point: OperatingPoint
 ) -> AsyncIterator[Turn]:
     """Yield turns of Saccade's server worker and an edge worker a core, one thread each, without a budget."""
     edge_workers = [_edge_worker(bed, edge, point) for _ in cores()]
@@ -116,12 +116,12 @@ async def saccade(
                 group.create_task(worker.stop())
 
 
-def _signal(workers: Sequence[Worker], number: signal.Signals) -> None:
+def _signal(workers: Sequence[WorkerProcess], number: signal.Signals) -> None:
     for worker in workers:
         os.kill(worker.pid, number)
 
 
-def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
+def _edge_worker(bed: Testbed, edge: BenchModel, point: OperatingPoint) -> WorkerProcess:
     return bed.worker(
         *("edge", cores()),
         edge__model=edge.path,
@@ -139,7 +139,7 @@ def _edge_worker(bed: Testbed, edge: Chosen, point: OperatingPoint) -> Worker:
     )
 
 
-async def _sent_bytes(edge_workers: Sequence[Worker]) -> float:
+async def _sent_bytes(edge_workers: Sequence[WorkerProcess]) -> float:
     return sum([(await worker.metrics()).total("uplink_bytes_total") for worker in edge_workers])
 
 
@@ -175,7 +175,7 @@ def _key(camera: str, seq: int) -> Key:
 
 
 @asynccontextmanager
-async def litserve(clip: Clip, server: Chosen, engine: str) -> AsyncIterator[Turn]:
+async def litserve(clip: Clip, server: BenchModel, engine: str) -> AsyncIterator[Turn]:
     """Yield turns of LitServe with one worker of one thread a core; whole camera JPEGs over HTTP."""
     port, folder = free_port(), FOLDER / "peers"
     command = [
@@ -219,7 +219,7 @@ async def litserve(clip: Clip, server: Chosen, engine: str) -> AsyncIterator[Tur
 
 
 @asynccontextmanager
-async def plain(bed: Testbed, clip: Clip, server: Chosen) -> AsyncIterator[Turn]:
+async def plain(bed: Testbed, clip: Clip, server: BenchModel) -> AsyncIterator[Turn]:
     """Yield turns of an aiokafka consumer that classifies one whole frame at a time, with as many threads as pay."""
     arguments = [bed.stack.bootstrap_servers, bed.stack.redis_url, server.path, str(len(cores()))]
     process = await asyncio.create_subprocess_exec(

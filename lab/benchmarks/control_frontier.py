@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gating.entropy import min_entropy_bits
 from lab.benchmarks.models import shipped
 from lab.benchmarks.recorded import Shot
-from lab.evaluation.macs import forward_macs
+from lab.evaluation.models import forward_macs
 from lab.simulation.recording import Recording
 from schemas.frontier import NUM_QUANTILES, Frontier, FrontierPoint, HminBin
 from schemas.geometry import NUM_PATCHES

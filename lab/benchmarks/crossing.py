@@ -1,6 +1,6 @@
 """Ports of this machine's loopback inside a network namespace, through files: the shaped link is not touched.
 
-    ip netns exec NAME python -m benchmarks.crossing PORT=SOCKET_FILE ...
+    ip netns exec NAME python -m lab.benchmarks.crossing PORT=SOCKET_FILE ...
 
 The other side of each file is `outside`, in the namespace where the ports really are.
 """

@@ -1,8 +1,8 @@
 """The whole edge worker against its model alone, on one core that both have for themselves.
 
-    python -m benchmarks.edge [--model deit|shipped] [--codec NAME] [--rounds N] [--seconds S] [--json FILE]
+    python -m lab.benchmarks.edge [--model deit|shipped] [--codec NAME] [--rounds N] [--seconds S] [--json FILE]
 
-Worker and bare loop take turns on one core, one thread each, the same batch size; broker, Redis and the
+WorkerProcess and bare loop take turns on one core, one thread each, the same batch size; broker, Redis and the
 producer of 640x480 JPEGs stand on the other. While the bare loop runs, the other core carries the same load:
 a stand-in there reads the same frames, writes as many labels and sends as many offloads. tau is set so that
 40 % are offloaded. A ratio is the median over rounds of two rates of the same round.
@@ -16,13 +16,13 @@ import asyncio
 import numpy as np
 
 from gating.entropy import min_entropy_bits
-from lab.benchmarks.bare import bare, save_crops
+from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
 from lab.benchmarks.machine import pin, two_cores
-from lab.benchmarks.models import Chosen, deit_tiny, shipped
+from lab.benchmarks.model_only import model_only, save_crops
+from lab.benchmarks.models import BenchModel, deit_tiny, shipped
 from lab.benchmarks.recorded import Shot, frame_record, mixed
 from lab.benchmarks.report import Figure, options, publish
-from lab.benchmarks.testbed import Metrics, Testbed, Worker, testbed
-from lab.benchmarks.turns import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
+from lab.benchmarks.testbed import MetricsReading, Testbed, WorkerProcess, testbed
 from schemas.topics import frames_partition
 from vit.edge_forward import EdgeForward
 
@@ -31,7 +31,7 @@ BATCH = 8
 NUM_SHOTS = 80
 
 
-def tau_for(chosen: Chosen, crops: list[np.ndarray], share: float) -> float:
+def tau_for(chosen: BenchModel, crops: list[np.ndarray], share: float) -> float:
     """Return the threshold at which this share of the crops is offloaded."""
     forward = EdgeForward(chosen.load(), threads=1)
     parts = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
@@ -50,7 +50,9 @@ def frames_of(shots: list[Shot], num_partitions: int) -> RecordAt:
     return record_at
 
 
-def edge_worker(bed: Testbed, chosen: Chosen, core: int, tau: float, codec: str = "webp") -> Worker:
+def edge_worker(
+    bed: Testbed, chosen: BenchModel, core: int, tau: float, codec: str = "webp"
+) -> WorkerProcess:
     """Return an edge worker of one thread on one core."""
     return bed.worker(
         *("edge", [core]),
@@ -75,7 +77,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
         inputs = save_crops(bed.run_dir / "crops.npz", crops)
         feed = Feed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
         worker = edge_worker(bed, chosen, own, tau, arguments.codec)
-        async with bare("edge", chosen.path, inputs, own) as loop:
+        async with model_only("edge", chosen.path, inputs, own) as loop:
             await worker.start()
             try:
                 before = await worker.metrics()
@@ -98,7 +100,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
     ]
 
 
-def _parts(before: Metrics, after: Metrics, codec: str) -> list[Figure]:
+def _parts(before: MetricsReading, after: MetricsReading, codec: str) -> list[Figure]:
     """Return what the worker itself says of its stages."""
     frames = after.total("frames_total") - before.total("frames_total")
     offloads = after.total("patches_kept_count") - before.total("patches_kept_count")

@@ -1,6 +1,6 @@
 """What the pipeline adds to the model's own time, at half load, open loop.
 
-    python -m benchmarks.latency [--seconds S] [--json FILE]
+    python -m lab.benchmarks.latency [--seconds S] [--json FILE]
 
 Records come at constant intervals, whatever the answers take, at half the rate that the worker reached just
 before. Added = the label's time in Redis, less when the record was due, less what the model alone takes for
@@ -20,15 +20,15 @@ import statistics
 
 import numpy as np
 
-from lab.benchmarks.bare import bare, save_crops, save_sets
 from lab.benchmarks.edge import NUM_SHOTS, OFFLOAD_SHARE, edge_worker, frames_of, tau_for
+from lab.benchmarks.interleaved import CAMERAS, Feed, worker_turn
 from lab.benchmarks.machine import pin, two_cores
+from lab.benchmarks.model_only import model_only, save_crops, save_sets
 from lab.benchmarks.models import deit_tiny, shipped
 from lab.benchmarks.recorded import drawn_counts, mixed, token_sets
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.server import NUM_SETS, records_of, server_worker
-from lab.benchmarks.testbed import Testbed, Worker, Write, testbed
-from lab.benchmarks.turns import CAMERAS, Feed, worker_turn
+from lab.benchmarks.testbed import Testbed, WorkerProcess, Write, testbed
 
 EDGE_GOAL_MS = 25.0
 SERVER_GOAL_MS = 15.0
@@ -38,7 +38,9 @@ _SETTLE_S = 2.0
 _WINDOWS = 5
 
 
-async def open_loop(bed: Testbed, feed: Feed, worker: Worker, guess: float, seconds: float) -> list[Write]:
+async def open_loop(
+    bed: Testbed, feed: Feed, worker: WorkerProcess, guess: float, seconds: float
+) -> list[Write]:
     """Return the writes of `seconds` of records at half the rate that the worker has just reached.
 
     The load begins a little earlier: the burst that found the rate has left offloads to encode.
@@ -89,7 +91,7 @@ async def edge_latency(own: int, seconds: float) -> list[Figure]:
         inputs = save_crops(bed.run_dir / "crops.npz", crops)
         feed = Feed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
         worker = edge_worker(bed, chosen, own, tau)
-        async with bare("edge", chosen.path, inputs, own) as loop:
+        async with model_only("edge", chosen.path, inputs, own) as loop:
             model_s = await loop.one_by_one(3)
         await worker.start()
         try:
@@ -109,7 +111,7 @@ async def server_latency(own: int, seconds: float) -> list[Figure]:
         )
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
         feed, worker = Feed(bed, "offload", record_at), server_worker(bed, chosen, [own])
-        async with bare("server", chosen.path, inputs, own) as loop:
+        async with model_only("server", chosen.path, inputs, own) as loop:
             model_s = await loop.one_by_one(3)
         await worker.start()
         try:

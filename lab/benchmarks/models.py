@@ -21,7 +21,7 @@ _TINY = Path("../shared/data/weights/deit_tiny_patch16_224.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BenchModel:
     """`path` is what a worker's `--model` takes, `title` what figures call it."""
 
     path: str
@@ -31,20 +31,20 @@ class Chosen:
         return load_model(self.path)
 
 
-def deit_tiny() -> Chosen:
+def deit_tiny() -> BenchModel:
     """Return DeiT-Tiny, with published weights where they are at hand."""
     given = Path(os.environ.get("SACCADE_BENCH_EDGE", _TINY))
     if given.exists():
-        return Chosen(str(given.resolve()), "DeiT-Tiny, published weights")
-    return Chosen(_random("deit_tiny_patch16_224"), "DeiT-Tiny's shape, random weights")
+        return BenchModel(str(given.resolve()), "DeiT-Tiny, published weights")
+    return BenchModel(_random("deit_tiny_patch16_224"), "DeiT-Tiny's shape, random weights")
 
 
-def deit_base(classes: tuple[str, ...] | None = None) -> Chosen:
+def deit_base(classes: tuple[str, ...] | None = None) -> BenchModel:
     """Return DeiT-Base's shape with random weights, and the given 1,000 class names if any."""
-    return Chosen(_random("deit_base_patch16_224", classes), "DeiT-Base's shape, random weights")
+    return BenchModel(_random("deit_base_patch16_224", classes), "DeiT-Base's shape, random weights")
 
 
-def shipped(role: str) -> Chosen:
+def shipped(role: str) -> BenchModel:
     """Return the shipped edge or server model.
 
     Raises:
@@ -53,7 +53,7 @@ def shipped(role: str) -> Chosen:
     path = SHIPPED / f"{role}.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"{path}: the shipped pair is missing")
-    return Chosen(str(path.resolve()), f"shipped {role} model, trained weights")
+    return BenchModel(str(path.resolve()), f"shipped {role} model, trained weights")
 
 
 def _random(name: str, classes: tuple[str, ...] | None = None) -> str:

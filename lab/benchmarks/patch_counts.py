@@ -19,21 +19,19 @@ import torch
 
 from gating.entropy import min_entropy_bits
 from gating.select import attention_sum_counts
+from lab.evaluation.corpus import unlabelled_corpus
 from vit.edge_forward import EdgeForward
-from vit.preprocess import decode_image, resize_crop
 from vit.weights import load_model
 
 TAU_BITS = 0.8
 DELTA = 0.97
 BATCH = 10
-MAX_PIXELS = 1 << 24
 
 
 def crops_of(folder: Path) -> Iterator[np.ndarray]:
-    files = sorted(folder.glob("*.png"))
-    for start in range(0, len(files), BATCH):
-        part = files[start : start + BATCH]
-        yield np.stack([resize_crop(decode_image(file.read_bytes(), "png", MAX_PIXELS)) for file in part])
+    photos = unlabelled_corpus(folder)
+    for start in range(0, len(photos.names), BATCH):
+        yield np.stack([photos.crop(idx) for idx in range(start, min(start + BATCH, len(photos.names)))])
 
 
 def main() -> None:

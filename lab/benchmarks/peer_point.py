@@ -15,7 +15,7 @@ import numpy as np
 from gating.entropy import min_entropy_bits
 from gating.select import select
 from lab.benchmarks.recorded import Shot
-from lab.evaluation.macs import forward_macs
+from lab.evaluation.models import forward_macs
 from schemas.operating_point import OperatingPoint
 from vit.architecture import Architecture
 from vit.codecs import decode_patches, encode_patches

@@ -1,6 +1,6 @@
 """Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on one recorded stream.
 
-    python -m benchmarks.peers [--cameras N] [--frames N] [--json FILE]
+    python -m lab.benchmarks.peers [--cameras N] [--frames N] [--json FILE]
 
 The shipped pair on rendered test cameras with known truth. Everyone has the same two cores, client, broker
 and Redis included, the same server weights, the same code to open a JPEG, and the whole stream once before it
@@ -20,10 +20,10 @@ from statistics import median
 import simplejpeg
 
 from gating.select import select
-from lab.benchmarks.bare import bare, save_sets
 from lab.benchmarks.contestants import Clip, Result, Turn, litserve, plain, saccade
 from lab.benchmarks.environments import EnvironmentMissing
 from lab.benchmarks.machine import two_cores
+from lab.benchmarks.model_only import model_only, save_sets
 from lab.benchmarks.models import shipped
 from lab.benchmarks.peer_point import PairPoint, choose
 from lab.benchmarks.recorded import record
@@ -80,7 +80,7 @@ async def cost_shares(clip: Clip, pair: PairPoint) -> list[Figure]:
     times = {}
     for name, positions in (("kept", kept), ("whole", every)):
         inputs = save_sets(folder / f"{name}.npz", crops, positions)
-        async with bare("server", server.path, inputs, core) as loop:
+        async with model_only("server", server.path, inputs, core) as loop:
             for batch in (16, 1):
                 burst = await loop.run(2.0, batch)
                 times[name, batch] = burst.cpu_s / burst.images

@@ -76,7 +76,7 @@ def frame_record(shot: Shot, camera: str, seq: int, captured_ns: int, *, live: b
 
 
 @dataclass(frozen=True, slots=True)
-class TokenSet:
+class KeptPatches:
     """What one offload record carries: the crop, its kept positions, and their WebP-75 bytes."""
 
     crop: np.ndarray
@@ -84,7 +84,7 @@ class TokenSet:
     patches: bytes
 
 
-def token_sets(shots: Sequence[Shot], counts: Sequence[int], seed: int) -> list[TokenSet]:
+def token_sets(shots: Sequence[Shot], counts: Sequence[int], seed: int) -> list[KeptPatches]:
     """Return one set for each count, of the shots in turn, at random positions."""
     rng = np.random.default_rng(seed)
     crops = [shot.crop() for shot in shots]
@@ -92,11 +92,13 @@ def token_sets(shots: Sequence[Shot], counts: Sequence[int], seed: int) -> list[
     for index, count in enumerate(counts):
         crop = crops[index % len(crops)]
         kept = np.sort(rng.permutation(NUM_PATCHES)[:count])
-        sets.append(TokenSet(crop, kept, encode_patches("webp", 75, crop, kept)))
+        sets.append(KeptPatches(crop, kept, encode_patches("webp", 75, crop, kept)))
     return sets
 
 
-def offload_record(token_set: TokenSet, camera: str, seq: int, captured_ns: int, classes_hash: str) -> bytes:
+def offload_record(
+    token_set: KeptPatches, camera: str, seq: int, captured_ns: int, classes_hash: str
+) -> bytes:
     """Return the set as a record of the topic `offload`, with a deadline in an hour."""
     return encode_offload(
         Offload(

@@ -1,4 +1,4 @@
-"""The figures of a benchmark, as one JSON object and as a table."""
+"""The figures of a benchmark, as one JSON object and as a table: one line a figure, what was not reached marked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+_VERDICTS = {True: "reached", False: "NOT reached", None: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,32 @@ def hardware_line() -> str:
 def publish(figures: list[Figure], json_path: Path | None) -> None:
     """Print the table; write {"hardware", "figures"} where a path is given."""
     hardware = hardware_line()
-    print(f"\n{hardware}\n")
-    width = max(len(figure.name) for figure in figures)
-    for figure in figures:
-        verdict = {True: "reached", False: "NOT reached", None: ""}[figure.reached]
-        goal = "" if figure.goal is None else f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
-        print(
-            f"{figure.name:{width}}  {figure.value:9.3f} {figure.unit:12} {goal:9} {verdict:12} {figure.note}"
-        )
+    rows = [
+        {key: value for key, value in asdict(figure).items() if key != "at_least"}
+        | {"reached": figure.reached}
+        for figure in figures
+    ]
+    print_table(hardware, rows)
     if json_path is not None:
-        rows = [
-            {key: value for key, value in asdict(figure).items() if key != "at_least"}
-            | {"reached": figure.reached}
-            for figure in figures
-        ]
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps({"hardware": hardware, "figures": rows}, indent=1) + "\n")
+
+
+def print_table(hardware: str, rows: list[dict[str, Any]]) -> None:
+    """Print the hardware and all rows."""
+    print(f"\n{hardware}\n")
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        verdict = _VERDICTS[row["reached"]]
+        print(f"{row['name']:{width}}  {_value(row):24} {_goal(row):10} {verdict:12} {row['note']}")
+
+
+def _value(row: dict[str, Any]) -> str:
+    return "not measured" if row["value"] is None else f"{row['value']:9.4g} {row['unit']}"
+
+
+def _goal(row: dict[str, Any]) -> str:
+    if row["goal"] is None:
+        return ""
+    below = row["reached"] != (row["value"] >= row["goal"])
+    return f"{'<=' if below else '>='} {row['goal']:g}"

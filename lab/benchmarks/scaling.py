@@ -1,6 +1,6 @@
 """Two server worker processes against one, beside two bare engine processes against one.
 
-    python -m benchmarks.scaling [--model deit|shipped] [--json FILE]
+    python -m lab.benchmarks.scaling [--model deit|shipped] [--json FILE]
 
 One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras, a backlog
 that outlasts the run. The second worker joins in the middle, as a user would start it.
@@ -14,14 +14,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.benchmarks.bare import Bare, bare, save_sets
+from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt
 from lab.benchmarks.machine import two_cores
-from lab.benchmarks.models import Chosen, deit_base, shipped
-from lab.benchmarks.recorded import TokenSet, drawn_counts, mixed, offload_record, token_sets
+from lab.benchmarks.model_only import ModelOnly, model_only, save_sets
+from lab.benchmarks.models import BenchModel, deit_base, shipped
+from lab.benchmarks.recorded import KeptPatches, drawn_counts, mixed, offload_record, token_sets
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.server import NUM_SETS, server_worker
 from lab.benchmarks.testbed import Testbed, Write, testbed
-from lab.benchmarks.turns import CAMERAS, Feed, RecordAt
 from schemas.topics import offload_partition
 
 _SEQ_STEP = 2.5
@@ -42,7 +42,7 @@ class Joined:
     left: tuple[float, float]
 
 
-def records_of(sets: list[TokenSet], num_partitions: int, classes_hash: str) -> RecordAt:
+def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) -> RecordAt:
     """Return the sets in turn as offloads of the 16 cameras in turn, with the gaps of frames that stayed."""
 
     def record_at(number: int, due_ns: int) -> tuple[bytes, int]:
@@ -53,7 +53,9 @@ def records_of(sets: list[TokenSet], num_partitions: int, classes_hash: str) -> 
     return record_at
 
 
-async def bare_scaling(loops: Sequence[Bare], seconds: float, batch: int, rounds: int) -> tuple[float, float]:
+async def bare_scaling(
+    loops: Sequence[ModelOnly], seconds: float, batch: int, rounds: int
+) -> tuple[float, float]:
     """Return images/s of one bare engine and of two at once; medians of rounds in turn."""
     ones, twos = [], []
     for _ in range(rounds):
@@ -64,7 +66,7 @@ async def bare_scaling(loops: Sequence[Bare], seconds: float, batch: int, rounds
     return statistics.median(ones), statistics.median(twos)
 
 
-async def worker_scaling(bed: Testbed, chosen: Chosen, cores: tuple[int, int], seconds: float) -> Joined:
+async def worker_scaling(bed: Testbed, chosen: BenchModel, cores: tuple[int, int], seconds: float) -> Joined:
     """Return what one worker and then two did of a backlog."""
     first, second = (server_worker(bed, chosen, [core]) for core in cores)
     await first.start()
@@ -123,8 +125,8 @@ async def measure(model: str, seconds: float) -> list[Figure]:
             bed.run_dir / "sets.npz", [each.crop for each in sets], [each.positions for each in sets]
         )
         async with (
-            bare("server", chosen.path, inputs, cores[0]) as one,
-            bare("server", chosen.path, inputs, cores[1]) as other,
+            model_only("server", chosen.path, inputs, cores[0]) as one,
+            model_only("server", chosen.path, inputs, cores[1]) as other,
         ):
             bare_one, bare_two = await bare_scaling([one, other], seconds / 3, 4, 3)
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
@@ -134,7 +136,7 @@ async def measure(model: str, seconds: float) -> list[Figure]:
     return figures_of(chosen, bare_one, bare_two, joined)
 
 
-def figures_of(chosen: Chosen, bare_one: float, bare_two: float, joined: Joined) -> list[Figure]:
+def figures_of(chosen: BenchModel, bare_one: float, bare_two: float, joined: Joined) -> list[Figure]:
     ratio, bare_ratio = joined.two / joined.one, bare_two / bare_one
     share = max(joined.finals) / sum(joined.finals)
     left = max(joined.left) / max(1.0, sum(joined.left))

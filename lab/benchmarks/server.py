@@ -1,6 +1,6 @@
 """The whole server worker against its engine alone, on one core that both have for themselves.
 
-    python -m benchmarks.server [--model deit|shipped] [--rounds N] [--seconds S] [--json FILE]
+    python -m lab.benchmarks.server [--model deit|shipped] [--rounds N] [--seconds S] [--json FILE]
 
 As `lab.benchmarks.edge`: worker and engine take turns, one thread each, the engine at the batch size that the
 worker formed. Records carry WebP-75 patches of rendered frames, their counts drawn from patch_counts.json.
@@ -13,19 +13,19 @@ import asyncio
 
 import numpy as np
 
-from lab.benchmarks.bare import bare, save_sets
+from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
 from lab.benchmarks.machine import pin, two_cores
-from lab.benchmarks.models import Chosen, deit_base, shipped
-from lab.benchmarks.recorded import TokenSet, drawn_counts, mixed, offload_record, token_sets
+from lab.benchmarks.model_only import model_only, save_sets
+from lab.benchmarks.models import BenchModel, deit_base, shipped
+from lab.benchmarks.recorded import KeptPatches, drawn_counts, mixed, offload_record, token_sets
 from lab.benchmarks.report import Figure, options, publish
-from lab.benchmarks.testbed import Metrics, Testbed, Worker, testbed
-from lab.benchmarks.turns import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
+from lab.benchmarks.testbed import MetricsReading, Testbed, WorkerProcess, testbed
 from schemas.topics import offload_partition
 
 NUM_SETS = 64
 
 
-def records_of(sets: list[TokenSet], num_partitions: int, classes_hash: str) -> RecordAt:
+def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) -> RecordAt:
     """Return the sets in turn as offloads of the 16 cameras in turn."""
 
     def record_at(number: int, due_ns: int) -> tuple[bytes, int]:
@@ -36,12 +36,12 @@ def records_of(sets: list[TokenSet], num_partitions: int, classes_hash: str) -> 
     return record_at
 
 
-def server_worker(bed: Testbed, chosen: Chosen, cores: list[int]) -> Worker:
+def server_worker(bed: Testbed, chosen: BenchModel, cores: list[int]) -> WorkerProcess:
     """Return a server worker of one thread on the given cores."""
     return bed.worker("serve", cores, server__model=chosen.path, server__threads=1, server__decode_threads=1)
 
 
-def formed(before: Metrics, after: Metrics) -> int:
+def formed(before: MetricsReading, after: MetricsReading) -> int:
     """Return the mean batch that the worker formed, rounded."""
     return max(1, round(after.mean("batch_size", before)))
 
@@ -58,7 +58,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
         )
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
         feed, worker = Feed(bed, "offload", record_at), server_worker(bed, chosen, [own])
-        async with bare("server", chosen.path, inputs, own) as loop:
+        async with model_only("server", chosen.path, inputs, own) as loop:
             await worker.start()
             try:
                 before = await worker.metrics()

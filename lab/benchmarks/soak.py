@@ -1,6 +1,6 @@
 """An hour's frames of 16 cameras through one edge worker without a model: does its memory grow?
 
-    python -m benchmarks.soak [--frames N] [--json FILE]
+    python -m lab.benchmarks.soak [--frames N] [--json FILE]
 
 Frames come as fast as the worker answers them, never more than a few seconds ahead. The slope is a straight
 line through the worker's resident memory over the last half of the frames.
@@ -14,11 +14,11 @@ import numpy as np
 
 from lab.benchmarks.cameras import stub_worker
 from lab.benchmarks.edge import frames_of
+from lab.benchmarks.interleaved import Feed
 from lab.benchmarks.machine import pin, rss_bytes, two_cores
 from lab.benchmarks.recorded import mixed
 from lab.benchmarks.report import Figure, options, publish
-from lab.benchmarks.testbed import Testbed, Worker, testbed
-from lab.benchmarks.turns import Feed
+from lab.benchmarks.testbed import Testbed, WorkerProcess, testbed
 
 HOUR_FRAMES = 16 * 5 * 3600
 GOAL_MB = 1.0
@@ -29,7 +29,7 @@ _DISK_BYTES = 6 << 30
 """Three cameras may share one of the 48 partitions: at 2 GiB their part was deleted before it was read."""
 
 
-async def drive(bed: Testbed, worker: Worker, frames: int) -> list[tuple[int, int]]:
+async def drive(bed: Testbed, worker: WorkerProcess, frames: int) -> list[tuple[int, int]]:
     """Return (frames answered, resident bytes) after each chunk of frames."""
     feed = Feed(bed, "frames", frames_of(mixed(20, seed=0), bed.settings.topics.partitions))
     before, samples = await bed.num_keys(), []

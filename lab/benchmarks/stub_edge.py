@@ -1,6 +1,6 @@
 """`saccade edge` with a model that answers at once: what is left is the pipeline around it.
 
-    python -m benchmarks.stub_edge edge [--set SECTION.KEY=VALUE ...]
+    python -m lab.benchmarks.stub_edge edge [--set SECTION.KEY=VALUE ...]
 
 40 % of its answers are unsure; their attention is even, so that delta .97 keeps 190 patches.
 """

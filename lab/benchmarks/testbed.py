@@ -1,7 +1,7 @@
 """A testbed: the embedded stack, workers as a user starts them, and an observer beside them.
 
 What workers did is read where readers see it: labels from Redis's streams, whose entries carry the time of
-the write by Redis's clock (ms), offloads from the topic's end offsets. Worker metrics only explain.
+the write by Redis's clock (ms), offloads from the topic's end offsets. WorkerProcess metrics only explain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from devstack.child import GuardedChild
 from devstack.demo.probe import get, is_ready
@@ -94,17 +93,6 @@ class Testbed:
         """Redis is empty."""
         await self._client.flushall()
 
-    async def records_in(self, topic: str) -> int:
-        """Return how many records a topic has ever had."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.bootstrap_servers)
-        await consumer.start()
-        try:
-            count = self.settings.topics.partitions
-            ends = await consumer.end_offsets([TopicPartition(topic, each) for each in range(count)])
-        finally:
-            await consumer.stop()
-        return sum(ends.values())
-
     def sink(self, *, linger_ms: int = 2) -> Sink:
         """Return a producer as the project's own ones are; enter it."""
         return Sink(
@@ -116,7 +104,7 @@ class Testbed:
 
     def worker(
         self, role: str, cores: Sequence[int], *, program: Sequence[str] = ("-m", "saccade"), **flags: object
-    ) -> Worker:
+    ) -> WorkerProcess:
         """Return a worker of `role` (edge, serve), not started; `flags` are SECTION__KEY=value settings."""
         addresses = [
             *("--kafka", self.stack.bootstrap_servers, "--redis", self.stack.redis_url),
@@ -126,10 +114,10 @@ class Testbed:
                 for part in ("--set", f"{key.replace('__', '.')}={value}")
             ),
         ]
-        return Worker(self.run_dir, [*program, role, *addresses], cores)
+        return WorkerProcess(self.run_dir, [*program, role, *addresses], cores)
 
 
-class Worker:
+class WorkerProcess:
     """One worker process on given cores; it ends with this process, however that ends."""
 
     def __init__(self, run_dir: Path, arguments: Sequence[str], cores: Sequence[int]) -> None:
@@ -157,13 +145,13 @@ class Worker:
         """It has drained and is gone."""
         await self._child.stop()
 
-    async def metrics(self) -> Metrics:
+    async def metrics(self) -> MetricsReading:
         """Return what it exports now."""
         _, body = await get(self.port, "/metrics")
-        return Metrics(body)
+        return MetricsReading(body)
 
 
-class Metrics:
+class MetricsReading:
     """One reading of a worker's metrics."""
 
     def __init__(self, body: str) -> None:
@@ -182,17 +170,17 @@ class Metrics:
             if sample.partition("{")[0] == f"saccade_{name}" and all(each in sample for each in wanted)
         )
 
-    def mean(self, name: str, since: Metrics, **labels: str) -> float:
+    def mean(self, name: str, since: MetricsReading, **labels: str) -> float:
         """Return the mean of a histogram's observations since an earlier reading."""
         count = self.total(f"{name}_count", **labels) - since.total(f"{name}_count", **labels)
         total = self.total(f"{name}_sum", **labels) - since.total(f"{name}_sum", **labels)
         return total / count if count else 0.0
 
-    def spent(self, name: str, since: Metrics, **labels: str) -> float:
+    def spent(self, name: str, since: MetricsReading, **labels: str) -> float:
         """Return the sum of a histogram's observations since an earlier reading."""
         return self.total(f"{name}_sum", **labels) - since.total(f"{name}_sum", **labels)
 
-    def share_up_to(self, name: str, limit: str, since: Metrics) -> float:
+    def share_up_to(self, name: str, limit: str, since: MetricsReading) -> float:
         """Return which share of a histogram's observations since an earlier reading is at most `limit`."""
         count = self.total(f"{name}_count") - since.total(f"{name}_count")
         under = self.total(f"{name}_bucket", le=limit) - since.total(f"{name}_bucket", le=limit)

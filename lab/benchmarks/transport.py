@@ -1,6 +1,6 @@
 """Offload records through the project's own Kafka adapters, over loopback, with a real broker.
 
-    python -m benchmarks.transport [--records N] [--json FILE]
+    python -m lab.benchmarks.transport [--records N] [--json FILE]
 
 Records of 12 kB of random bytes. Producer, broker and consumer are three processes on the same two cores.
 First each direction alone, then both at once, which is what counts: records per second from the first send

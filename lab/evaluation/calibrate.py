@@ -12,25 +12,22 @@ from typing import Final
 import numpy as np
 
 from gating.select import SELECTORS
-from lab.evaluation.catalogue import DEFAULT_BUDGET, HEADLINE_DELTA, plan
+from lab.errors import EvaluationError
 from lab.evaluation.chosen import RAW_PATCHES, Candidate, candidates, frontier_candidates
-from lab.evaluation.chunk_store import ChunkStore
-from lab.evaluation.corpus import Corpus, unlabelled_corpus
-from lab.evaluation.errors import EvaluationError
+from lab.evaluation.corpus import Corpus, scene_corpus, unlabelled_corpus
+from lab.evaluation.experiments import DEFAULT_BUDGET, HEADLINE_DELTA, plan
 from lab.evaluation.gates import h_min_quantiles, offloaded
+from lab.evaluation.inference_cache import DEFAULT_CACHE, ChunkStore, answer
 from lab.evaluation.loading import FullModel, load_corpus, load_models
-from lab.evaluation.measurement import look, make_study, say_estimate, time_models
+from lab.evaluation.measurement import look, pair_up, say_estimate, time_models
 from lab.evaluation.methods import edge_only
-from lab.evaluation.pareto import pareto_rows
-from lab.evaluation.passes import answer
+from lab.evaluation.paired import LABEL, SERVER_AGREEMENT, PairedPredictions
 from lab.evaluation.points import TEST, Point, Setting
-from lab.evaluation.reporter import Reporter, TerminalReporter
-from lab.evaluation.request import DEFAULT_CACHE
-from lab.evaluation.scene_corpus import scene_corpus
+from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule, delta_for_share
-from lab.evaluation.study import LABEL, SERVER_AGREEMENT, Study
-from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
+from lab.evaluation.sweep import pareto_rows
 from lab.evaluation.wire import value_bytes
+from lab.progress import Progress, TerminalProgress
 from schemas.frontier import Frontier, FrontierPoint, HminBin, dump_frontier, load_frontier
 from schemas.geometry import Attention
 from schemas.operating_point import OperatingPoint
@@ -73,7 +70,7 @@ class CalibrateRequest:
             raise EvaluationError("--unlabelled belongs to --data")
 
 
-def calibrate(request: CalibrateRequest, reporter: Reporter | None = None) -> Path:
+def calibrate(request: CalibrateRequest, progress: Progress | None = None) -> Path:
     """`request.out` holds the frontier; returns its path.
 
     After an interruption the same request goes on where it was.
@@ -82,8 +79,8 @@ def calibrate(request: CalibrateRequest, reporter: Reporter | None = None) -> Pa
         EvaluationError: data and models do not fit together, there are too few images, or both models are
         one. ModelError: a model cannot be loaded.
     """
-    if reporter is None:
-        with TerminalReporter() as terminal:
+    if progress is None:
+        with TerminalProgress() as terminal:
             return calibrate(request, terminal)
     edge, server = load_models(request.edge, [request.server], request.dtype)
     if server is edge:
@@ -91,15 +88,15 @@ def calibrate(request: CalibrateRequest, reporter: Reporter | None = None) -> Pa
             f"edge and server are the same model ({edge.facts.name}): offloading can gain nothing"
         )
     try:
-        study = measure_frontier(request, _corpus(request, edge, reporter), edge, server, reporter)
+        pairs = measure_frontier(request, _corpus(request, edge, progress), edge, server, progress)
     except KeyboardInterrupt:
-        reporter.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
+        progress.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
         raise
-    frontier = make_frontier(study)
+    frontier = make_frontier(pairs)
     request.out.parent.mkdir(parents=True, exist_ok=True)
     dump_frontier(frontier, request.out)
     load_frontier(request.out)
-    reporter.say(
+    progress.say(
         f"{len(frontier.points)} points from {frontier.points[0].accuracy:.3f} at 0 B to "
         f"{frontier.points[-1].accuracy:.3f} at {frontier.points[-1].bytes_per_frame:.0f} B a frame"
     )
@@ -107,30 +104,30 @@ def calibrate(request: CalibrateRequest, reporter: Reporter | None = None) -> Pa
 
 
 def measure_frontier(
-    request: CalibrateRequest, corpus: Corpus, edge: FullModel, server: FullModel, reporter: Reporter
-) -> Study:
-    """Return the study of all payloads that the frontier may choose from."""
+    request: CalibrateRequest, corpus: Corpus, edge: FullModel, server: FullModel, progress: Progress
+) -> PairedPredictions:
+    """Return the pairs of all payloads that the frontier may choose from."""
     store = ChunkStore(request.cache)
-    seen = look(corpus, edge, store, reporter, rollouts=False)
+    seen = look(corpus, edge, store, progress, rollouts=False)
     if len(seen.corpus.names) < MIN_IMAGES:
         raise EvaluationError(f"{len(seen.corpus.names)} readable images, a frontier needs {MIN_IMAGES}")
     facts, num_images = server.facts, len(seen.corpus.names)
     chosen = plan(
-        frontier_treatments(seen.rows),
+        frontier_schemes(seen.rows),
         seen.rows,
         num_images,
         embed_dim=facts.embed_dim,
         depth=facts.depth,
         budget=DEFAULT_BUDGET,
     )
-    say_estimate(chosen, seen, server, store, time_models(seen.corpus, edge, server), reporter)
-    reporter.start("server", num_images * len(chosen.treatments))
-    answers = answer(seen.corpus, server, chosen.treatments, seen.attention, store, reporter)
+    say_estimate(chosen, seen, server, store, time_models(seen.corpus, edge, server), progress)
+    progress.start("server", num_images * len(chosen.schemes))
+    answers = answer(seen.corpus, server, chosen.schemes, seen.attention, store, progress)
     kind = SERVER_AGREEMENT if request.unlabelled else LABEL
-    return make_study(seen, edge, server, answers, accuracy_kind=kind)
+    return pair_up(seen, edge, server, answers, accuracy_kind=kind)
 
 
-def frontier_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
+def frontier_schemes(attention: Mapping[str, Attention]) -> list[Scheme]:
     """Return the payloads a frontier chooses from: whole images and patches through lossy codecs."""
     edge = attention[EDGE]
     # A sum that keeps the smallest share on average keeps one to three patches of most frames: right on scenes
@@ -150,43 +147,43 @@ def frontier_treatments(attention: Mapping[str, Attention]) -> list[Treatment]:
     )
 
 
-def make_frontier(study: Study) -> Frontier:
+def make_frontier(pairs: PairedPredictions) -> Frontier:
     """Return the frontier of bytes a frame against accuracy.
 
     Points are chosen on the calibration half and measured on the test half; those that another one then beats
     are gone. The first point offloads nothing.
     """
-    found = frontier_candidates([each for each in candidates(study) if each.family != RAW_PATCHES])
+    found = frontier_candidates([each for each in candidates(pairs) if each.family != RAW_PATCHES])
     chosen = [each for each in found if each.test.figures.offload_ratio > 0 and _usable(each)]
-    points = [_edge_alone(study), *(_frontier_point(study, each.test) for each in chosen)]
+    points = [_edge_alone(pairs), *(_frontier_point(pairs, each.test) for each in chosen)]
     rows = pareto_rows([each.bytes_per_frame for each in points], [each.accuracy for each in points])
     return Frontier(
-        edge_model=study.edge.name,
-        edge_hash=study.edge.weights_hash,
-        server_model=study.server.name,
-        server_hash=study.server.weights_hash,
-        classes_hash=study.edge.classes_hash,
-        data=study.data,
-        accuracy_kind=study.accuracy_kind,
-        images=study.num_images,
-        h_min_quantiles=h_min_quantiles(study.h_min),
-        accuracy_by_h_min=entropy_bins(study),
+        edge_model=pairs.edge.name,
+        edge_hash=pairs.edge.weights_hash,
+        server_model=pairs.server.name,
+        server_hash=pairs.server.weights_hash,
+        classes_hash=pairs.edge.classes_hash,
+        data=pairs.data,
+        accuracy_kind=pairs.accuracy_kind,
+        images=pairs.num_images,
+        h_min_quantiles=h_min_quantiles(pairs.h_min),
+        accuracy_by_h_min=entropy_bins(pairs),
         points=tuple(points[row] for row in rows),
     )
 
 
-def entropy_bins(study: Study) -> tuple[HminBin, ...]:
+def entropy_bins(pairs: PairedPredictions) -> tuple[HminBin, ...]:
     """Return both models' accuracy by equally filled bins of the edge's min-entropy, server on raw images."""
-    inner = np.quantile(study.h_min, np.linspace(0, 1, ENTROPY_BINS + 1)[1:-1])
-    highest = math.log2(len(study.edge.classes))
+    inner = np.quantile(pairs.h_min, np.linspace(0, 1, ENTROPY_BINS + 1)[1:-1])
+    highest = math.log2(len(pairs.edge.classes))
     edges = sorted({0.0, *(float(each) for each in inner), highest})
     bins = []
     for low, high in pairwise(edges):
         last = high == edges[-1]
-        members = (study.h_min >= low) & ((study.h_min < high) | last)
+        members = (pairs.h_min >= low) & ((pairs.h_min < high) | last)
         count = int(members.sum())
         if count:
-            edge, server = study.edge_correct[members].mean(), study.server_correct[members].mean()
+            edge, server = pairs.edge_correct[members].mean(), pairs.server_correct[members].mean()
             bins.append(HminBin(low, high, count, float(edge), float(server)))
     return tuple(bins)
 
@@ -210,19 +207,19 @@ def _usable(candidate: Candidate) -> bool:
     return candidate.test.setting.selection in SELECTORS
 
 
-def _edge_alone(study: Study) -> FrontierPoint:
-    point = edge_only(study, TEST)
+def _edge_alone(pairs: PairedPredictions) -> FrontierPoint:
+    point = edge_only(pairs, TEST)
     low, high = point.accuracy_ci
     nothing = OperatingPoint(tau=math.inf, delta=1.0, codec="avif", quality=45)
     images = point.figures.correct.size
     return FrontierPoint(nothing, 0.0, 0.0, 0.0, 0.0, point.figures.accuracy, low, high, 0.0, images)
 
 
-def _frontier_point(study: Study, point: Point) -> FrontierPoint:
+def _frontier_point(pairs: PairedPredictions, point: Point) -> FrontierPoint:
     """Return a point with the bytes of record values: the controller adds the framing that it measures."""
     setting, figures = point.setting, point.figures
-    rows = ~study.calibration & offloaded(study.h_min, setting.tau or 0.0)
-    values = value_bytes(study.answers[_treatment_of(study, setting)].wire_bytes[rows])
+    rows = ~pairs.calibration & offloaded(pairs.h_min, setting.tau or 0.0)
+    values = value_bytes(pairs.answers[_scheme_of(pairs, setting)].wire_bytes[rows])
     low, high = point.accuracy_ci
     return FrontierPoint(
         point=operating_point(setting),
@@ -238,22 +235,22 @@ def _frontier_point(study: Study, point: Point) -> FrontierPoint:
     )
 
 
-def _treatment_of(study: Study, setting: Setting) -> Treatment:
-    """Return the payload of a setting that `frontier_treatments` led to."""
+def _scheme_of(pairs: PairedPredictions, setting: Setting) -> Scheme:
+    """Return the payload of a setting that `frontier_schemes` led to."""
     codec, quality = setting.codec or "", setting.quality or 0
     if setting.method == "codec_gate":
         return Whole(codec, quality)
     rule = Rule(setting.selection or "", setting.delta or 0.0, setting.min_patches or 1)
     found = Ranked(rule, codec, quality)
-    assert found in study.answers
+    assert found in pairs.answers
     return found
 
 
-def _corpus(request: CalibrateRequest, edge: FullModel, reporter: Reporter) -> Corpus:
+def _corpus(request: CalibrateRequest, edge: FullModel, progress: Progress) -> Corpus:
     classes = edge.facts.classes
     if request.scenes is not None:
         number = min(request.scenes, request.limit or request.scenes)
-        return scene_corpus(number, request.seed, classes, reporter, calibration=True)
+        return scene_corpus(number, request.seed, classes, progress, calibration=True)
     assert request.data is not None
     if request.unlabelled:
         return unlabelled_corpus(request.data, request.limit)
@@ -264,5 +261,5 @@ def _corpus(request: CalibrateRequest, edge: FullModel, reporter: Reporter) -> C
         seed=request.seed,
         limit=request.limit,
         classes=classes,
-        reporter=reporter,
+        progress=progress,
     )

@@ -13,10 +13,10 @@ import numpy as np
 from lab.evaluation.bootstrap import Interval, paired_difference
 from lab.evaluation.gates import offloaded
 from lab.evaluation.methods import all_points, setting_of
-from lab.evaluation.pareto import pareto_rows
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.points import CALIBRATION, TEST, Point, make_point
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
+from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
+from lab.evaluation.sweep import pareto_rows
 
 PATCH_COST_BUDGETS: Final = (0.20, 0.25, 0.32, 0.45)
 """Costs at which the paper's curve is compared, in units of raw whole images."""
@@ -48,7 +48,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FamilyVerdict:
     """The families' choices at one budget; `gain` is what coded patches win over the whole-image codec."""
 
     axis: str
@@ -58,33 +58,33 @@ class Verdict:
     interval: Interval | None
 
 
-def candidates(study: Study) -> list[Candidate]:
+def candidates(pairs: PairedPredictions) -> list[Candidate]:
     """Return every plain gated setting at fine steps of tau, on both halves."""
-    taus = sorted({round(float(tau), 4) for tau in _tau_steps(study)} | {0.0})
+    taus = sorted({round(float(tau), 4) for tau in _tau_steps(pairs)} | {0.0})
     found = []
-    for treatment in study.answers:
-        family, setting = _family(treatment), setting_of(treatment)
+    for scheme in pairs.answers:
+        family, setting = _family(scheme), setting_of(scheme)
         if family is None or setting is None:
             continue
-        payload = study.payload(treatment)
+        payload = pairs.payload(scheme)
         for tau in taus:
-            offload, named = offloaded(study.h_min, tau), replace(setting, tau=tau)
+            offload, named = offloaded(pairs.h_min, tau), replace(setting, tau=tau)
             found.append(
                 Candidate(
                     family,
-                    make_point(study, named, offload, payload, CALIBRATION),
-                    make_point(study, named, offload, payload, TEST),
+                    make_point(pairs, named, offload, payload, CALIBRATION),
+                    make_point(pairs, named, offload, payload, TEST),
                 )
             )
     return found
 
 
-def method_frontiers(study: Study) -> dict[str, list[Point]]:
+def method_frontiers(pairs: PairedPredictions) -> dict[str, list[Point]]:
     """Return by axis, for every method, the settings that no other of it beats on the calibration half.
 
     The points are those of the test half, by rising cost within each method.
     """
-    chosen_on, reported = all_points(study, CALIBRATION), all_points(study, TEST)
+    chosen_on, reported = all_points(pairs, CALIBRATION), all_points(pairs, TEST)
     methods = dict.fromkeys(point.setting.method for point in reported)
     found: dict[str, list[Point]] = {}
     for axis, cost in AXES.items():
@@ -108,15 +108,15 @@ def best_within(options: Sequence[Candidate], cost: Cost, budget: float) -> Cand
     return max(affordable, key=lambda each: (each.calibration.figures.accuracy, -cost(each.calibration)))
 
 
-def verdicts(study: Study, options: Sequence[Candidate]) -> list[Verdict]:
+def verdicts(pairs: PairedPredictions, options: Sequence[Candidate]) -> list[FamilyVerdict]:
     """Return the comparison of families at budgets of bytes a frame and of server work a frame."""
-    full = study.payload(Whole()).server_macs[0] if Whole() in study.answers else 0.0
+    full = pairs.payload(Whole()).server_macs[0] if Whole() in pairs.answers else 0.0
     budgets: dict[str, Sequence[float]] = {
         "bytes_per_frame": BYTE_BUDGETS,
         "server_macs": [full * share for share in SERVER_SHARES],
     }
     return [
-        _verdict(study, options, axis, AXES[axis], budget) for axis in budgets for budget in budgets[axis]
+        _verdict(pairs, options, axis, AXES[axis], budget) for axis in budgets for budget in budgets[axis]
     ]
 
 
@@ -137,27 +137,27 @@ def frontier_candidates(options: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _verdict(
-    study: Study,
+    pairs: PairedPredictions,
     options: Sequence[Candidate],
     axis: str,
     cost: Cost,
     budget: float,
-) -> Verdict:
+) -> FamilyVerdict:
     choices: dict[str, Point] = {}
     for family in (RAW_PATCHES, CODED_PATCHES, WHOLE_CODEC):
         best = best_within([each for each in options if each.family == family], cost, budget)
         if best is not None:
             choices[family] = best.test
     if CODED_PATCHES not in choices or WHOLE_CODEC not in choices:
-        return Verdict(axis, budget, choices, None, None)
-    clusters = None if study.clusters is None else study.clusters[~study.calibration]
+        return FamilyVerdict(axis, budget, choices, None, None)
+    clusters = None if pairs.clusters is None else pairs.clusters[~pairs.calibration]
     ours, theirs = choices[CODED_PATCHES].figures.correct, choices[WHOLE_CODEC].figures.correct
     gain, interval = paired_difference(ours, theirs, clusters)
-    return Verdict(axis, budget, choices, gain, interval)
+    return FamilyVerdict(axis, budget, choices, gain, interval)
 
 
-def _family(treatment: Treatment) -> str | None:
-    match treatment:
+def _family(scheme: Scheme) -> str | None:
+    match scheme:
         case Whole("raw"):
             return RAW_PATCHES
         case Whole():
@@ -170,6 +170,6 @@ def _family(treatment: Treatment) -> str | None:
             return None
 
 
-def _tau_steps(study: Study) -> list[float]:
+def _tau_steps(pairs: PairedPredictions) -> list[float]:
     levels = np.linspace(0, 1, QUANTILE_STEPS + 1)[1:-1]
-    return [float(each) for each in np.quantile(study.h_min[study.calibration], levels)]
+    return [float(each) for each in np.quantile(pairs.h_min[pairs.calibration], levels)]

@@ -1,7 +1,4 @@
-"""What each variation of the method gains or loses against the plain method, paired on the same images. Pure.
-
-Fixed settings are compared on all images; whatever was fitted, on the test half.
-"""
+"""What each variation of the method gains or loses against the plain method, paired on the same images. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,30 +7,27 @@ from typing import Final
 import numpy as np
 
 from lab.evaluation.bootstrap import Interval, paired_difference
-from lab.evaluation.catalogue import FLOOR, HEADLINE_DELTA
-from lab.evaluation.confidence import fit_temperature
-from lab.evaluation.deferral import fit_deferral
+from lab.evaluation.experiments import FLOOR, HEADLINE_DELTA
 from lab.evaluation.gates import (
     margin_scores,
     offloaded,
     shannon_scores,
-    temperature_scores,
     threshold_for_ratio,
 )
 from lab.evaluation.methods import setting_of
-from lab.evaluation.points import ALL, TEST, Point, Setting, make_point, split_rows
-from lab.evaluation.selection import Rule
-from lab.evaluation.study import Floats, Study
-from lab.evaluation.treatments import (
+from lab.evaluation.paired import Floats, PairedPredictions
+from lab.evaluation.points import ALL, Point, Setting, make_point
+from lab.evaluation.schemes import (
     EDGE,
     EDGE_LAYER_ROLLOUT,
     EDGE_ROLLOUT,
     SERVER,
     Ranked,
+    Scheme,
     Tiered,
-    Treatment,
     Whole,
 )
+from lab.evaluation.selection import Rule
 
 COMPARED_RATIOS: Final = (0.2, 0.4, 0.6)
 _SAME_SHARE: Final = 0.012
@@ -58,10 +52,12 @@ class Comparison:
     macs_change: float
 
 
-def compare(study: Study, option: str, against: str, setting: str, varied: Point, plain: Point) -> Comparison:
+def compare(
+    pairs: PairedPredictions, option: str, against: str, setting: str, varied: Point, plain: Point
+) -> Comparison:
     """Return the comparison of two points of the same split."""
-    rows = np.arange(study.num_images) if varied.split == ALL else np.flatnonzero(~study.calibration)
-    clusters = None if study.clusters is None else study.clusters[rows]
+    rows = np.arange(pairs.num_images) if varied.split == ALL else np.flatnonzero(~pairs.calibration)
+    clusters = None if pairs.clusters is None else pairs.clusters[rows]
     gain, interval = paired_difference(varied.figures.correct, plain.figures.correct, clusters)
     return Comparison(
         option,
@@ -76,85 +72,60 @@ def compare(study: Study, option: str, against: str, setting: str, varied: Point
     )
 
 
-def gate_comparisons(study: Study) -> tuple[list[Comparison], list[Point]]:
-    """Return margin, Shannon, temperature and learned deferral against min-entropy, and the fitted gates'
-    points.
-
-    Gates are fitted on the calibration half and compared on the test half, those without a fit on all
-    images; thresholds are set to the same offload ratio there.
-    """
+def gate_comparisons(pairs: PairedPredictions) -> list[Comparison]:
+    """Return margin and Shannon entropy against min-entropy, at equal offload ratios, on all images."""
     comparisons: list[Comparison] = []
-    points: list[Point] = []
-    for treatment in (Whole(), Ranked(Rule("attention_sum", HEADLINE_DELTA)), Whole("webp", 75)):
-        if treatment not in study.answers:
+    scored = {"shannon": shannon_scores(pairs.edge_logits), "margin": margin_scores(pairs.edge_logits)}
+    for scheme in (Whole(), Ranked(Rule("attention_sum", HEADLINE_DELTA)), Whole("webp", 75)):
+        if scheme not in pairs.answers:
             continue
-        for gate, scores in _gate_scores(study, treatment).items():
-            split = TEST if gate in {"temperature", "deferral"} else ALL
+        for gate, scores in scored.items():
             for ratio in COMPARED_RATIOS:
-                varied = _at_ratio(study, treatment, gate, scores, ratio, split)
-                plain = _at_ratio(study, treatment, "min_entropy", study.h_min, ratio, split)
+                varied = _at_ratio(pairs, scheme, gate, scores, ratio)
+                plain = _at_ratio(pairs, scheme, "min_entropy", pairs.h_min, ratio)
                 comparisons.append(
-                    compare(study, f"{gate} gate", "min-entropy gate", _what(treatment), varied, plain)
+                    compare(pairs, f"{gate} gate", "min-entropy gate", _what(scheme), varied, plain)
                 )
-                if split == TEST:
-                    points.append(varied)
-    return comparisons, points
-
-
-def payload_comparisons(study: Study) -> list[Comparison]:
-    """Return selection rules, the floor and tiers against the plain payload; everything sent, and at 40 %."""
-    comparisons = []
-    for option, varied, plain in _payload_pairs(study):
-        ratios = (1.0,) if study.same_weights else (1.0, 0.4)
-        for ratio in ratios:
-            share = threshold_for_ratio(study.h_min, ratio)
-            pair = [
-                make_point(study, _named(each), offloaded(study.h_min, share), study.payload(each))
-                for each in (varied, plain)
-            ]
-            comparisons.append(compare(study, option, _what(plain), _what(varied), pair[0], pair[1]))
     return comparisons
 
 
-def _gate_scores(study: Study, treatment: Treatment) -> dict[str, Floats]:
-    half = study.calibration
-    logits = study.edge_logits
-    scores: dict[str, Floats] = {"shannon": shannon_scores(logits), "margin": margin_scores(logits)}
-    if half.any() and not half.all():
-        temperature = fit_temperature(logits[half], study.truth[half])
-        scores["temperature"] = temperature_scores(logits, temperature)
-        server_correct = study.payload(treatment).correct > 0
-        gate = fit_deferral(logits[half], study.edge_correct[half], server_correct[half])
-        scores["deferral"] = gate.score(logits)
-    return scores
+def payload_comparisons(pairs: PairedPredictions) -> list[Comparison]:
+    """Return selection rules, the floor and tiers against the plain payload; everything sent, and at 40 %."""
+    comparisons = []
+    for option, varied, plain in _payload_pairs(pairs):
+        ratios = (1.0,) if pairs.same_weights else (1.0, 0.4)
+        for ratio in ratios:
+            share = threshold_for_ratio(pairs.h_min, ratio)
+            pair = [
+                make_point(pairs, _named(each), offloaded(pairs.h_min, share), pairs.payload(each))
+                for each in (varied, plain)
+            ]
+            comparisons.append(compare(pairs, option, _what(plain), _what(varied), pair[0], pair[1]))
+    return comparisons
 
 
-def _at_ratio(
-    study: Study, treatment: Treatment, gate: str, scores: Floats, ratio: float, split: str
-) -> Point:
-    # A threshold by rank needs no labels, so it may see the split that it is measured on.
-    threshold = threshold_for_ratio(scores[split_rows(study, split)], ratio)
-    setting = _named(treatment)
-    named = replace(setting, gate=gate, tau=threshold)
-    return make_point(study, named, offloaded(scores, threshold), study.payload(treatment), split)
+def _at_ratio(pairs: PairedPredictions, scheme: Scheme, gate: str, scores: Floats, ratio: float) -> Point:
+    threshold = threshold_for_ratio(scores, ratio)
+    named = replace(_named(scheme), gate=gate, tau=threshold)
+    return make_point(pairs, named, offloaded(scores, threshold), pairs.payload(scheme))
 
 
-def _payload_pairs(study: Study) -> Iterator[tuple[str, Treatment, Treatment]]:
+def _payload_pairs(pairs: PairedPredictions) -> Iterator[tuple[str, Scheme, Scheme]]:
     """Yield (option, varied, plain): each rival with the attention sum that keeps the same mean share."""
-    for treatment in study.answers:
-        if isinstance(treatment, Tiered):
-            plain: Treatment | None = Ranked(treatment.rule, treatment.codec, 75)
+    for scheme in pairs.answers:
+        if isinstance(scheme, Tiered):
+            plain: Scheme | None = Ranked(scheme.rule, scheme.codec, 75)
             option = "quality by attention"
-        elif isinstance(treatment, Ranked) and treatment.codec == "raw":
-            option, plain = _ranked_pair(study, treatment)
+        elif isinstance(scheme, Ranked) and scheme.codec == "raw":
+            option, plain = _ranked_pair(pairs, scheme)
         else:
             continue
-        if plain is not None and plain in study.answers and plain != treatment:
-            yield option, treatment, plain
+        if plain is not None and plain in pairs.answers and plain != scheme:
+            yield option, scheme, plain
 
 
-def _ranked_pair(study: Study, treatment: Ranked) -> tuple[str, Treatment | None]:
-    rule, source = treatment.rule, treatment.source
+def _ranked_pair(pairs: PairedPredictions, scheme: Ranked) -> tuple[str, Scheme | None]:
+    rule, source = scheme.rule, scheme.source
     if source == EDGE and rule.name == "attention_sum":
         return f"floor of {rule.min_patches}", Ranked(Rule("attention_sum", rule.delta))
     if rule.name == "keep_crossing":
@@ -164,35 +135,35 @@ def _ranked_pair(study: Study, treatment: Ranked) -> tuple[str, Treatment | None
         EDGE_ROLLOUT: "rollout",
         SERVER: "server attention",
     }
-    return names.get(source, rule.name.replace("_", "-")), _same_share(study, treatment)
+    return names.get(source, rule.name.replace("_", "-")), _same_share(pairs, scheme)
 
 
-def _same_share(study: Study, treatment: Ranked) -> Treatment | None:
+def _same_share(pairs: PairedPredictions, scheme: Ranked) -> Scheme | None:
     """Return the plain attention sum whose mean kept share is nearest, if it is near."""
-    share = study.answers[treatment].processed.mean() / 196
+    share = pairs.answers[scheme].processed.mean() / 196
     plain = [
         each
-        for each in study.answers
+        for each in pairs.answers
         if isinstance(each, Ranked) and each == Ranked(Rule("attention_sum", each.rule.delta))
     ]
     if not plain:
         return None
-    gaps = [abs(study.answers[each].processed.mean() / 196 - share) for each in plain]
+    gaps = [abs(pairs.answers[each].processed.mean() / 196 - share) for each in plain]
     nearest = int(np.argmin(gaps))
     return plain[nearest] if gaps[nearest] <= _SAME_SHARE else None
 
 
-def _named(treatment: Treatment) -> Setting:
-    setting = setting_of(treatment)
-    assert setting is not None, "only gated treatments are compared"
+def _named(scheme: Scheme) -> Setting:
+    setting = setting_of(scheme)
+    assert setting is not None, "only gated schemes are compared"
     return setting
 
 
-def _what(treatment: Treatment) -> str:
-    setting = _named(treatment)
+def _what(scheme: Scheme) -> str:
+    setting = _named(scheme)
     kept = "whole image" if setting.delta == 1 else f"{setting.selection} {setting.delta:g}"
     floor = f", floor {setting.min_patches}" if setting.min_patches == FLOOR else ""
-    plain_name = setting.codec == "raw" or isinstance(treatment, Tiered)
+    plain_name = setting.codec == "raw" or isinstance(scheme, Tiered)
     codec = setting.codec if plain_name else f"{setting.codec}-{setting.quality}"
     return f"{kept}{floor}, {codec}"
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.entropy import softmax
-
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Logits = NDArray[np.float32] | NDArray[np.float64]
@@ -68,29 +66,3 @@ def reliability(confidence: Floats, correct: Mask, bins: int = 15) -> Reliabilit
         accuracy = np.bincount(member, weights=correct.astype(np.float64), minlength=bins) / counts
     gaps = np.where(counts > 0, np.abs(mean_confidence - accuracy), 0.0)
     return Reliability(counts, mean_confidence, accuracy, float((gaps * counts).sum() / confidence.size))
-
-
-def fit_temperature(logits: Logits, labels: NDArray[np.int64]) -> float:
-    """Return the temperature in [0.05, 20] that minimises the mean negative log likelihood of `labels`.
-
-    Golden-section search on log T; the loss is unimodal in 1/T.
-    """
-    low, high = np.log(0.05), np.log(20.0)
-    ratio = (np.sqrt(5.0) - 1.0) / 2.0
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    loss_left, loss_right = (_log_loss(logits, labels, np.exp(each)) for each in (left, right))
-    while high - low > 1e-4:
-        if loss_left <= loss_right:
-            high, right, loss_right = right, left, loss_left
-            left = high - ratio * (high - low)
-            loss_left = _log_loss(logits, labels, np.exp(left))
-        else:
-            low, left, loss_left = left, right, loss_right
-            right = low + ratio * (high - low)
-            loss_right = _log_loss(logits, labels, np.exp(right))
-    return float(np.exp((low + high) / 2.0))
-
-
-def _log_loss(logits: Logits, labels: NDArray[np.int64], temperature: float) -> float:
-    probabilities = softmax(logits.astype(np.float64) / temperature)[np.arange(labels.size), labels]
-    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())

@@ -36,13 +36,6 @@ def margin_scores(logits: Logits) -> Scores:
     return np.asarray(1.0 - margin(logits))
 
 
-def temperature_scores(logits: Logits, temperature: float) -> Scores:
-    """Return H_min in bits of the softmax at `temperature` (> 0); 1 gives `min_entropy_scores`."""
-    if not temperature > 0:
-        raise ValueError(f"temperature: {temperature}, must be above 0")
-    return min_entropy_bits(logits.astype(np.float64) / temperature)
-
-
 def offloaded(scores: Scores, threshold: float) -> Mask:
     """Return which frames are offloaded: those whose score reaches `threshold`."""
     return np.asarray(scores >= threshold)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
 from vit.classes import IMAGENET_CLASSES, imagenet_synsets
 
 _SYNSET = re.compile(r"n\d{8}")

@@ -11,24 +11,21 @@ from typing import Final
 
 import numpy as np
 
-from lab.evaluation.catalogue import Plan
-from lab.evaluation.chunk_store import ChunkStore
-from lab.evaluation.corpus import Corpus
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
+from lab.evaluation.corpus import Corpus, Subset, calibration_half
+from lab.evaluation.experiments import Plan
+from lab.evaluation.inference_cache import Answers, AttentionOf, ChunkStore, glance, missing_answers
 from lab.evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, AttentiveModel, Logits, PatchModel
-from lab.evaluation.passes import Answers, AttentionOf, glance, missing_answers
-from lab.evaluation.reporter import Reporter
-from lab.evaluation.split import calibration_half
-from lab.evaluation.study import LABEL, Ints, Study, Timings
-from lab.evaluation.subset import Subset
-from lab.evaluation.treatments import (
+from lab.evaluation.paired import LABEL, Ints, PairedPredictions, Timings
+from lab.evaluation.schemes import (
     EDGE,
     EDGE_LAYER_ROLLOUT,
     EDGE_ROLLOUT,
     FrameFacts,
-    Treatment,
+    Scheme,
     Whole,
 )
+from lab.progress import Progress
 from schemas.errors import DecodeError
 from schemas.geometry import Attention
 from vit.preprocess import Pixels
@@ -40,7 +37,7 @@ _SOURCES: Final = {LAST: EDGE, ROLLOUT: EDGE_ROLLOUT, LAYER_ROLLOUT: EDGE_LAYER_
 
 
 @dataclass(frozen=True)
-class Seen:
+class EdgeView:
     """The readable images, and what the edge made of them: (N, C) logits and attentions by source."""
 
     corpus: Corpus
@@ -55,45 +52,45 @@ class Seen:
 
 
 def look(
-    corpus: Corpus, edge: AttentiveModel, store: ChunkStore, reporter: Reporter, *, rollouts: bool
-) -> Seen:
+    corpus: Corpus, edge: AttentiveModel, store: ChunkStore, progress: Progress, *, rollouts: bool
+) -> EdgeView:
     """Return the readable part of a corpus as the edge sees it.
 
     Raises:
         EvaluationError: no image is readable.
     """
     sources = list(_SOURCES) if rollouts else [LAST]
-    reporter.start("edge", len(corpus.names))
-    seen = glance(corpus, edge, sources, store, reporter)
+    progress.start("edge", len(corpus.names))
+    seen = glance(corpus, edge, sources, store, progress)
     unreadable = tuple(name for name, ok in zip(corpus.names, seen.readable, strict=True) if not ok)
     if not seen.readable.any():
         raise EvaluationError(_nothing_readable(corpus))
     if unreadable:
-        reporter.say(f"{len(unreadable)} unreadable images are left out, the first is {unreadable[0]}")
+        progress.say(f"{len(unreadable)} unreadable images are left out, the first is {unreadable[0]}")
     attention = {
         _SOURCES[source]: AttentionOf(seen.attention[source][seen.readable], edge.facts.identity)
         for source in sources
     }
     kept = Subset(corpus, np.flatnonzero(seen.readable))
-    return Seen(kept, unreadable, seen.logits[seen.readable], attention)
+    return EdgeView(kept, unreadable, seen.logits[seen.readable], attention)
 
 
-def make_study(
-    seen: Seen,
+def pair_up(
+    seen: EdgeView,
     edge: AttentiveModel,
     server: PatchModel,
-    answers: Mapping[Treatment, Answers],
+    answers: Mapping[Scheme, Answers],
     *,
     accuracy_kind: str = LABEL,
     clusters: Ints | None = None,
-) -> Study:
-    """Return the study of what was seen and answered.
+) -> PairedPredictions:
+    """Return the pairs of what was seen and answered.
 
     Without labels (`accuracy_kind` server_agreement) the server's answer on the raw whole image is the truth.
     """
     names = seen.corpus.names
     truth = seen.corpus.labels if accuracy_kind == LABEL else answers[Whole()].top1
-    return Study(
+    return PairedPredictions(
         data=seen.corpus.description,
         accuracy_kind=accuracy_kind,
         truth=truth,
@@ -125,41 +122,41 @@ def time_models(corpus: Corpus, edge: AttentiveModel, server: PatchModel) -> Tim
     )
 
 
-def say_first_estimate(num_images: int, timings: Timings, budget: float | None, reporter: Reporter) -> None:
+def say_first_estimate(num_images: int, timings: Timings, budget: float | None, progress: Progress) -> None:
     """Show before any work about how long a run without anything cached takes; None as budget is no bound."""
     # Rollouts need a second edge pass through every layer's maps.
     edge_ms = 3.0 * timings.edge_ms + _PREPARE_MS
     server_ms = timings.server_full_ms + _PREPARE_MS
     if budget is None:
         per_pass = num_images * server_ms / 60_000
-        reporter.say(
+        progress.say(
             f"{num_images} images: about {num_images * edge_ms / 60_000:.1f} minutes for the edge and "
             f"{per_pass:.1f} for each full server pass, less what is cached"
         )
         return
     minutes = num_images * (edge_ms + budget * server_ms) / 60_000
-    reporter.say(
+    progress.say(
         f"{num_images} images, at most {budget:g} full server passes each: about {minutes:.1f} minutes, less "
         "what is cached"
     )
 
 
 def say_estimate(
-    plan: Plan, seen: Seen, server: PatchModel, store: ChunkStore, timings: Timings, reporter: Reporter
+    plan: Plan, seen: EdgeView, server: PatchModel, store: ChunkStore, timings: Timings, progress: Progress
 ) -> None:
     """Show how much work the plan is and about how long what is not yet cached will take."""
     num_images = len(seen.corpus.names)
     milliseconds = 0.0
-    for treatment in plan.treatments:
-        missing = missing_answers(seen.corpus, server, treatment, seen.attention, store)
-        milliseconds += missing * (plan.equivalents[treatment] * timings.server_full_ms + _PREPARE_MS)
-    reporter.say(
-        f"{num_images} images, {len(plan.treatments)} server passes worth {plan.total_equivalents:.1f} full "
+    for scheme in plan.schemes:
+        missing = missing_answers(seen.corpus, server, scheme, seen.attention, store)
+        milliseconds += missing * (plan.equivalents[scheme] * timings.server_full_ms + _PREPARE_MS)
+    progress.say(
+        f"{num_images} images, {len(plan.schemes)} server passes worth {plan.total_equivalents:.1f} full "
         f"images each, {timings.server_full_ms:.1f} ms a full image: about {milliseconds / 60_000:.1f} "
         "minutes to go"
     )
     if plan.left_out:
-        reporter.say(f"{len(plan.left_out)} passes are beyond the budget and left out; --full makes all")
+        progress.say(f"{len(plan.left_out)} passes are beyond the budget and left out; --full makes all")
 
 
 def _readable_crops(corpus: Corpus) -> Iterator[Pixels]:

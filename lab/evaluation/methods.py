@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lab.evaluation.catalogue import PAPER_DELTAS
+from lab.evaluation.experiments import PAPER_DELTAS
 from lab.evaluation.gates import (
     MATCHED_RATIOS,
     PAPER_TAUS,
@@ -16,11 +16,9 @@ from lab.evaluation.gates import (
     tau_grid,
     threshold_for_ratio,
 )
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.points import ALL, Point, Setting, make_point, with_tau
-from lab.evaluation.rounds import two_rounds
-from lab.evaluation.study import Study
-from lab.evaluation.sweep import Payload, mean_payload, random_gate_share
-from lab.evaluation.treatments import (
+from lab.evaluation.schemes import (
     EDGE,
     EDGE_LAYER_ROLLOUT,
     EDGE_ROLLOUT,
@@ -31,10 +29,11 @@ from lab.evaluation.treatments import (
     MaskedFill,
     RandomPatches,
     Ranked,
+    Scheme,
     Tiered,
-    Treatment,
     Whole,
 )
+from lab.evaluation.sweep import Payload, mean_payload, random_gate_share, two_rounds
 
 MIN_ENTROPY = "min_entropy"
 _SELECTION_BY_SOURCE = {
@@ -45,31 +44,31 @@ _SELECTION_BY_SOURCE = {
 _RULE_NAMES = {"keep_crossing": "attention_sum_crossing"}
 
 
-def all_points(study: Study, split: str = ALL) -> list[Point]:
+def all_points(pairs: PairedPredictions, split: str = ALL) -> list[Point]:
     """Return every fixed-grid point that has a meaning for this pair of models.
 
     Settings and their order do not depend on the split that they are measured on.
     """
-    points = [edge_only(study, split)]
-    for treatment in study.answers:
-        points.extend(gated_points(study, treatment, split))
-    points.extend(random_patch_points(study, split))
-    points.extend(two_round_points(study, split))
-    if not study.same_weights:
-        points.extend(rival_gate_points(study, split))
+    points = [edge_only(pairs, split)]
+    for scheme in pairs.answers:
+        points.extend(gated_points(pairs, scheme, split))
+    points.extend(random_patch_points(pairs, split))
+    points.extend(two_round_points(pairs, split))
+    if not pairs.same_weights:
+        points.extend(rival_gate_points(pairs, split))
     return points
 
 
-def edge_only(study: Study, split: str = ALL) -> Point:
+def edge_only(pairs: PairedPredictions, split: str = ALL) -> Point:
     """Return the point where nothing is ever sent."""
-    nothing = np.zeros(study.num_images)
+    nothing = np.zeros(pairs.num_images)
     setting = Setting("edge_only", None, None)
-    return make_point(study, setting, nothing, Payload(nothing, nothing, nothing, nothing), split)
+    return make_point(pairs, setting, nothing, Payload(nothing, nothing, nothing, nothing), split)
 
 
-def setting_of(treatment: Treatment) -> Setting | None:
-    """Return the min-entropy gated setting of a treatment; None for those that are measured in groups."""
-    match treatment:
+def setting_of(scheme: Scheme) -> Setting | None:
+    """Return the min-entropy gated setting of a scheme; None for those that are measured in groups."""
+    match scheme:
         case Whole(codec, quality):
             method = "saccade" if codec == "raw" else "codec_gate"
             return Setting(method, MIN_ENTROPY, None, "attention_sum", 1.0, 1, codec, quality)
@@ -89,110 +88,112 @@ def setting_of(treatment: Treatment) -> Setting | None:
             return None
 
 
-def gated_points(study: Study, treatment: Treatment, split: str = ALL) -> Iterator[Point]:
-    """Yield a treatment's points over the grid of tau, and at tau 0 (everything sent)."""
-    setting = setting_of(treatment)
+def gated_points(pairs: PairedPredictions, scheme: Scheme, split: str = ALL) -> Iterator[Point]:
+    """Yield a scheme's points over the grid of tau, and at tau 0 (everything sent)."""
+    setting = setting_of(scheme)
     if setting is None:
         return
-    payload = study.payload(treatment)
-    everything = np.ones(study.num_images, dtype=np.bool_)
+    payload = pairs.payload(scheme)
+    everything = np.ones(pairs.num_images, dtype=np.bool_)
     if setting.gate is None:
-        yield make_point(study, setting, everything, payload, split)
+        yield make_point(pairs, setting, everything, payload, split)
         return
-    if isinstance(treatment, Whole):
-        yield make_point(study, server_only_setting(treatment), everything, payload, split)
+    if isinstance(scheme, Whole):
+        yield make_point(pairs, server_only_setting(scheme), everything, payload, split)
     if setting.method == "saccade":
-        yield make_point(study, with_tau(setting, 0.0), everything, payload, split)
-    if not study.same_weights:
-        for tau in tau_grid(study.h_min):
-            offload = offloaded(study.h_min, tau)
-            yield make_point(study, with_tau(setting, tau), offload, payload, split)
+        yield make_point(pairs, with_tau(setting, 0.0), everything, payload, split)
+    if not pairs.same_weights:
+        for tau in tau_grid(pairs.h_min):
+            offload = offloaded(pairs.h_min, tau)
+            yield make_point(pairs, with_tau(setting, tau), offload, payload, split)
 
 
-def server_only_setting(treatment: Whole) -> Setting:
+def server_only_setting(scheme: Whole) -> Setting:
     """Return the setting that sends every whole image."""
-    codec, quality = treatment.codec, treatment.quality
+    codec, quality = scheme.codec, scheme.quality
     return Setting("server_only", None, 0.0, "attention_sum", 1.0, 1, codec, quality)
 
 
-def random_patch_points(study: Study, split: str = ALL) -> Iterator[Point]:
+def random_patch_points(pairs: PairedPredictions, split: str = ALL) -> Iterator[Point]:
     """Yield the points of patches chosen by lot: the mean over all seeds of a rule and codec."""
     groups: dict[tuple[object, ...], list[RandomPatches]] = {}
-    for treatment in study.answers:
-        if isinstance(treatment, RandomPatches):
-            key = (treatment.rule, treatment.codec, treatment.quality, treatment.source)
-            groups.setdefault(key, []).append(treatment)
+    for scheme in pairs.answers:
+        if isinstance(scheme, RandomPatches):
+            key = (scheme.rule, scheme.codec, scheme.quality, scheme.source)
+            groups.setdefault(key, []).append(scheme)
     for draws in groups.values():
-        payload = mean_payload([study.payload(each) for each in draws])
+        payload = mean_payload([pairs.payload(each) for each in draws])
         rule, codec, quality = draws[0].rule, draws[0].codec, draws[0].quality
         setting = Setting(
             "random_patches", MIN_ENTROPY, 0.0, "random", rule.delta, rule.min_patches, codec, quality
         )
-        yield make_point(study, setting, np.ones(study.num_images, dtype=np.bool_), payload, split)
-        if not study.same_weights:
-            for tau in tau_grid(study.h_min):
-                offload = offloaded(study.h_min, tau)
-                yield make_point(study, with_tau(setting, tau), offload, payload, split)
+        yield make_point(pairs, setting, np.ones(pairs.num_images, dtype=np.bool_), payload, split)
+        if not pairs.same_weights:
+            for tau in tau_grid(pairs.h_min):
+                offload = offloaded(pairs.h_min, tau)
+                yield make_point(pairs, with_tau(setting, tau), offload, payload, split)
 
 
-def two_round_points(study: Study, split: str = ALL) -> Iterator[Point]:
+def two_round_points(pairs: PairedPredictions, split: str = ALL) -> Iterator[Point]:
     """Yield the points of sdt and a_mot: the server's own threshold decides on the second round."""
-    for treatment in study.answers:
-        match treatment:
-            case DetailOnRequest(scale, share) if Downscaled(scale) in study.answers:
-                first: Treatment = Downscaled(scale)
+    for scheme in pairs.answers:
+        match scheme:
+            case DetailOnRequest(scale, share) if Downscaled(scale) in pairs.answers:
+                first: Scheme = Downscaled(scale)
                 selection = f"server_attention_after_1/{scale}"
                 setting = Setting("sdt", "server_min_entropy", None, selection, share, None, "raw", 0)
-            case MaskedFill(share, seed, known) if known and MaskedFill(known, seed) in study.answers:
+            case MaskedFill(share, seed, known) if known and MaskedFill(known, seed) in pairs.answers:
                 first = MaskedFill(known, seed)
                 setting = Setting(
                     "a_mot", "server_min_entropy", None, "random", known + share, None, "raw", 0
                 )
             case _:
                 continue
-        once, again = study.payload(first), study.payload(treatment)
-        doubt = study.server_doubt(first)
+        once, again = pairs.payload(first), pairs.payload(scheme)
+        doubt = pairs.server_doubt(first)
         for tau in (*PAPER_TAUS, 0.0):
             payload = two_rounds(once, doubt, again, tau)
-            everything = np.ones(study.num_images, dtype=np.bool_)
-            yield make_point(study, with_tau(setting, tau), everything, payload, split)
+            everything = np.ones(pairs.num_images, dtype=np.bool_)
+            yield make_point(pairs, with_tau(setting, tau), everything, payload, split)
 
 
-def rival_gate_points(study: Study, split: str = ALL) -> Iterator[Point]:
+def rival_gate_points(pairs: PairedPredictions, split: str = ALL) -> Iterator[Point]:
     """Yield the points of other gates on the same payloads: lots, the oracle, Shannon entropy and margin."""
-    scored = {"shannon": shannon_scores(study.edge_logits), "margin": margin_scores(study.edge_logits)}
-    for treatment in study.answers:
-        setting = setting_of(treatment)
+    scored = {"shannon": shannon_scores(pairs.edge_logits), "margin": margin_scores(pairs.edge_logits)}
+    for scheme in pairs.answers:
+        setting = setting_of(scheme)
         if setting is None or setting.gate is None:
             continue
-        payload = study.payload(treatment)
-        yield from _lot_and_oracle(study, setting, payload, split)
-        if not _is_compared(treatment):
+        payload = pairs.payload(scheme)
+        yield from _lot_and_oracle(pairs, setting, payload, split)
+        if not _is_compared(scheme):
             continue
         for gate, scores in scored.items():
             for ratio in MATCHED_RATIOS:
                 threshold = threshold_for_ratio(scores, ratio)
                 named = replace(setting, gate=gate, tau=threshold)
-                yield make_point(study, named, offloaded(scores, threshold), payload, split)
+                yield make_point(pairs, named, offloaded(scores, threshold), payload, split)
 
 
 def _random_name(filler: str) -> str:
     return "random" if filler == MEAN_FILL else f"random_{filler}"
 
 
-def _lot_and_oracle(study: Study, setting: Setting, payload: Payload, split: str) -> Iterator[Point]:
-    best = oracle(study.edge_correct, payload.correct > 0)
-    yield make_point(study, replace(setting, method="oracle_gate", gate="oracle"), best, payload, split)
-    for tau in tau_grid(study.h_min):
-        ratio = float(offloaded(study.h_min, tau).mean())
-        lots = random_gate_share(study.num_images, ratio)
+def _lot_and_oracle(
+    pairs: PairedPredictions, setting: Setting, payload: Payload, split: str
+) -> Iterator[Point]:
+    best = oracle(pairs.edge_correct, payload.correct > 0)
+    yield make_point(pairs, replace(setting, method="oracle_gate", gate="oracle"), best, payload, split)
+    for tau in tau_grid(pairs.h_min):
+        ratio = float(offloaded(pairs.h_min, tau).mean())
+        lots = random_gate_share(pairs.num_images, ratio)
         named = replace(setting, method="random_gate", gate="random", tau=tau)
-        yield make_point(study, named, lots, payload, split)
+        yield make_point(pairs, named, lots, payload, split)
 
 
-def _is_compared(treatment: Treatment) -> bool:
+def _is_compared(scheme: Scheme) -> bool:
     """Return whether all gates are compared on it: whole images, and raw patches at the paper's deltas."""
-    match treatment:
+    match scheme:
         case Whole():
             return True
         case Ranked(rule, _, _, source):

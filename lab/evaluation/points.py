@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.evaluation.bootstrap import Interval, mean_interval
-from lab.evaluation.study import Study
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.sweep import Measurement, Payload, measure
 
 METHODS: Final = (
@@ -32,9 +32,9 @@ CALIBRATION: Final = "calibration"
 class Setting:
     """What was run. None stands where a field means nothing for the method.
 
-    `tau` is in the gate's own unit: bits for entropies, 1 - margin, a difference of probabilities for
-    deferral; for sdt and a_mot it is the server's own threshold for a second round, in bits; for random_gate
-    the min-entropy threshold whose offload ratio the lots have.
+    `tau` is in the gate's own unit: bits for entropies, 1 - margin for margins. For sdt and a_mot it is the
+    server's own threshold for a second round, in bits; for random_gate the min-entropy threshold whose offload
+    ratio the lots have.
     """
 
     method: str
@@ -82,15 +82,15 @@ class Point:
         }
 
 
-def split_rows(study: Study, split: str) -> NDArray[np.int64]:
+def split_rows(pairs: PairedPredictions, split: str) -> NDArray[np.int64]:
     """Return the rows of `all`, `calibration` or `test`."""
     if split == ALL:
-        return np.arange(study.num_images, dtype=np.int64)
-    return np.flatnonzero(study.calibration if split == CALIBRATION else ~study.calibration)
+        return np.arange(pairs.num_images, dtype=np.int64)
+    return np.flatnonzero(pairs.calibration if split == CALIBRATION else ~pairs.calibration)
 
 
 def make_point(
-    study: Study,
+    pairs: PairedPredictions,
     setting: Setting,
     offload: NDArray[np.bool_] | NDArray[np.float64],
     payload: Payload,
@@ -102,9 +102,9 @@ def make_point(
         offload: (N,) which of all images are offloaded, or with which probability.
         payload: of all N images.
     """
-    rows = split_rows(study, split)
-    figures = measure(offload[rows], study.edge_correct[rows], payload.take(rows))
-    clusters = None if study.clusters is None else study.clusters[rows]
+    rows = split_rows(pairs, split)
+    figures = measure(offload[rows], pairs.edge_correct[rows], payload.take(rows))
+    clusters = None if pairs.clusters is None else pairs.clusters[rows]
     return Point(setting, split, figures, mean_interval(figures.correct, clusters))
 
 

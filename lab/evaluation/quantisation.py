@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.errors import EvaluationError
 from lab.evaluation.corpus import SUFFIXES, UNLABELLED, FileCorpus
-from lab.evaluation.errors import EvaluationError
 from schemas.errors import DecodeError
 
 MAX_CALIBRATED: Final = 300

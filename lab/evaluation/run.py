@@ -4,52 +4,107 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lab.evaluation.catalogue import (
+from lab.errors import EvaluationError
+from lab.evaluation.corpus import Corpus
+from lab.evaluation.experiments import (
     DEFAULT_BUDGET,
     SDT_SCALE,
     Plan,
-    default_treatments,
-    full_treatments,
+    default_schemes,
+    full_schemes,
     plan,
-    restored_treatments,
+    restored_schemes,
 )
-from lab.evaluation.chunk_store import ChunkStore
-from lab.evaluation.corpus import Corpus
+from lab.evaluation.inference_cache import (
+    DEFAULT_CACHE,
+    Answers,
+    AttentionOf,
+    ChunkStore,
+    answer,
+    glance_treated,
+)
 from lab.evaluation.loading import FullModel, load_corpus, load_models, load_restorers
 from lab.evaluation.measurement import (
-    Seen,
+    EdgeView,
     look,
-    make_study,
+    pair_up,
     say_estimate,
     say_first_estimate,
     time_models,
 )
 from lab.evaluation.methods import setting_of
 from lab.evaluation.models import LAST
-from lab.evaluation.passes import Answers, AttentionOf, answer, glance_treated
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.report.measured_sections import setting_text
-from lab.evaluation.report.other_server import other_server_section, other_server_treatments
+from lab.evaluation.report.other_server import other_server_schemes, other_server_section
 from lab.evaluation.report.page import RunNotes, write_report
-from lab.evaluation.reporter import Reporter, TerminalReporter
-from lab.evaluation.request import EvaluateRequest
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import SERVER, Downscaled, Treatment, Whole, low_resolution_source
+from lab.evaluation.schemes import SERVER, Downscaled, Scheme, Whole, low_resolution_source
+from lab.progress import Progress, TerminalProgress
 
 
-def evaluate(request: EvaluateRequest, reporter: Reporter | None = None) -> Path:
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to measure.
+
+    Without `stream` exactly one of `data` and `scenes` is given. With it, `scenes` is the number of rendered
+    cameras (default 12) and `clips` a folder of videos to add.
+
+    `out` is the report folder, made if absent; `labels` a CSV beside `data`. `limit` takes at most so many
+    images, evenly spread, or so many seconds of each camera. `full` lifts the budget of server passes.
+    `dtype` is auto, float32 or bfloat16.
+
+    Raises:
+        EvaluationError: the fields contradict each other.
+    """
+
+    out: Path
+    edge: str = "deit_tiny_patch16_224"
+    server: str = "deit_base_patch16_224"
+    other_server: str | None = None
+    data: Path | None = None
+    labels: Path | None = None
+    scenes: int | None = None
+    seed: int = 0
+    stream: bool = False
+    clips: Path | None = None
+    limit: int | None = None
+    full: bool = False
+    dtype: str = "auto"
+    super_resolution: Path | None = None
+    masked_autoencoder: Path | None = None
+    cache: Path = DEFAULT_CACHE
+    command: str = "saccade evaluate"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise EvaluationError(f"limit: {self.limit}, must be at least 1")
+        if self.stream:
+            if self.data is not None or self.labels is not None:
+                raise EvaluationError("--stream takes --scenes and --clips, not --data or --labels")
+            return
+        if (self.data is None) == (self.scenes is None):
+            raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
+        if self.clips is not None:
+            raise EvaluationError("--clips belongs to --stream")
+        if self.labels is not None and self.data is None:
+            raise EvaluationError("--labels belongs to --data")
+
+
+def evaluate(request: EvaluateRequest, progress: Progress | None = None) -> Path:
     """The report is written; returns the path of its page.
 
-    Progress goes to standard error unless a reporter is given. After an interruption the same request goes on
+    Progress goes to standard error unless a progress is given. After an interruption the same request goes on
     where it was.
 
     Raises:
         EvaluationError: data, labels and models do not fit together.
         ModelError: a model cannot be loaded.
     """
-    if reporter is None:
-        with TerminalReporter() as terminal:
+    if progress is None:
+        with TerminalProgress() as terminal:
             return evaluate(request, terminal)
     servers = [name for name in (request.server, request.other_server) if name is not None]
     models = load_models(request.edge, servers, request.dtype)
@@ -57,7 +112,7 @@ def evaluate(request: EvaluateRequest, reporter: Reporter | None = None) -> Path
         if request.stream:
             from lab.evaluation.stream.run import evaluate_stream
 
-            return evaluate_stream(request, models[0], models[1], reporter)
+            return evaluate_stream(request, models[0], models[1], progress)
         corpus = load_corpus(
             data=request.data,
             labels=request.labels,
@@ -65,16 +120,16 @@ def evaluate(request: EvaluateRequest, reporter: Reporter | None = None) -> Path
             seed=request.seed,
             limit=request.limit,
             classes=models[0].facts.classes,
-            reporter=reporter,
+            progress=progress,
         )
-        return measure(request, corpus, models, reporter)
+        return measure(request, corpus, models, progress)
     except KeyboardInterrupt:
-        reporter.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
+        progress.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
         raise
 
 
 def measure(
-    request: EvaluateRequest, corpus: Corpus, models: Sequence[FullModel], reporter: Reporter
+    request: EvaluateRequest, corpus: Corpus, models: Sequence[FullModel], progress: Progress
 ) -> Path:
     """The report of one corpus is written; returns its page.
 
@@ -84,15 +139,15 @@ def measure(
     begun = time.monotonic()
     store, edge, server = ChunkStore(request.cache), models[0], models[1]
     timings = time_models(corpus, edge, server)
-    say_first_estimate(len(corpus.names), timings, None if request.full else DEFAULT_BUDGET, reporter)
-    seen = look(corpus, edge, store, reporter, rollouts=True)
-    answers = _server_views(seen, server, store, reporter, whole=server is not edge)
+    say_first_estimate(len(corpus.names), timings, None if request.full else DEFAULT_BUDGET, progress)
+    seen = look(corpus, edge, store, progress, rollouts=True)
+    answers = _server_views(seen, server, store, progress, whole=server is not edge)
     restorers, *named = load_restorers(request.super_resolution, request.masked_autoencoder)
-    chosen = _plan(request, seen, server, list(answers), restored_treatments(*named))
-    say_estimate(chosen, seen, server, store, timings, reporter)
-    reporter.start("server", len(seen.corpus.names) * len(chosen.treatments))
-    answers |= answer(seen.corpus, server, chosen.treatments, seen.attention, store, reporter, restorers)
-    study = make_study(seen, edge, server, answers)
+    chosen = _plan(request, seen, server, list(answers), restored_schemes(*named))
+    say_estimate(chosen, seen, server, store, timings, progress)
+    progress.start("server", len(seen.corpus.names) * len(chosen.schemes))
+    answers |= answer(seen.corpus, server, chosen.schemes, seen.attention, store, progress, restorers)
+    pairs = pair_up(seen, edge, server, answers)
     notes = RunNotes(
         command=request.command,
         unreadable=seen.unreadable,
@@ -100,39 +155,39 @@ def measure(
         equivalents=chosen.total_equivalents,
         left_out=[_text(each) for each in chosen.left_out],
         wall_s=time.monotonic() - begun,
-        extra_sections=[_figure_9(study, seen, edge, other, store, reporter) for other in models[2:]],
+        extra_sections=[_figure_9(pairs, seen, edge, other, store, progress) for other in models[2:]],
     )
-    reporter.say("writing the report")
-    return write_report(request.out, study, notes)
+    progress.say("writing the report")
+    return write_report(request.out, pairs, notes)
 
 
 def _server_views(
-    seen: Seen, server: FullModel, store: ChunkStore, reporter: Reporter, *, whole: bool
-) -> dict[Treatment, Answers]:
+    seen: EdgeView, server: FullModel, store: ChunkStore, progress: Progress, *, whole: bool
+) -> dict[Scheme, Answers]:
     """Return the server's answers where its attention is wanted too, which goes into `seen.attention`."""
     views = [(low_resolution_source(SDT_SCALE), Downscaled(SDT_SCALE))] + (
         [(SERVER, Whole())] if whole else []
     )
-    answers: dict[Treatment, Answers] = {}
-    for source, treatment in views:
-        reporter.start(f"server, {source}", len(seen.corpus.names))
-        answers[treatment], attention = glance_treated(seen.corpus, server, treatment, LAST, store, reporter)
+    answers: dict[Scheme, Answers] = {}
+    for source, scheme in views:
+        progress.start(f"server, {source}", len(seen.corpus.names))
+        answers[scheme], attention = glance_treated(seen.corpus, server, scheme, LAST, store, progress)
         seen.attention[source] = AttentionOf(attention.rows, f"{attention.identity}:{source}")
     return answers
 
 
 def _plan(
     request: EvaluateRequest,
-    seen: Seen,
+    seen: EdgeView,
     server: FullModel,
-    done: Sequence[Treatment],
-    asked: Sequence[Treatment],
+    done: Sequence[Scheme],
+    asked: Sequence[Scheme],
 ) -> Plan:
-    """Return what to run; treatments that were asked for come first."""
-    wanted = full_treatments(seen.rows) if request.full else default_treatments(seen.rows)
+    """Return what to run; schemes that were asked for come first."""
+    wanted = full_schemes(seen.rows) if request.full else default_schemes(seen.rows)
     facts = server.facts
     return plan(
-        [treatment for treatment in (Whole(), *asked, *wanted) if treatment not in done],
+        [scheme for scheme in (Whole(), *asked, *wanted) if scheme not in done],
         seen.rows,
         len(seen.corpus.names),
         embed_dim=facts.embed_dim,
@@ -143,14 +198,19 @@ def _plan(
 
 
 def _figure_9(
-    study: Study, seen: Seen, edge: FullModel, other: FullModel, store: ChunkStore, reporter: Reporter
+    pairs: PairedPredictions,
+    seen: EdgeView,
+    edge: FullModel,
+    other: FullModel,
+    store: ChunkStore,
+    progress: Progress,
 ) -> str:
-    wanted = other_server_treatments()
-    reporter.start(f"other server, {other.facts.name}", len(seen.corpus.names) * len(wanted))
-    answers = answer(seen.corpus, other, wanted, seen.attention, store, reporter)
-    return other_server_section(study, make_study(seen, edge, other, answers))
+    wanted = other_server_schemes()
+    progress.start(f"other server, {other.facts.name}", len(seen.corpus.names) * len(wanted))
+    answers = answer(seen.corpus, other, wanted, seen.attention, store, progress)
+    return other_server_section(pairs, pair_up(seen, edge, other, answers))
 
 
-def _text(treatment: Treatment) -> str:
-    setting = setting_of(treatment)
-    return type(treatment).__name__ if setting is None else setting_text(setting)
+def _text(scheme: Scheme) -> str:
+    setting = setting_of(scheme)
+    return type(scheme).__name__ if setting is None else setting_text(setting)

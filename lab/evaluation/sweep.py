@@ -4,6 +4,7 @@ Two conventions hold for every method. Means "per offload" run over offloaded fr
 over all frames, those that stayed on the edge counting as zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,3 +106,58 @@ def random_gate_share(num_frames: int, ratio: float) -> Floats:
     Measured with it, accuracy and costs are the exact mean over all draws, so no seed is involved.
     """
     return np.full(num_frames, ratio, dtype=np.float64)
+
+
+def two_rounds(first: Payload, doubt: NDArray[np.float64], second: Payload, tau: float) -> Payload:
+    """Return the payload of a method whose server asks for more where it stays unsure.
+
+    Args:
+        first: the payload of round one.
+        doubt: (N,) H_min in bits of the server's answer after round one.
+        second: the payload of round two alone.
+        tau: round two happens where `doubt` >= `tau`.
+    """
+    again = doubt >= tau
+    return Payload(
+        np.where(again, second.correct, first.correct),
+        first.patches + again * second.patches,
+        first.wire_bytes + again * second.wire_bytes,
+        first.server_macs + again * second.server_macs,
+    )
+
+
+def pareto_rows(costs: Sequence[float], accuracies: Sequence[float]) -> NDArray[np.int64]:
+    """Return the rows on the frontier, by rising cost; accuracy rises strictly along them.
+
+    A row is left out when another has no higher cost and no lower accuracy. Of equal rows the first stays.
+
+    Args:
+        costs: (N,), finite.
+        accuracies: (N,), finite.
+    """
+    cost = np.asarray(costs, dtype=np.float64)
+    accuracy = np.asarray(accuracies, dtype=np.float64)
+    if cost.shape != accuracy.shape or cost.ndim != 1:
+        raise ValueError(f"costs {cost.shape} and accuracies {accuracy.shape} must be (N,) alike")
+    kept = []
+    best = -np.inf
+    # By rising cost, then falling accuracy, then row: the first row of each cost is its best.
+    for row in np.lexsort((np.arange(cost.size), -accuracy, cost)):
+        if accuracy[row] > best:
+            kept.append(row)
+            best = accuracy[row]
+    return np.asarray(kept, dtype=np.int64)
+
+
+def accuracy_at_cost(costs: Sequence[float], accuracies: Sequence[float], cost: float) -> float:
+    """Return the best accuracy to be had for `cost`, linear between frontier points (mix two settings in
+    time).
+
+    Returns NaN below the cheapest point; beyond the dearest point its accuracy holds.
+    """
+    rows = pareto_rows(costs, accuracies)
+    xs = np.asarray(costs, dtype=np.float64)[rows]
+    ys = np.asarray(accuracies, dtype=np.float64)[rows]
+    if xs.size == 0 or cost < xs[0]:
+        return float("nan")
+    return float(np.interp(cost, xs, ys))

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.evaluation.chunk_store import ChunkStore
-from lab.evaluation.corpus import Corpus
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
+from lab.evaluation.corpus import Corpus, Subset
 from lab.evaluation.gates import min_entropy_scores, offloaded
+from lab.evaluation.inference_cache import DEFAULT_CACHE, AttentionOf, ChunkStore, answer
 from lab.evaluation.loading import FullModel, load_corpus
-from lab.evaluation.measurement import Seen, look
+from lab.evaluation.measurement import EdgeView, look
 from lab.evaluation.models import Logits
-from lab.evaluation.passes import AttentionOf, answer
-from lab.evaluation.reporter import Reporter, TerminalReporter
-from lab.evaluation.request import DEFAULT_CACHE
+from lab.evaluation.schemes import EDGE, Ranked
 from lab.evaluation.selection import Rule
-from lab.evaluation.subset import Subset
-from lab.evaluation.treatments import EDGE, Ranked
+from lab.progress import Progress, TerminalProgress
 from schemas.geometry import NUM_PATCHES, Attention
 
 if TYPE_CHECKING:
@@ -90,17 +87,17 @@ class CheckPaperRequest:
     cache: Path = DEFAULT_CACHE
 
 
-def check_paper(request: CheckPaperRequest, reporter: Reporter | None = None) -> int:
+def check_paper(request: CheckPaperRequest, progress: Progress | None = None) -> int:
     """Targets, measured figures and differences are printed; returns 0 if all hold, else 1.
 
     Raises:
         EvaluationError: other images or other weights than the paper's.
         ModelError: a model cannot be loaded.
     """
-    if reporter is None:
-        with TerminalReporter() as terminal:
+    if progress is None:
+        with TerminalProgress() as terminal:
             return check_paper(request, terminal)
-    from lab.evaluation.vit_models import VitModel
+    from lab.evaluation.loading import VitModel
     from vit.weights import load_model
 
     models = []
@@ -115,25 +112,25 @@ def check_paper(request: CheckPaperRequest, reporter: Reporter | None = None) ->
         seed=0,
         limit=None,
         classes=models[0].facts.classes,
-        reporter=reporter,
+        progress=progress,
     )
     refuse_other_images(corpus.labels)
-    checks = measure_checks(corpus, models[0], models[1], ChunkStore(request.cache), reporter)
+    checks = measure_checks(corpus, models[0], models[1], ChunkStore(request.cache), progress)
     sys.stdout.write(checks_table(checks))
     return 0 if all(each.passed for each in checks) else 1
 
 
 def measure_checks(
-    corpus: Corpus, edge: FullModel, server: FullModel, store: ChunkStore, reporter: Reporter
+    corpus: Corpus, edge: FullModel, server: FullModel, store: ChunkStore, progress: Progress
 ) -> list[Check]:
     """Return all checks of a corpus; the server sees only the images that the lower tau sends."""
-    seen = look(corpus, edge, store, reporter, rollouts=False)
+    seen = look(corpus, edge, store, progress, rollouts=False)
     if seen.unreadable:
         raise EvaluationError(
             f"{len(seen.unreadable)} images are unreadable, the first is {seen.unreadable[0]}"
         )
     h_min = min_entropy_scores(seen.logits)
-    server_top1 = _server_answers(seen, offloaded(h_min, min(TARGETS)), server, store, reporter)
+    server_top1 = _server_answers(seen, offloaded(h_min, min(TARGETS)), server, store, progress)
     attention = seen.rows[EDGE]
     checks = []
     for tau, target in TARGETS.items():
@@ -239,15 +236,15 @@ def refuse_other_weights(model: Model, role: str) -> None:
 
 
 def _server_answers(
-    seen: Seen, sent: NDArray[np.bool_], server: FullModel, store: ChunkStore, reporter: Reporter
+    seen: EdgeView, sent: NDArray[np.bool_], server: FullModel, store: ChunkStore, progress: Progress
 ) -> NDArray[np.int64]:
     """Return (N,) the server's top-1 on the kept patches of the images that are sent, -1 elsewhere."""
     rows = np.flatnonzero(sent)
     edge = seen.attention[EDGE]
     part = AttentionOf(edge.rows[rows], edge.identity)
-    treatment = Ranked(Rule("attention_sum", DELTA))
-    reporter.start("server", rows.size)
-    answers = answer(Subset(seen.corpus, rows), server, [treatment], {EDGE: part}, store, reporter)
+    scheme = Ranked(Rule("attention_sum", DELTA))
+    progress.start("server", rows.size)
+    answers = answer(Subset(seen.corpus, rows), server, [scheme], {EDGE: part}, store, progress)
     top1 = np.full(sent.size, -1, dtype=np.int64)
-    top1[rows] = answers[treatment].top1
+    top1[rows] = answers[scheme].top1
     return top1

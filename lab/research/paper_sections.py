@@ -4,28 +4,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lab.evaluation.catalogue import HEADLINE_DELTA, PAPER_DELTAS
+from lab.evaluation.experiments import HEADLINE_DELTA, PAPER_DELTAS
 from lab.evaluation.gates import PAPER_TAUS, offloaded
-from lab.evaluation.latency import (
+from lab.evaluation.models import ModelFacts, forward_macs
+from lab.evaluation.paired import PairedPredictions, Timings
+from lab.evaluation.points import ALL, Point, Setting, make_point
+from lab.evaluation.report.markdown import change, giga, interval, kilobytes, number, percent, table
+from lab.evaluation.schemes import EDGE, Ranked, Whole
+from lab.evaluation.selection import Rule
+from lab.research import published
+from lab.research.latency_model import (
     PAPER_CLIENT_MS,
     PAPER_IMAGE_BYTES,
     PAPER_SERVER_MS,
     RATES_MBIT_S,
     latency,
 )
-from lab.evaluation.macs import forward_macs
-from lab.evaluation.models import ModelFacts
-from lab.evaluation.points import ALL, Point, Setting, make_point
-from lab.evaluation.report.markdown import change, giga, interval, kilobytes, number, percent, table
-from lab.evaluation.selection import Rule
-from lab.evaluation.study import Study, Timings
-from lab.evaluation.treatments import EDGE, Ranked, Whole
-from lab.research import published
 from lab.research.published import PublishedPoint
 from schemas.geometry import NUM_PATCHES
 
 
-def table_i(study: Study) -> str:
+def table_i(pairs: PairedPredictions) -> str:
     """Return Table I: parameters, memory in fp32, MACs and top-1 of the models."""
     rows = [
         [
@@ -37,8 +36,8 @@ def table_i(study: Study) -> str:
         ]
         for name, row in published.TABLE_I.items()
     ]
-    accuracies = {"edge": study.edge_correct.mean(), "server": study.server_correct.mean()}
-    for role, facts in (("edge", study.edge), ("server", study.server)):
+    accuracies = {"edge": pairs.edge_correct.mean(), "server": pairs.server_correct.mean()}
+    for role, facts in (("edge", pairs.edge), ("server", pairs.server)):
         rows.append([f"{role}: {facts.name}", *_sizes(facts), percent(float(accuracies[role]))])
     return "### Table I: the models\n\n" + table(
         ["model", "parameters (M)", "memory fp32 (MiB)", "GMACs", "top-1 (%)"], rows
@@ -51,9 +50,9 @@ def _sizes(facts: ModelFacts) -> list[str]:
     return [f"{facts.num_parameters / 1e6:.2f}", f"{memory:.2f}", giga(macs)]
 
 
-def tables_ii_iii(study: Study) -> str:
+def tables_ii_iii(pairs: PairedPredictions) -> str:
     """Return Tables II and III: mean kept patches by delta, offload ratio by tau."""
-    attention = study.attention[EDGE]
+    attention = pairs.attention[EDGE]
     kept = [
         [
             f"{delta:g}",
@@ -66,7 +65,7 @@ def tables_ii_iii(study: Study) -> str:
         [
             f"{tau:g}",
             number(published.TABLE_III_OFFLOAD.get(tau)),
-            f"{offloaded(study.h_min, tau).mean():.4f}",
+            f"{offloaded(pairs.h_min, tau).mean():.4f}",
         ]
         for tau in PAPER_TAUS
     ]
@@ -79,9 +78,9 @@ def tables_ii_iii(study: Study) -> str:
     )
 
 
-def figure_8(study: Study, points: Sequence[Point]) -> str:
+def figure_8(pairs: PairedPredictions, points: Sequence[Point]) -> str:
     """Return Fig. 8: the grid of tau and delta with raw patches."""
-    if study.same_weights:
+    if pairs.same_weights:
         return "### Fig. 8\n\nLeft out: a gate between equal weights gains nothing."
     grid = {
         (point.setting.tau, point.setting.delta): point
@@ -164,7 +163,7 @@ def _published_at(curve: Sequence[PublishedPoint], cost: float) -> float:
     return float(np.interp(cost, [each.cost for each in curve], [each.accuracy / 100 for each in curve]))
 
 
-def figures_11_to_14(study: Study, points: Sequence[Point]) -> str:
+def figures_11_to_14(pairs: PairedPredictions, points: Sequence[Point]) -> str:
     """Return Figs. 11 (rollout), 12 (selection rules), 13 (gates), and 14 (encoder) as curves."""
     ungated = [
         point
@@ -188,7 +187,7 @@ def figures_11_to_14(study: Study, points: Sequence[Point]) -> str:
         "few kept shares, `--full` at all. What each gains or loses at equal share, paired, is under "
         "*Options*.",
     ]
-    if study.same_weights:
+    if pairs.same_weights:
         parts.append("### Figs. 13 and 14\n\nLeft out: edge and server have the same weights.")
         return "\n\n".join(parts)
     whole = [
@@ -224,7 +223,7 @@ def _encoder_table(edge: Sequence[Point], server: Sequence[Point]) -> str:
     return table(["cost", "edge's attention (%)", "server's attention (%)", "95 %"], rows)
 
 
-def figures_15_16(study: Study, headline: Point | None, timings: Timings | None) -> str:
+def figures_15_16(pairs: PairedPredictions, headline: Point | None, timings: Timings | None) -> str:
     """Return the latency model with the paper's constants and with measured times and bytes."""
     title = "### Figs. 15 and 16: latency model (client + uplink + server, nothing queued)"
     rows = [
@@ -232,14 +231,14 @@ def figures_15_16(study: Study, headline: Point | None, timings: Timings | None)
         for rate, theirs in published.LATENCY_MS.items()
     ]
     if headline is not None:
-        full_macs = study.payload(Whole()).server_macs[0]
+        full_macs = pairs.payload(Whole()).server_macs[0]
         figures = headline.figures
         work = figures.server_macs / full_macs / figures.offload_ratio if figures.offload_ratio else 0.0
         times: list[tuple[str, float, float, float | None]] = [
             ("paper's times, raw pixels", PAPER_CLIENT_MS, PAPER_SERVER_MS, None)
         ]
         if timings is not None:
-            whole = float(study.answers[Whole()].wire_bytes.mean())
+            whole = float(pairs.answers[Whole()].wire_bytes.mean())
             times.append(("measured times and bytes", timings.edge_ms, timings.server_full_ms, whole))
         for name, client_ms, server_ms, whole_bytes in times:
             for rate in RATES_MBIT_S:
@@ -275,10 +274,10 @@ def _headline_text(point: Point) -> str:
     return f"At δ = {each.delta:g}, τ = {each.tau:g}, raw patches.\n\n"
 
 
-def headline_point(study: Study) -> Point | None:
+def headline_point(pairs: PairedPredictions) -> Point | None:
     """Return the paper's operating point (delta .97, tau .8, raw), None where it was not measured."""
-    treatment = Ranked(Rule("attention_sum", HEADLINE_DELTA))
-    if treatment not in study.answers:
+    scheme = Ranked(Rule("attention_sum", HEADLINE_DELTA))
+    if scheme not in pairs.answers:
         return None
     setting = Setting("saccade", "min_entropy", 0.8, "attention_sum", HEADLINE_DELTA, 1, "raw", 0)
-    return make_point(study, setting, offloaded(study.h_min, 0.8), study.payload(treatment))
+    return make_point(pairs, setting, offloaded(pairs.h_min, 0.8), pairs.payload(scheme))

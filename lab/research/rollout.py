@@ -1,10 +1,20 @@
-"""Attention rollout: which patches the class token draws on through several layers. Pure numpy.
+"""Attention rollout: which patches the class token draws on through several layers. numpy in, numpy out.
 
-One row of a matrix product is wanted, so vectors are multiplied, never matrices.
+The maps of all layers come from timm's own modules in float32: far slower than `EdgeForward`, and used by the
+evaluation only. Of the product of the maps one row is wanted, so vectors are multiplied, never matrices.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from timm.models.vision_transformer import Block
+
+from vit.model import Model
+from vit.packed_forward import normalised
 
 Attention = NDArray[np.float32]
 
@@ -60,3 +70,39 @@ def _patch_shares(row: NDArray[np.float64]) -> Attention:
 def _check(attention: Attention, num_axes: int) -> None:
     if attention.ndim != num_axes or attention.shape[-1] != attention.shape[-2] or attention.shape[-1] < 2:
         raise ValueError(f"attention: shape {attention.shape}, must have {num_axes} axes, the last two equal")
+
+
+def attention_maps(model: Model, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the softmax attention of every block.
+
+    Args:
+        model: any that `load_model` returns.
+        crops: (B, 224, 224, 3) uint8 RGB.
+
+    Returns:
+        (B, depth, heads, 197, 197) float32, rows sum to 1, token 0 is the class token.
+    """
+    vit = model.timm
+    layers = []
+    with torch.inference_mode():
+        tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(normalised(crops, model))))
+        for block in vit.blocks:
+            assert isinstance(block, Block)
+            weights, tokens = _through(block, tokens)
+            layers.append(weights)
+        return torch.stack(layers, dim=1).numpy()
+
+
+def _through(block: Block, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the (B, heads, n, n) attention of a block and the (B, n, D) tokens after it."""
+    attention: Any = block.attn
+    scale_attention: Any = block.ls1
+    scale_mlp: Any = block.ls2
+    batch, length, _ = tokens.shape
+    # (B, n, 3 D) -> three of (B, heads, n, d)
+    qkv = attention.qkv(block.norm1(tokens)).reshape(batch, length, 3, attention.num_heads, -1)
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    weights = torch.softmax(query @ key.mT * attention.scale, dim=-1)
+    mixed = attention.proj((weights @ value).transpose(1, 2).reshape(batch, length, -1))
+    tokens = tokens + scale_attention(mixed)
+    return weights, tokens + scale_mlp(block.mlp(block.norm2(tokens)))

@@ -17,7 +17,7 @@ COVERED, BARE = 128, 13
 """Patch cover × 255 from which a patch shows the object, and up to which it shows none."""
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """pixels: (B, 16 w, 16 w, 3) uint8. positions: (B, w²). truth: (B,), −1 ignored. patch_truth: (B, w²),
     −1 ignored.
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 def sample(
     pool: Pool, random: np.random.Generator, count: int, window: int, available: range
-) -> tuple[Batch, NDArray[np.int64]]:
+) -> tuple[TrainingBatch, NDArray[np.int64]]:
     """Return ``count`` windows of ``window``² patches of random crops in ``available``, and which crops.
 
     Four of five windows hold the object, the others lie anywhere. Light varies per crop.
@@ -54,7 +54,7 @@ def sample(
     offsets = np.arange(window)
     positions = (corners[:, :1, None] + offsets[:, None]) * SIDE + corners[:, 1:, None] + offsets
     labels = meta["label"].astype(np.int64)
-    batch = Batch(
+    batch = TrainingBatch(
         pixels=pixels,
         positions=positions.reshape(count, -1).astype(np.int64),
         truth=window_truth(labels, share * meta["visible"], meta["side_px"]),

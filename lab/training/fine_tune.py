@@ -9,17 +9,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from lab.evaluation.reporter import Reporter, SilentReporter
-from lab.training.errors import TrainingError
+from lab.errors import TrainingError
+from lab.progress import Progress, SilentProgress
 from lab.training.folder import Folder, fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
 from lab.training.learn import learn
 from lab.training.plan import Stage, TrainingPlan
 from lab.training.pool import Pool
-from lab.training.ranking import rank_pool
-from lab.training.record import Record, claim
+from lab.training.record import TrainingRecord, claim
 from lab.training.run import Setup, export, usual_setup
-from lab.training.subsets import Orders
+from lab.training.subsets import Orders, rank_pool
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.weights import load_model
@@ -41,7 +40,7 @@ def fine_tune(
     epochs: float = 30.0,
     seed: int = 1,
     setup: Setup | None = None,
-    reporter: Reporter | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, Path]:
     """Fine-tune a pair on ``data/CLASS/image`` and return its two files in ``out``.
 
@@ -57,7 +56,7 @@ def fine_tune(
         epochs: how often each image is seen, counting its random pieces.
         seed: of everything random.
         setup: device, threads and how often to watch; `usual_setup` where absent.
-        reporter: where progress goes.
+        progress: where progress goes.
 
     Raises:
         TrainingError: data that cannot be learnt from, epochs not above 0, or a work folder of another run.
@@ -66,21 +65,21 @@ def fine_tune(
     """
     if not epochs > 0:
         raise TrainingError(f"epochs: {epochs}, must be above 0")
-    setup, reporter = setup or usual_setup(), reporter or SilentReporter()
+    setup, progress = setup or usual_setup(), progress or SilentProgress()
     folder = read_folder(data)
     starts = load_model(edge), load_model(server)
     out.mkdir(parents=True, exist_ok=True)
     hashes = [start.weights_hash for start in starts]
     claim(work, {"data": str(data.resolve()), "models": hashes, "epochs": epochs, "seed": seed})
-    pool = fill_from_images(work / "pool", folder.learnt, COPIES, seed, reporter)
-    watched = fill_from_images(work / "watched", folder.watched, 1, seed, reporter)
-    record = Record(work / "record.json", watched, setup.device, reporter)
+    pool = fill_from_images(work / "pool", folder.learnt, COPIES, seed, progress)
+    watched = fill_from_images(work / "watched", folder.watched, 1, seed, progress)
+    record = TrainingRecord(work / "record.json", watched, setup.device, progress)
     steps = max(3, round(epochs * len(folder.learnt) / BATCH))
     edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
     edge_stages = (Stage(WHOLE_GRID, BATCH, steps),)
     tuned = _tune("edge", starts[0], edge_stages, folder, seed, pool, work, setup, record, None, edge_path)
     path = work / f"orders-{tuned.weights_hash}.npy"
-    orders = rank_pool(tuned, pool, path, threads=setup.threads, device=setup.device, reporter=reporter)
+    orders = rank_pool(tuned, pool, path, threads=setup.threads, device=setup.device, progress=progress)
     third = max(1, steps // 3)
     server_stages = (Stage(WHOLE_GRID, BATCH, steps - third), Stage(WHOLE_GRID, BATCH, third, subsets=True))
     _tune(
@@ -98,7 +97,7 @@ def _tune(
     pool: Pool,
     work: Path,
     setup: Setup,
-    record: Record,
+    record: TrainingRecord,
     orders: Orders | None,
     path: Path,
 ) -> Model:

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lab.evaluation.reporter import Reporter
-from lab.training.errors import TrainingError
+from lab.errors import TrainingError
+from lab.progress import Progress
 from lab.training.pool import Pool
 from schemas.geometry import CROP_SIDE
 from vit.preprocess import Pixels, resize_crop
@@ -62,7 +62,7 @@ def read_folder(data: Path) -> Folder:
 
 
 def fill_from_images(
-    folder: Path, images: tuple[tuple[Path, int], ...], copies: int, seed: int, reporter: Reporter
+    folder: Path, images: tuple[tuple[Path, int], ...], copies: int, seed: int, progress: Progress
 ) -> Pool:
     """Return a full pool of ``copies`` crops of each image: the usual crop first, then random pieces of it.
 
@@ -71,8 +71,8 @@ def fill_from_images(
 
     """
     pool = Pool.open(folder, len(images) * copies, create=True)
-    reporter.start("read images", pool.size)
-    reporter.advance(pool.filled())
+    progress.start("read images", pool.size)
+    progress.advance(pool.filled())
     for index in range(pool.filled(), pool.size):
         path, label = images[index % len(images)]
         random = np.random.default_rng([seed, index])
@@ -81,7 +81,7 @@ def fill_from_images(
         pool.meta[index] = (label, label, CROP_SIDE, 1.0)
         if (index + 1) % 100 == 0 or index + 1 == pool.size:
             pool.mark(index + 1)
-        reporter.advance()
+        progress.advance()
     return pool
 
 

@@ -12,7 +12,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from lab.training.batches import Batch, sample
+from lab.training.batches import TrainingBatch, sample
 from lab.training.forward import Learner, normalised
 from lab.training.losses import loss_of
 from lab.training.optimise import MixedPrecision, rate_factor
@@ -24,7 +24,7 @@ CHECKPOINT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class LearningState:
     """What a run tells now and then; ``loss`` is the mean since the last time."""
 
     role: str
@@ -46,7 +46,7 @@ def learn(
     orders: Orders | None = None,
     initial: Mapping[str, Tensor] | None = None,
     until: int | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[LearningState], None] = lambda _: None,
     evaluate: Callable[[int, Learner], None] = lambda _step, _learner: None,
     evaluate_every: int = 500,
 ) -> Learner:
@@ -86,7 +86,7 @@ def learn(
         now_s = time.monotonic()
         if step % 50 == 0:
             rate = 50 * stage.batch / (now_s - told_s)
-            report(Progress(plan.role, step, plan.steps, float(np.mean(losses)), rate, stage.window))
+            report(LearningState(plan.role, step, plan.steps, float(np.mean(losses)), rate, stage.window))
             losses, told_s = [], now_s
         if step % evaluate_every == 0:
             evaluate(step, run.learner)  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def learn_step(
     return float(loss.detach())
 
 
-def tensors_of(batch: Batch, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def tensors_of(batch: TrainingBatch, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return positions, truth, patch truth and cover on the device."""
     arrays = (batch.positions, batch.truth, batch.patch_truth, batch.cover)
     positions, truth, patch_truth, cover = (torch.from_numpy(array).to(device) for array in arrays)

@@ -9,15 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from lab.evaluation.reporter import Reporter, TerminalReporter
+from lab.progress import Progress, TerminalProgress
 from lab.scenes.classes import CLASSES
 from lab.scenes.seeds import CALIBRATION_SEEDS, TEST_SEEDS, TRAIN_SEEDS, Split, assert_split
-from lab.training.shape.card import markdown, replace_table
-from lab.training.shape.colours import colour_accuracy
-from lab.training.shape.gate import choose
-from lab.training.shape.passes import Passes, known_colours
-from lab.training.shape.table import Row, rows
-from lab.training.shape.treatments import ALL, CALIBRATED
+from lab.training.shape.answers import PairAnswers, colour_accuracy, known_colours
+from lab.training.shape.choices import ALL, CALIBRATED
+from lab.training.shape.table import CardRow, choose, markdown, replace_table, rows
 from vit.classes import same_classes
 from vit.hardware import available_threads
 from vit.model import Model
@@ -30,8 +27,8 @@ COLOURS: Final = range(TRAIN_SEEDS.start + 9 * 10**8, TRAIN_SEEDS.start + 9 * 10
 
 
 def measure(
-    edge: Model, server: Model, folder: Path, reporter: Reporter, *, num_scenes: int = 5000, threads: int = 1
-) -> list[Row]:
+    edge: Model, server: Model, folder: Path, progress: Progress, *, num_scenes: int = 5000, threads: int = 1
+) -> list[CardRow]:
     """Return the card's rows for a pair on fresh test scenes; a cut-off run goes on where it was.
 
     The operating point is chosen on calibration scenes, half as many; the colour baseline learns on training
@@ -41,15 +38,17 @@ def measure(
     same_classes(CLASSES, edge.classes)
     for seeds, split in ((TEST, Split.TEST), (CALIBRATION, Split.CALIBRATION), (COLOURS, Split.TRAIN)):
         assert_split(seeds, split)
-    reporter.start("calibration scenes", num_scenes // 2)
-    tuned, _ = Passes(edge, server, folder, CALIBRATED, threads).see(CALIBRATION, num_scenes // 2, reporter)
+    progress.start("calibration scenes", num_scenes // 2)
+    tuned, _ = PairAnswers(edge, server, folder, CALIBRATED, threads).see(
+        CALIBRATION, num_scenes // 2, progress
+    )
     point = choose(tuned)
-    reporter.say(f"operating point: tau {point.tau:.3f}, delta {point.delta}, at least {point.floor} patches")
-    reporter.start("test scenes", num_scenes)
-    seen, ignored = Passes(edge, server, folder, ALL, threads).see(TEST, num_scenes, reporter)
-    reporter.say(f"{num_scenes} test scenes scored; at most {ignored} more were neither clear nor empty")
-    reporter.start("colours of training scenes", num_scenes)
-    colours, truths = known_colours(COLOURS, num_scenes, reporter)
+    progress.say(f"operating point: tau {point.tau:.3f}, delta {point.delta}, at least {point.floor} patches")
+    progress.start("test scenes", num_scenes)
+    seen, ignored = PairAnswers(edge, server, folder, ALL, threads).see(TEST, num_scenes, progress)
+    progress.say(f"{num_scenes} test scenes scored; at most {ignored} more were neither clear nor empty")
+    progress.start("colours of training scenes", num_scenes)
+    colours, truths = known_colours(COLOURS, num_scenes, progress)
     return rows(seen, colour_accuracy(colours, truths, seen.colours, seen.truth), point)
 
 
@@ -65,10 +64,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_threads(), help="torch's threads")
     parser.add_argument("--card", type=Path, help="Markdown file whose table is replaced")
     options = parser.parse_args()
-    with TerminalReporter() as reporter:
+    with TerminalProgress() as progress:
         edge, server = load_model(options.edge), load_model(options.server)
         found = measure(
-            edge, server, options.folder, reporter, num_scenes=options.scenes, threads=options.threads
+            edge, server, options.folder, progress, num_scenes=options.scenes, threads=options.threads
         )
         table = markdown(found)
         record = {"edge": edge.weights_hash, "server": server.weights_hash, "scenes": options.scenes}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.progress import Progress
 from lab.scenes.composition import View
 from lab.scenes.seeds import Split, assert_split
 from lab.scenes.views import render_view
@@ -111,3 +115,30 @@ def fill_part(pool: Pool, part: range, first_seed: int, *, easy: int = 0) -> Non
         ease = max(0.0, 1.0 - index / easy) if easy else 0.0
         view = render_view(seed, ease=ease, want_mask=True)
         pool.put(index, view, camera_crop(view.image, quality_of(seed)))
+
+
+PART: Final = 250
+
+
+def render_pool(
+    folder: Path, size: int, first_seed: int, *, easy: int, processes: int, progress: Progress
+) -> Pool:
+    """Return the full pool in ``folder``, scene ``first_seed + i`` at index i for any ``processes``."""
+    pool = Pool.open(folder, size, create=True)
+    filled = pool.filled()
+    progress.start("render scenes", size)
+    progress.advance(filled)
+    parts = [range(start, min(start + PART, size)) for start in range(filled, size, PART)]
+    if not parts:
+        return pool
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as workers:
+        done = workers.map(_render, repeat(folder), repeat(size), parts, repeat(first_seed), repeat(easy))
+        for part, _ in zip(parts, done, strict=True):
+            pool.mark(part.stop)
+            progress.advance(len(part))
+    return pool
+
+
+def _render(folder: Path, size: int, part: range, first_seed: int, easy: int) -> None:
+    fill_part(Pool.open(folder, size), part, first_seed, easy=easy)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.evaluation.reporter import Reporter
-from lab.training.errors import TrainingError
+from lab.errors import TrainingError
+from lab.progress import Progress
 from lab.training.forward import Learner, normalised
-from lab.training.learn import Progress
+from lab.training.learn import LearningState
 from lab.training.pool import Pool
 from schemas.geometry import NUM_PATCHES
 
@@ -53,11 +53,11 @@ def claim(work: Path, identity: dict[str, Any]) -> None:
             )
 
 
-class Record:
+class TrainingRecord:
     """Watches a run and keeps its marks in a JSON file; a resumed run adds to them."""
 
-    def __init__(self, path: Path, watched: Pool, device: str, reporter: Reporter) -> None:
-        self._path, self._watched, self._device, self._reporter = path, watched, device, reporter
+    def __init__(self, path: Path, watched: Pool, device: str, progress: Progress) -> None:
+        self._path, self._watched, self._device, self._progress = path, watched, device, progress
         self._started_s = time.monotonic()
         self._told = 0
         self.marks: list[Mark] = []
@@ -67,12 +67,12 @@ class Record:
     def begin(self, role: str, steps: int) -> None:
         """Show a new bar for a model's run."""
         self._told = 0
-        self._reporter.start(f"train {role}", steps)
+        self._progress.start(f"train {role}", steps)
 
-    def report(self, progress: Progress) -> None:
+    def report(self, state: LearningState) -> None:
         """Move the bar."""
-        self._reporter.advance(progress.step - self._told)
-        self._told = progress.step
+        self._progress.advance(state.step - self._told)
+        self._told = state.step
 
     def watch(self, role: str, step: int, learner: Learner) -> None:
         """Measure the learner on the watched crops and note it."""
@@ -80,7 +80,7 @@ class Record:
         mark = Mark(role, step, watched_accuracy(learner, self._watched, self._device), seconds)
         self.marks = [other for other in self.marks if (other.role, other.step) != (role, step)] + [mark]
         self._path.write_text(json.dumps({"marks": [asdict(each) for each in self.marks]}, indent=1))
-        self._reporter.say(f"{role}, step {step}: {mark.accuracy:.1%} of the watched scenes")
+        self._progress.say(f"{role}, step {step}: {mark.accuracy:.1%} of the watched scenes")
 
 
 def watched_accuracy(learner: Learner, watched: Pool, device: str) -> float:

@@ -8,19 +8,17 @@ from typing import Final
 
 import torch
 
-from lab.evaluation.reporter import Reporter, SilentReporter
+from lab.errors import TrainingError
+from lab.progress import Progress, SilentProgress
 from lab.scenes.classes import CLASSES
 from lab.scenes.seeds import CALIBRATION_SEEDS, TRAIN_SEEDS
 from lab.scenes.views import render_view
-from lab.training.errors import TrainingError
 from lab.training.forward import MEAN, STD, Learner
 from lab.training.learn import learn
 from lab.training.plan import TrainingPlan, edge_plan, server_plan
-from lab.training.pool import Pool, camera_crop, quality_of
-from lab.training.ranking import rank_pool
-from lab.training.record import Record, claim
-from lab.training.rendering import render_pool
-from lab.training.subsets import Orders
+from lab.training.pool import Pool, camera_crop, quality_of, render_pool
+from lab.training.record import TrainingRecord, claim
+from lab.training.subsets import Orders, rank_pool
 from vit.hardware import available_threads, best_dtype
 from vit.model import Model
 from vit.weights import load_model, save_model
@@ -61,7 +59,7 @@ def train_pair(
     out: Path,
     work: Path,
     setup: Setup | None = None,
-    reporter: Reporter | None = None,
+    progress: Progress | None = None,
     plans: tuple[TrainingPlan, TrainingPlan] | None = None,
 ) -> tuple[Path, Path]:
     """Train a pair on rendered scenes and return its two files in ``out``, the edge's and the server's.
@@ -73,22 +71,22 @@ def train_pair(
         out: folder for the models.
         work: folder for everything that a resumed run needs; one run at a time.
         setup: `usual_setup` where absent.
-        reporter: where progress goes.
+        progress: where progress goes.
         plans: of edge and server, for another shape or length; those of the shipped pair where absent.
 
     Raises:
         TrainingError: ``work`` holds a run of another setup.
 
     """
-    setup, reporter = setup or usual_setup(), reporter or SilentReporter()
+    setup, progress = setup or usual_setup(), progress or SilentProgress()
     out.mkdir(parents=True, exist_ok=True)
     claim(work, {"scenes": setup.scenes, "watched": setup.watched, "scale": setup.scale})
     easy = round(EASY_SHARE * setup.scenes)
     pool = render_pool(
-        work / "pool", setup.scenes, FIRST_SEED, easy=easy, processes=setup.processes, reporter=reporter
+        work / "pool", setup.scenes, FIRST_SEED, easy=easy, processes=setup.processes, progress=progress
     )
-    record = Record(
-        work / "record.json", watched_pool(work / "watched", setup.watched), setup.device, reporter
+    record = TrainingRecord(
+        work / "record.json", watched_pool(work / "watched", setup.watched), setup.device, progress
     )
     edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
     shipped = edge_plan(len(CLASSES), scale=setup.scale), server_plan(len(CLASSES), scale=setup.scale)
@@ -101,7 +99,7 @@ def train_pair(
         work / f"orders-{edge.weights_hash}.npy",
         threads=setup.threads,
         device=setup.device,
-        reporter=reporter,
+        progress=progress,
     )
     server_learner = train_one(server_recipe, pool, work, setup, record, orders)
     export(server_learner, server_path, "saccade-server")
@@ -109,7 +107,7 @@ def train_pair(
 
 
 def train_one(
-    plan: TrainingPlan, pool: Pool, work: Path, setup: Setup, record: Record, orders: Orders | None
+    plan: TrainingPlan, pool: Pool, work: Path, setup: Setup, record: TrainingRecord, orders: Orders | None
 ) -> Learner:
     """Return the trained learner of one plan; its checkpoint in ``work`` is named after its role."""
     record.begin(plan.role, plan.steps)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gating.select import rank
+from lab.progress import Progress
+from lab.training.pool import Pool
 from schemas.geometry import NUM_PATCHES
+from vit.edge_forward import EdgeForward
+from vit.model import Model
 
 SMALLEST_SHARE = 0.08
 WHOLE_SHARE = 0.2
@@ -61,3 +67,28 @@ def thin(
     positions, truth, patch_truth, cover = tensors
     picked = patches.gather(1, index[..., None].expand(-1, -1, patches.shape[-1]))
     return picked, (positions.gather(1, index), truth, patch_truth.gather(1, index), cover.gather(1, index))
+
+
+BATCH: Final = 64
+
+
+def rank_pool(
+    edge: Model, pool: Pool, path: Path, *, threads: int, device: str, progress: Progress
+) -> Orders:
+    """Return the edge's patch order of every crop of a full pool, kept in ``path`` for the next time.
+
+    The file's name should hold the edge's weights hash: an order of another model is as good as chance.
+    """
+    if not path.exists():
+        forward = EdgeForward(edge, threads=threads, device=device)
+        ranks = np.empty((pool.size, NUM_PATCHES), np.uint8)
+        progress.start("edge's patch orders", pool.size)
+        for start in range(0, pool.size, BATCH):
+            stop = min(start + BATCH, pool.size)
+            ranks[start:stop] = rank(forward(np.array(pool.crops[start:stop])).attention)
+            progress.advance(stop - start)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.save(file, ranks)
+        partial.replace(path)
+    return Orders.open(path)

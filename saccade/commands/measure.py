@@ -64,7 +64,7 @@ def evaluate(
         from lab.research.check_paper import CheckPaperRequest, check_paper
 
         raise typer.Exit(check_paper(CheckPaperRequest(data, labels, edge_model, server_model)))
-    from lab.evaluation.request import EvaluateRequest
+    from lab.evaluation.run import EvaluateRequest
     from lab.evaluation.run import evaluate as run_evaluation
 
     request = EvaluateRequest(

@@ -34,13 +34,13 @@ def train(
     ] = "shipped:server",
 ) -> None:
     """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
-    from lab.evaluation.reporter import TerminalReporter
+    from lab.progress import TerminalProgress
     from lab.training.fine_tune import fine_tune
     from lab.training.run import train_pair, usual_setup
 
-    with TerminalReporter() as reporter:
+    with TerminalProgress() as progress:
         if data is None:
-            files = train_pair(out, work, usual_setup(scale), reporter)
+            files = train_pair(out, work, usual_setup(scale), progress)
         else:
             files = fine_tune(
                 data,
@@ -50,7 +50,7 @@ def train(
                 server=server_model,
                 epochs=epochs,
                 seed=seed,
-                reporter=reporter,
+                progress=progress,
             )
     for file in files:
         typer.echo(str(file))

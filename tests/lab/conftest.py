@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.evaluation.inference_cache import Answers
 from lab.evaluation.models import ModelFacts
-from lab.evaluation.passes import Answers
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import EDGE, Treatment
+from lab.evaluation.paired import PairedPredictions
+from lab.evaluation.schemes import EDGE, Scheme
 from vit.preprocess import to_patches
 
 CLASSES = ("red", "green", "blue")
@@ -96,15 +96,15 @@ def fake_model() -> type[FakeModel]:
 
 
 @pytest.fixture
-def make_study() -> Callable[..., Study]:
-    """`make_study({treatment: probability of being right}, size=..., same=..., clusters=...)`."""
-    return _make_study
+def pair_up() -> Callable[..., PairedPredictions]:
+    """`pair_up({scheme: probability of being right}, size=..., same=..., clusters=...)`."""
+    return _pair_up
 
 
-def _make_study(
-    treatments: Mapping[Treatment, float], *, size: int = 200, same: bool = False, clusters: bool = False
-) -> Study:
-    """A study of random arrays: each treatment is right with the given probability."""
+def _pair_up(
+    schemes: Mapping[Scheme, float], *, size: int = 200, same: bool = False, clusters: bool = False
+) -> PairedPredictions:
+    """A pairs of random arrays: each scheme is right with the given probability."""
     rng = np.random.default_rng(7)
     truth = rng.integers(0, 3, size)
     logits = rng.normal(0, 1, (size, 3)).astype(np.float32)
@@ -112,11 +112,11 @@ def _make_study(
     raw = rng.random((size, 196)) ** 4
     attention = (raw / raw.sum(-1, keepdims=True)).astype(np.float32)
     answers = {}
-    for place, (treatment, right) in enumerate(treatments.items()):
+    for place, (scheme, right) in enumerate(schemes.items()):
         rows = dict.fromkeys((EDGE, "edge_rollout", "edge_layer_rollout"), attention)
-        processed = treatment.processed(rows, size)
+        processed = scheme.processed(rows, size)
         hit = rng.random(size) < right
-        answers[treatment] = Answers(
+        answers[scheme] = Answers(
             top1=np.where(hit, truth, (truth + 1) % 3),
             confidence=rng.uniform(0.3, 1.0, size),
             processed=processed,
@@ -124,7 +124,7 @@ def _make_study(
             wire_bytes=processed * 20.0 + 500 + place,
         )
     edge = FakeModel("edge", weights="w").facts
-    return Study(
+    return PairedPredictions(
         data="random arrays",
         accuracy_kind="label",
         truth=truth,

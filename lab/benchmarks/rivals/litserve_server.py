@@ -1,6 +1,6 @@
 """LitServe with dynamic batching in front of the server's model; runs in its own environment.
 
-    python -m benchmarks.rivals.litserve_server PORT MODEL WORKERS ENGINE
+    python -m lab.benchmarks.rivals.litserve_server PORT MODEL WORKERS ENGINE
 
 A request is {"image": base64 of a JPEG}, its answer {"label": index}.
 """

@@ -1,6 +1,6 @@
 """The shortest thing that works: read a frame, classify it whole, write its label, one after the other.
 
-    python -m benchmarks.rivals.plain_consumer BOOTSTRAP_SERVERS REDIS_URL MODEL MAX_THREADS FRAMES
+    python -m lab.benchmarks.rivals.plain_consumer BOOTSTRAP_SERVERS REDIS_URL MODEL MAX_THREADS FRAMES
 
 Runs in its own environment, with as many threads as are fastest on the machine as it is; prints {"threads"}
 when it has joined and {"labels": [[camera, seq, index]]} after every FRAMES frames, until it is killed.

@@ -6,10 +6,11 @@ import numpy as np
 
 from gating.entropy import confidence
 from lab.evaluation.bootstrap import Interval, paired_difference
-from lab.evaluation.chosen import CODED_PATCHES, RAW_PATCHES, WHOLE_CODEC, Verdict
+from lab.evaluation.chosen import CODED_PATCHES, RAW_PATCHES, WHOLE_CODEC, FamilyVerdict
 from lab.evaluation.comparisons import Comparison
-from lab.evaluation.confidence import auroc, fit_temperature, reliability, risk_coverage
-from lab.evaluation.gates import margin_scores, min_entropy_scores, shannon_scores
+from lab.evaluation.confidence import auroc, reliability, risk_coverage
+from lab.evaluation.gates import margin_scores, shannon_scores
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.points import ALL, Point, Setting
 from lab.evaluation.report.markdown import (
     change,
@@ -22,8 +23,7 @@ from lab.evaluation.report.markdown import (
     table,
 )
 from lab.evaluation.report.markdown import points as in_points
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import Whole
+from lab.evaluation.schemes import Whole
 
 COVERAGES = (0.2, 0.4, 0.6, 0.8, 1.0)
 _FRONTIER_ROWS = 8
@@ -107,7 +107,7 @@ def byte_frontiers(front: Sequence[Point]) -> str:
     )
 
 
-def patches_or_codec(verdicts: Sequence[Verdict]) -> str:
+def patches_or_codec(verdicts: Sequence[FamilyVerdict]) -> str:
     """Return where patches win and where a whole image by codec does."""
     rows = []
     for each in verdicts:
@@ -126,7 +126,7 @@ def patches_or_codec(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def verdict_sentence(verdicts: Sequence[Verdict]) -> str:
+def verdict_sentence(verdicts: Sequence[FamilyVerdict]) -> str:
     """Return in words who wins on bytes and who on server work."""
     sentences = []
     for axis, name in (("bytes_per_frame", "bytes"), ("server_macs", "server work")):
@@ -157,7 +157,7 @@ def _gain(gain: float, around: Interval) -> str:
     return f"{in_points(gain)} ({signed_interval(*around)})"
 
 
-def _budget(verdict: Verdict) -> str:
+def _budget(verdict: FamilyVerdict) -> str:
     in_bytes = verdict.axis == "bytes_per_frame"
     return f"{kilobytes(verdict.budget)} kB" if in_bytes else f"{giga(verdict.budget)} GMACs"
 
@@ -182,50 +182,30 @@ def options(comparisons: Sequence[Comparison]) -> str:
     return "### Options, each against the plain method on the same images\n\n" + table(head, rows)
 
 
-def gate_section(study: Study) -> str:
+def gate_section(pairs: PairedPredictions) -> str:
     """Return how well the edge's scores find its own errors, and its risk by coverage."""
     scored = {
-        "min-entropy": study.h_min,
-        "Shannon": shannon_scores(study.edge_logits),
-        "margin": margin_scores(study.edge_logits),
+        "min-entropy": pairs.h_min,
+        "Shannon": shannon_scores(pairs.edge_logits),
+        "margin": margin_scores(pairs.edge_logits),
     }
     rows = []
     for name, scores in scored.items():
-        coverage, risk = risk_coverage(scores, study.edge_correct)
+        coverage, risk = risk_coverage(scores, pairs.edge_correct)
         at = [percent(float(risk[min(int(np.searchsorted(coverage, c)), risk.size - 1)])) for c in COVERAGES]
-        rows.append([name, f"{auroc(scores, ~study.edge_correct):.3f}", *at])
-    edge = reliability(confidence(study.edge_logits), study.edge_correct)
-    server = reliability(study.answers[Whole()].confidence, study.server_correct)
+        rows.append([name, f"{auroc(scores, ~pairs.edge_correct):.3f}", *at])
+    edge = reliability(confidence(pairs.edge_logits), pairs.edge_correct)
+    server = reliability(pairs.answers[Whole()].confidence, pairs.server_correct)
     return (
         "### The gate on the edge's own errors\n\n"
         + table(["score", "AUROC", *(f"risk at {c:.0%} kept (%)" for c in COVERAGES)], rows)
         + f"\n\nCalibration error (15 bins): edge {percent(edge.error)} %, server {percent(server.error)} %."
-        + _temperature_sentence(study)
     )
 
 
-def _temperature_sentence(study: Study) -> str:
-    """Return what a temperature fitted on the calibration half does to the edge's confidence on the test
-    half.
-    """
-    half = study.calibration
-    if not half.any() or half.all():
-        return ""
-    temperature = fit_temperature(study.edge_logits[half], study.truth[half])
-    logits, correct = study.edge_logits[~half], study.edge_correct[~half]
-    before = reliability(confidence(logits), correct).error
-    scaled = logits.astype(np.float64) / temperature
-    after = reliability(confidence(scaled), correct).error
-    return (
-        f" The edge's confidence at temperature {temperature:.2f}, fitted on the calibration half: its error "
-        f"on the test half goes from {percent(before)} to {percent(after)} %, and AUROC from "
-        f"{auroc(min_entropy_scores(logits), ~correct):.3f} to {auroc(min_entropy_scores(scaled), ~correct):.3f}."
-    )
-
-
-def losses(study: Study, points: Sequence[Point]) -> str:
+def losses(pairs: PairedPredictions, points: Sequence[Point]) -> str:
     """Return what patches and codecs cost against the raw whole image, everything sent, paired."""
-    reference = study.payload(Whole())
+    reference = pairs.payload(Whole())
     rows = []
     for point in sorted(points, key=lambda each: each.figures.bytes_per_frame):
         each = point.setting
@@ -237,23 +217,23 @@ def losses(study: Study, points: Sequence[Point]) -> str:
             or raw_again
         ):
             continue
-        gain, around = paired_difference(point.figures.correct, reference.correct, study.clusters)
+        gain, around = paired_difference(point.figures.correct, reference.correct, pairs.clusters)
         rows.append([setting_text(each), *point_cells(point), in_points(gain), signed_interval(*around)])
     head = ["what is sent", *POINT_HEAD, "change (points)", "95 %"]
     return "### Everything sent: loss against the raw whole image (δ = 1)\n\n" + table(head, rows)
 
 
-def per_class_rows(study: Study) -> list[list[object]]:
+def per_class_rows(pairs: PairedPredictions) -> list[list[object]]:
     """Return class, count, edge and server accuracy for every class that occurs."""
     rows: list[list[object]] = []
-    for label in np.unique(study.truth):
-        members = study.truth == label
+    for label in np.unique(pairs.truth):
+        members = pairs.truth == label
         rows.append(
             [
-                study.edge.classes[label],
+                pairs.edge.classes[label],
                 int(members.sum()),
-                float(study.edge_correct[members].mean()),
-                float(study.server_correct[members].mean()),
+                float(pairs.edge_correct[members].mean()),
+                float(pairs.server_correct[members].mean()),
             ]
         )
     return rows

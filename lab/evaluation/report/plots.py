@@ -1,4 +1,4 @@
-"""PNG plots of a study. The only module that imports matplotlib; draws without a display."""
+"""PNG plots of a pairs. The only module that imports matplotlib; draws without a display."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gating.entropy import confidence
 from lab.evaluation.chosen import AXES
 from lab.evaluation.confidence import reliability, risk_coverage
 from lab.evaluation.gates import PAPER_TAUS, margin_scores, shannon_scores
+from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.points import ALL, METHODS, Point
+from lab.evaluation.schemes import EDGE, Whole
 from lab.evaluation.selection import Rule
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import EDGE, Whole
 from lab.research import published
 from lab.research.published import PublishedPoint
 
@@ -38,13 +38,13 @@ _DRAWN = tuple(method for method in METHODS if method != "edge_only")
 
 
 def write_plots(
-    folder: Path, study: Study, points: Sequence[Point], frontiers: Mapping[str, Sequence[Point]]
+    folder: Path, pairs: PairedPredictions, points: Sequence[Point], frontiers: Mapping[str, Sequence[Point]]
 ) -> list[str]:
     """`folder` holds the PNG plots; returns their file names in reading order.
 
     Args:
         folder: made if absent.
-        study: what was measured.
+        pairs: what was measured.
         points: all points; those of all images are drawn.
         frontiers: by axis, each method's chosen points of the test half; empty where there are no halves.
     """
@@ -60,7 +60,7 @@ def write_plots(
         )
         for name, what, label, axis in _METHOD_PLOTS
     }
-    if not study.same_weights:
+    if not pairs.same_weights:
         plots |= {
             "fig08_grid": (
                 "Fig. 8: τ × δ, raw patches",
@@ -86,19 +86,19 @@ def write_plots(
             "Edge errors among the frames it keeps",
             "share of frames kept on the edge",
             "error (%)",
-            lambda axes: _risk(axes, study),
+            lambda axes: _risk(axes, pairs),
         ),
         "reliability": (
             "Confidence against accuracy",
             "confidence",
             "accuracy",
-            lambda axes: _reliability(axes, study),
+            lambda axes: _reliability(axes, pairs),
         ),
         "kept_patches": (
             "Patches kept by the attention sum",
             "patches of 196",
             "images",
-            lambda axes: _kept(axes, study),
+            lambda axes: _kept(axes, pairs),
         ),
     }
     for name, (title, x_label, y_label, draw) in plots.items():
@@ -201,17 +201,17 @@ def _gates(axes: Axes, points: Sequence[Point]) -> None:
     _published(axes, published.FIG13_SHANNON, "Shannon")
 
 
-def _risk(axes: Axes, study: Study) -> None:
-    logits = study.edge_logits
-    scored = {"min-entropy": study.h_min, "Shannon": shannon_scores(logits), "margin": margin_scores(logits)}
+def _risk(axes: Axes, pairs: PairedPredictions) -> None:
+    logits = pairs.edge_logits
+    scored = {"min-entropy": pairs.h_min, "Shannon": shannon_scores(logits), "margin": margin_scores(logits)}
     for name, scores in scored.items():
-        coverage, risk = risk_coverage(scores, study.edge_correct)
+        coverage, risk = risk_coverage(scores, pairs.edge_correct)
         axes.plot(coverage, 100 * risk, label=name)
 
 
-def _reliability(axes: Axes, study: Study) -> None:
-    edge = reliability(confidence(study.edge_logits), study.edge_correct)
-    server = reliability(study.answers[Whole()].confidence, study.server_correct)
+def _reliability(axes: Axes, pairs: PairedPredictions) -> None:
+    edge = reliability(confidence(pairs.edge_logits), pairs.edge_correct)
+    server = reliability(pairs.answers[Whole()].confidence, pairs.server_correct)
     for name, bins in (("edge", edge), ("server", server)):
         filled = bins.counts > 0
         label = f"{name}: error {100 * bins.error:.1f} %"
@@ -219,7 +219,7 @@ def _reliability(axes: Axes, study: Study) -> None:
     axes.plot([0, 1], [0, 1], ":", color="grey")
 
 
-def _kept(axes: Axes, study: Study) -> None:
+def _kept(axes: Axes, pairs: PairedPredictions) -> None:
     for delta in _KEPT_DELTAS:
-        counts = Rule("attention_sum", delta).counts(study.attention[EDGE])
+        counts = Rule("attention_sum", delta).counts(pairs.attention[EDGE])
         axes.hist(counts, bins=list(range(0, 204, 7)), histtype="step", label=f"δ = {delta:g}")

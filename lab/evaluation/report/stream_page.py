@@ -10,12 +10,12 @@ from typing import Final
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lab.evaluation.corpus import calibration_half
 from lab.evaluation.models import ModelFacts
 from lab.evaluation.points import ALL, Point
 from lab.evaluation.report.markdown import giga, interval, number, percent, signed_interval, table
 from lab.evaluation.report.markdown import points as in_points
 from lab.evaluation.report.measured_sections import setting_text
-from lab.evaluation.split import calibration_half
 from lab.evaluation.stream.choices import FAMILIES, NEAR, Choices, family
 from lab.evaluation.stream.frames import Frames
 

@@ -13,9 +13,9 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from lab.errors import EvaluationError
 from lab.evaluation.corpus import UNLABELLED
-from lab.evaluation.errors import EvaluationError
-from lab.evaluation.reporter import Reporter
+from lab.progress import Progress
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.stream import SceneStream
 from vit.preprocess import Pixels, resize_crop
@@ -37,11 +37,11 @@ class Camera:
 
 
 def rendered_cameras(
-    num_cameras: int, seconds: float, fps: float, seed: int, reporter: Reporter
+    num_cameras: int, seconds: float, fps: float, seed: int, progress: Progress
 ) -> list[Camera]:
     """Return rendered cameras of the test seeds; the same arguments give the same frames."""
     num_frames = max(1, round(seconds * fps))
-    reporter.start(f"render {num_cameras} cameras at {fps:g} frames/s", num_cameras * num_frames)
+    progress.start(f"render {num_cameras} cameras at {fps:g} frames/s", num_cameras * num_frames)
     cameras = []
     for number in range(num_cameras):
         frames = SceneStream(TEST_SEEDS[seed * 10_000 + number], fps=fps)
@@ -49,7 +49,7 @@ def rendered_cameras(
         for image, label in islice(frames, num_frames):
             crops.append(resize_crop(image))
             truth.append(label)
-            reporter.advance()
+            progress.advance()
         cameras.append(Camera(f"scene-{number}", fps, np.stack(crops), np.asarray(truth, dtype=np.int64)))
     return cameras
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from lab.evaluation.bootstrap import Interval, paired_difference
-from lab.evaluation.pareto import pareto_rows
 from lab.evaluation.points import ALL, CALIBRATION, TEST, Point
 from lab.evaluation.stream.frames import Frames, Outcome
+from lab.evaluation.sweep import pareto_rows
 
 NEAR: Final = (0.005, 0.01, 0.02, 0.05)
 """Distances from the server's answer on raw frames, as shares."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.evaluation.bootstrap import mean_interval
+from lab.evaluation.corpus import calibration_half
 from lab.evaluation.points import ALL, CALIBRATION, Point, Setting
-from lab.evaluation.split import calibration_half
 from lab.evaluation.stream.cameras import Camera
 from lab.evaluation.sweep import Payload, measure
 from schemas.geometry import NUM_PATCHES

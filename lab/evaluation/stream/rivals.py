@@ -7,20 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.corpus import MemoryCorpus
 from lab.evaluation.gates import offloaded, tau_grid, threshold_for_ratio
-from lab.evaluation.memory_corpus import MemoryCorpus
+from lab.evaluation.inference_cache import Answers, ChunkStore, answer
 from lab.evaluation.methods import server_only_setting, setting_of
 from lab.evaluation.models import PatchModel
-from lab.evaluation.passes import Answers, answer
 from lab.evaluation.points import Setting, with_tau
-from lab.evaluation.reporter import Reporter
+from lab.evaluation.schemes import Scheme, Whole
 from lab.evaluation.stream.frames import Floats, Frames, Ints, Mask, Outcome
-from lab.evaluation.stream.holding import changed, every_nth, held, thumbnails
 from lab.evaluation.stream.video import VideoCodec, through_codec
 from lab.evaluation.sweep import Payload
-from lab.evaluation.treatments import Treatment, Whole
+from lab.progress import Progress
 
 GATED_RATIOS: Final = (0.2, 0.5)
 HOLD_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -50,22 +49,22 @@ class Judge:
 
     server: PatchModel
     store: ChunkStore
-    reporter: Reporter
+    progress: Progress
 
 
 def still_outcomes(
-    frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]], *, gated: bool
+    frames: Frames, payloads: Mapping[Scheme, tuple[Payload, Answers]], *, gated: bool
 ) -> Iterator[Outcome]:
     """Yield edge only, every frame as a still, and stills or patches behind the gate (`gated`)."""
     nothing = np.zeros(frames.num_frames)
     none_sent = nothing.astype(np.bool_)
     yield Outcome(Setting("edge_only", None, None), none_sent, Payload(nothing, nothing, nothing, nothing))
     everything = ~none_sent
-    for treatment, (payload, _) in payloads.items():
-        setting = setting_of(treatment)
+    for scheme, (payload, _) in payloads.items():
+        setting = setting_of(scheme)
         assert setting is not None
-        if isinstance(treatment, Whole):
-            yield Outcome(server_only_setting(treatment), everything, payload)
+        if isinstance(scheme, Whole):
+            yield Outcome(server_only_setting(scheme), everything, payload)
         else:
             yield Outcome(with_tau(setting, 0.0), everything, payload)
         for tau in tau_grid(frames.h_min) if gated else ():
@@ -92,17 +91,15 @@ def gated_video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Ju
             yield Outcome(_video_setting("codec_gate", codec, "min_entropy", tau), fed, payload)
 
 
-def holding_outcomes(
-    frames: Frames, payloads: Mapping[Treatment, tuple[Payload, Answers]]
-) -> Iterator[Outcome]:
+def holding_outcomes(frames: Frames, payloads: Mapping[Scheme, tuple[Payload, Answers]]) -> Iterator[Outcome]:
     """Yield stills of some frames, whose answer stands until the next: every n-th, and when the picture
     changes.
     """
     pictures = [thumbnails(camera.crops) for camera in frames.cameras]
-    for treatment, (payload, answers) in payloads.items():
-        if not isinstance(treatment, Whole) or treatment.codec == "raw":
+    for scheme, (payload, answers) in payloads.items():
+        if not isinstance(scheme, Whole) or scheme.codec == "raw":
             continue
-        setting = replace(server_only_setting(treatment), method="codec_gate")
+        setting = replace(server_only_setting(scheme), method="codec_gate")
         for n in sorted({max(1, round(seconds * frames.cameras[0].fps)) for seconds in HOLD_SECONDS} - {1}):
             sent = np.concatenate([every_nth(len(camera.crops), n) for camera in frames.cameras])
             named = replace(setting, gate="every_nth", tau=float(n))
@@ -134,8 +131,8 @@ def _video_payload(frames: Frames, codec: VideoCodec, fed: Mask, judge: Judge) -
         names = tuple(f"{camera.name}/{idx}" for idx in np.flatnonzero(chosen))
         labels = frames.truth[rows][chosen]
         corpus = MemoryCorpus(f"{camera.name} as {codec.label}", names, labels, tuple(coded.frames))
-        judge.reporter.start(f"{codec.label} crf {codec.crf}, {camera.name}", len(names))
-        answers = answer(corpus, judge.server, [Whole()], {}, judge.store, judge.reporter)[Whole()]
+        judge.progress.start(f"{codec.label} crf {codec.crf}, {camera.name}", len(names))
+        answers = answer(corpus, judge.server, [Whole()], {}, judge.store, judge.progress)[Whole()]
         top1[rows[chosen]] = answers.top1
         wire[rows[chosen]] = coded.wire_bytes
     return frames.whole_payload(top1, wire)
@@ -143,3 +140,39 @@ def _video_payload(frames: Frames, codec: VideoCodec, fed: Mask, judge: Judge) -
 
 def _video_setting(method: str, codec: VideoCodec, gate: str | None, tau: float) -> Setting:
     return Setting(method, gate, tau, "attention_sum", 1.0, 1, codec.label, codec.crf)
+
+
+def every_nth(num_frames: int, n: int) -> Mask:
+    """Return (T,) which frames are sent: the first and every n-th after it."""
+    return np.asarray(np.arange(num_frames) % n == 0)
+
+
+def changed(thumbnails: NDArray[np.float32], threshold: float) -> Mask:
+    """Return (T,) which frames are sent: those that differ from the last one sent.
+
+    Args:
+        thumbnails: (T, h, w) grey levels 0..255.
+        threshold: mean absolute difference in grey levels from which a frame is sent.
+    """
+    sent = np.zeros(len(thumbnails), dtype=np.bool_)
+    reference = None
+    for idx, picture in enumerate(thumbnails):
+        if reference is None or float(np.abs(picture - reference).mean()) >= threshold:
+            sent[idx] = True
+            reference = picture
+    return sent
+
+
+def held(answers: Ints, sent: Mask) -> Ints:
+    """Return (T,) the answer that stands at each frame: that of the last frame sent, the first of all."""
+    if not sent[0]:
+        raise ValueError("sent: the first frame must be sent, or nothing stands before it")
+    last = np.maximum.accumulate(np.where(sent, np.arange(sent.size), 0))
+    return np.asarray(answers[last])
+
+
+def thumbnails(crops: NDArray[np.uint8], factor: int = 8) -> NDArray[np.float32]:
+    """Return (T, 224 / factor, 224 / factor) grey means of blocks of (T, 224, 224, 3) crops."""
+    count, side, _, _ = crops.shape
+    blocks = crops.reshape(count, side // factor, factor, side // factor, factor * 3)
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))

@@ -10,18 +10,17 @@ from typing import Final
 import numpy as np
 
 from gating.entropy import min_entropy_bits
-from lab.evaluation.catalogue import HEADLINE_DELTA, MAIN_SHARE
-from lab.evaluation.chunk_store import ChunkStore
+from lab.evaluation.corpus import MemoryCorpus
+from lab.evaluation.experiments import HEADLINE_DELTA, MAIN_SHARE
+from lab.evaluation.inference_cache import Answers, ChunkStore, answer
 from lab.evaluation.loading import FullModel
-from lab.evaluation.macs import forward_macs
-from lab.evaluation.measurement import Seen, look
-from lab.evaluation.memory_corpus import MemoryCorpus
-from lab.evaluation.passes import Answers, answer
+from lab.evaluation.measurement import EdgeView, look
+from lab.evaluation.models import forward_macs
 from lab.evaluation.points import ALL
 from lab.evaluation.report.results import results_document, write_json, write_points_csv
 from lab.evaluation.report.stream_page import StreamPart, overview, stream_page
-from lab.evaluation.reporter import Reporter
-from lab.evaluation.request import EvaluateRequest
+from lab.evaluation.run import EvaluateRequest
+from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule, delta_for_share
 from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
 from lab.evaluation.stream.choices import choose
@@ -37,7 +36,7 @@ from lab.evaluation.stream.rivals import (
     video_outcomes,
 )
 from lab.evaluation.sweep import Payload
-from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
+from lab.progress import Progress
 from schemas.geometry import NUM_PATCHES
 
 DEFAULT_CAMERAS: Final = 12
@@ -46,7 +45,7 @@ SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 30.0, 25.0: 10.0}
 """How long each camera is watched: slow streams longer, so that each rate sees several objects pass."""
 
 
-def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel, reporter: Reporter) -> Path:
+def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel, progress: Progress) -> Path:
     """The reports of all sources and rates are written; returns the page over all of them."""
     begun = time.monotonic()
     pages: list[StreamPart] = []
@@ -54,11 +53,11 @@ def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel
         watched = min(seconds, float(request.limit or seconds))
         if request.clips is None or request.scenes is not None:
             number = request.scenes or DEFAULT_CAMERAS
-            cameras = rendered_cameras(number, watched, fps, request.seed, reporter)
-            pages.append(measure_cameras(request, f"scenes-{fps:g}fps", cameras, edge, server, reporter))
+            cameras = rendered_cameras(number, watched, fps, request.seed, progress)
+            pages.append(measure_cameras(request, f"scenes-{fps:g}fps", cameras, edge, server, progress))
         if request.clips is not None:
             cameras = clip_cameras(request.clips, watched, fps)
-            pages.append(measure_cameras(request, f"clips-{fps:g}fps", cameras, edge, server, reporter))
+            pages.append(measure_cameras(request, f"clips-{fps:g}fps", cameras, edge, server, progress))
     page = request.out / "report.md"
     page.write_text(overview(request.command, edge.facts, server.facts, pages, time.monotonic() - begun))
     return page
@@ -70,15 +69,15 @@ def measure_cameras(
     cameras: Sequence[Camera],
     edge: FullModel,
     server: FullModel,
-    reporter: Reporter,
+    progress: Progress,
 ) -> StreamPart:
     """Write one source's report at one rate; return what it says."""
     store = ChunkStore(request.cache)
     names = tuple(f"{camera.name}/{idx}" for camera in cameras for idx in range(len(camera.crops)))
     truth = np.concatenate([camera.truth for camera in cameras])
     crops = [crop for camera in cameras for crop in camera.crops]
-    seen = look(MemoryCorpus(name, names, truth, crops), edge, store, reporter, rollouts=False)
-    answers = _stills(request, seen, server, store, reporter)
+    seen = look(MemoryCorpus(name, names, truth, crops), edge, store, progress, rollouts=False)
+    answers = _stills(request, seen, server, store, progress)
     labelled = bool((truth >= 0).any())
     frames = Frames(
         cameras=cameras,
@@ -89,7 +88,7 @@ def measure_cameras(
         full_macs=float(forward_macs(NUM_PATCHES, server.facts.embed_dim, server.facts.depth)),
     )
     payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
-    judge, gated = Judge(server, store, reporter), server is not edge
+    judge, gated = Judge(server, store, progress), server is not edge
     outcomes = [
         *still_outcomes(frames, payloads, gated=gated),
         *holding_outcomes(frames, payloads),
@@ -118,11 +117,11 @@ def measure_cameras(
 
 
 def _stills(
-    request: EvaluateRequest, seen: Seen, server: FullModel, store: ChunkStore, reporter: Reporter
-) -> dict[Treatment, Answers]:
+    request: EvaluateRequest, seen: EdgeView, server: FullModel, store: ChunkStore, progress: Progress
+) -> dict[Scheme, Answers]:
     main = Rule("attention_sum", delta_for_share(seen.rows[EDGE], MAIN_SHARE))
     headline = Rule("attention_sum", HEADLINE_DELTA)
-    wanted: list[Treatment] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
+    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
     if request.full:
         wanted += [
             Ranked(main),
@@ -131,8 +130,8 @@ def _stills(
             Whole("avif", 30),
             Whole("avif", 60),
         ]
-    reporter.start("stills", len(seen.corpus.names) * len(wanted))
-    return answer(seen.corpus, server, wanted, seen.attention, store, reporter)
+    progress.start("stills", len(seen.corpus.names) * len(wanted))
+    return answer(seen.corpus, server, wanted, seen.attention, store, progress)
 
 
 def _payload(frames: Frames, answers: Answers, server: FullModel) -> Payload:

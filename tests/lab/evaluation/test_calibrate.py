@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 
 from gating.select import select
+from lab.errors import EvaluationError
 from lab.evaluation import calibrate
 from lab.evaluation.calibrate import (
     CalibrateRequest,
     entropy_bins,
-    frontier_treatments,
+    frontier_schemes,
     make_frontier,
     measure_frontier,
 )
-from lab.evaluation.errors import EvaluationError
-from lab.evaluation.memory_corpus import MemoryCorpus
-from lab.evaluation.reporter import SilentReporter
+from lab.evaluation.corpus import MemoryCorpus
+from lab.evaluation.paired import PairedPredictions
+from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import EDGE, Ranked, Treatment, Whole
 from lab.evaluation.wire import value_bytes, wire_bytes
+from lab.progress import SilentProgress
 from schemas.frontier import dump_frontier, load_frontier
 
-TREATMENTS: dict[Treatment, float] = {
+TREATMENTS: dict[Scheme, float] = {
     Whole(): 0.95,
     Whole("avif", 45): 0.93,
     Whole("webp", 75): 0.9,
@@ -33,14 +33,18 @@ TREATMENTS: dict[Treatment, float] = {
 }
 
 
-def test_the_frontier_round_trips_through_its_file(make_study: Callable[..., Study], tmp_path: Path) -> None:
-    frontier = make_frontier(make_study(TREATMENTS, size=800))
+def test_the_frontier_round_trips_through_its_file(
+    pair_up: Callable[..., PairedPredictions], tmp_path: Path
+) -> None:
+    frontier = make_frontier(pair_up(TREATMENTS, size=800))
     dump_frontier(frontier, tmp_path / "f.json")
     assert load_frontier(tmp_path / "f.json") == frontier
 
 
-def test_no_point_beats_another_and_the_first_sends_nothing(make_study: Callable[..., Study]) -> None:
-    points = make_frontier(make_study(TREATMENTS, size=800)).points
+def test_no_point_beats_another_and_the_first_sends_nothing(
+    pair_up: Callable[..., PairedPredictions],
+) -> None:
+    points = make_frontier(pair_up(TREATMENTS, size=800)).points
     assert math.isinf(points[0].point.tau)
     assert points[0].bytes_per_frame == points[0].server_macs == 0
     assert len(points) > 3
@@ -49,22 +53,22 @@ def test_no_point_beats_another_and_the_first_sends_nothing(make_study: Callable
         assert cheap.accuracy < dear.accuracy
 
 
-def test_every_point_is_measured_on_the_test_half(make_study: Callable[..., Study]) -> None:
+def test_every_point_is_measured_on_the_test_half(pair_up: Callable[..., PairedPredictions]) -> None:
     """Recomputed here from the arrays of the test half alone."""
-    study = make_study(TREATMENTS, size=800)
-    rows = np.flatnonzero(~study.calibration)
-    for each in make_frontier(study).points[1:]:
+    pairs = pair_up(TREATMENTS, size=800)
+    rows = np.flatnonzero(~pairs.calibration)
+    for each in make_frontier(pairs).points[1:]:
         point = each.point
-        (treatment,) = [
-            treatment
-            for treatment in TREATMENTS
-            if isinstance(treatment, Ranked)
-            and (treatment.rule.name, treatment.rule.delta, treatment.codec)
+        (scheme,) = [
+            scheme
+            for scheme in TREATMENTS
+            if isinstance(scheme, Ranked)
+            and (scheme.rule.name, scheme.rule.delta, scheme.codec)
             == (point.selection, point.delta, point.codec)
         ] or [Whole(point.codec, point.quality)]
-        sent = study.h_min[rows] >= point.tau
-        answers = study.answers[treatment]
-        right = np.where(sent, answers.top1[rows] == study.truth[rows], study.edge_correct[rows])
+        sent = pairs.h_min[rows] >= point.tau
+        answers = pairs.answers[scheme]
+        right = np.where(sent, answers.top1[rows] == pairs.truth[rows], pairs.edge_correct[rows])
         assert each.accuracy == pytest.approx(right.mean())
         assert each.offload_ratio == pytest.approx(sent.mean())
         values = value_bytes(answers.wire_bytes[rows][sent])
@@ -74,27 +78,27 @@ def test_every_point_is_measured_on_the_test_half(make_study: Callable[..., Stud
         assert each.images == rows.size
 
 
-def test_the_edge_selects_by_a_point_what_was_measured(make_study: Callable[..., Study]) -> None:
-    study = make_study(TREATMENTS, size=300)
-    for each in make_frontier(study).points[1:]:
+def test_the_edge_selects_by_a_point_what_was_measured(pair_up: Callable[..., PairedPredictions]) -> None:
+    pairs = pair_up(TREATMENTS, size=300)
+    for each in make_frontier(pairs).points[1:]:
         if each.point.delta < 1:
             rule = Rule(each.point.selection, each.point.delta, each.point.min_patches)
-            for row in study.attention[EDGE][:20]:
+            for row in pairs.attention[EDGE][:20]:
                 assert select(row, each.point).size == int(rule.counts(row))
 
 
-def test_raw_pixels_are_never_an_operating_point(make_study: Callable[..., Study]) -> None:
-    assert "raw" not in {each.point.codec for each in make_frontier(make_study(TREATMENTS, size=400)).points}
+def test_raw_pixels_are_never_an_operating_point(pair_up: Callable[..., PairedPredictions]) -> None:
+    assert "raw" not in {each.point.codec for each in make_frontier(pair_up(TREATMENTS, size=400)).points}
 
 
-def test_entropy_bins_hold_every_image_once(make_study: Callable[..., Study]) -> None:
-    study = make_study(TREATMENTS, size=500)
-    bins = entropy_bins(study)
+def test_entropy_bins_hold_every_image_once(pair_up: Callable[..., PairedPredictions]) -> None:
+    pairs = pair_up(TREATMENTS, size=500)
+    bins = entropy_bins(pairs)
     assert sum(each.count for each in bins) == 500
     assert bins[0].lo == 0
     assert bins[-1].hi == pytest.approx(math.log2(3))
     weighted = sum(each.count * each.edge_accuracy for each in bins) / 500
-    assert weighted == pytest.approx(study.edge_correct.mean())
+    assert weighted == pytest.approx(pairs.edge_correct.mean())
     assert all(low.hi == high.lo for low, high in itertools.pairwise(bins))
 
 
@@ -114,18 +118,18 @@ def test_unlabelled_images_take_the_server_as_teacher(
     corpus = MemoryCorpus("colours", names, np.full(16, -1), crops)
     request = CalibrateRequest(out=tmp_path / "f.json", data=tmp_path, unlabelled=True, cache=tmp_path / "c")
     edge, server = fake_model("edge", blur=3.0), fake_model("server", blur=1.0)
-    study = measure_frontier(request, corpus, edge, server, SilentReporter())
-    assert study.accuracy_kind == "server_agreement"
-    assert study.server_correct.all()
-    assert make_frontier(study).accuracy_kind == "server_agreement"
+    pairs = measure_frontier(request, corpus, edge, server, SilentProgress())
+    assert pairs.accuracy_kind == "server_agreement"
+    assert pairs.server_correct.all()
+    assert make_frontier(pairs).accuracy_kind == "server_agreement"
     small = MemoryCorpus("colours", names[:9], np.full(9, -1), crops[:9])
     with pytest.raises(EvaluationError, match="9 readable images"):
-        measure_frontier(request, small, edge, server, SilentReporter())
+        measure_frontier(request, small, edge, server, SilentProgress())
 
 
-def test_payloads_hold_whole_images_and_patches(make_study: Callable[..., Study]) -> None:
-    study = make_study({Whole(): 0.9})
-    wanted = frontier_treatments(study.attention)
+def test_payloads_hold_whole_images_and_patches(pair_up: Callable[..., PairedPredictions]) -> None:
+    pairs = pair_up({Whole(): 0.9})
+    wanted = frontier_schemes(pairs.attention)
     assert any(isinstance(each, Whole) and each.codec == "avif" for each in wanted)
     assert any(isinstance(each, Ranked) and each.rule.name == "top_k" for each in wanted)
 

@@ -15,14 +15,14 @@ from lab.evaluation.chosen import (
     verdicts,
 )
 from lab.evaluation.methods import all_points
+from lab.evaluation.paired import PairedPredictions
+from lab.evaluation.schemes import Ranked, Whole
 from lab.evaluation.selection import Rule
-from lab.evaluation.study import Study
-from lab.evaluation.treatments import Ranked, Whole
 
 
 @pytest.fixture
-def study(make_study: Callable[..., Study]) -> Study:
-    return make_study(
+def pairs(pair_up: Callable[..., PairedPredictions]) -> PairedPredictions:
+    return pair_up(
         {
             Whole(): 0.95,
             Whole("webp", 75): 0.9,
@@ -33,8 +33,8 @@ def study(make_study: Callable[..., Study]) -> Study:
     )
 
 
-def test_a_choice_is_made_on_one_half_and_reported_on_the_other(study: Study) -> None:
-    options = candidates(study)
+def test_a_choice_is_made_on_one_half_and_reported_on_the_other(pairs: PairedPredictions) -> None:
+    options = candidates(pairs)
     assert {each.family for each in options} == {RAW_PATCHES, CODED_PATCHES, WHOLE_CODEC}
     assert {each.calibration.split for each in options} == {"calibration"}
     assert {each.test.split for each in options} == {"test"}
@@ -47,16 +47,16 @@ def test_a_choice_is_made_on_one_half_and_reported_on_the_other(study: Study) ->
     assert best_within(options, lambda point: point.figures.bytes_per_frame, -1.0) is None
 
 
-def test_the_frontier_rises_on_the_calibration_half(study: Study) -> None:
-    chosen = frontier_candidates(candidates(study))
+def test_the_frontier_rises_on_the_calibration_half(pairs: PairedPredictions) -> None:
+    chosen = frontier_candidates(candidates(pairs))
     costs = [each.calibration.figures.bytes_per_frame for each in chosen]
     accuracies = [each.calibration.figures.accuracy for each in chosen]
     assert costs == sorted(costs)
     assert accuracies == sorted(set(accuracies))
 
 
-def test_verdicts_compare_families_at_each_budget(study: Study) -> None:
-    found = verdicts(study, candidates(study))
+def test_verdicts_compare_families_at_each_budget(pairs: PairedPredictions) -> None:
+    found = verdicts(pairs, candidates(pairs))
     assert {each.axis for each in found} == {"bytes_per_frame", "server_macs"}
     judged = [each for each in found if each.gain is not None]
     assert judged
@@ -65,21 +65,23 @@ def test_verdicts_compare_families_at_each_budget(study: Study) -> None:
         assert each.interval[0] <= each.gain <= each.interval[1]
 
 
-def test_the_papers_costs_are_kept(study: Study) -> None:
-    for budget, point in paper_curve_points(candidates(study)):
+def test_the_papers_costs_are_kept(pairs: PairedPredictions) -> None:
+    for budget, point in paper_curve_points(candidates(pairs)):
         assert point.setting.codec == "raw"
         assert point.figures.patch_cost < budget * 1.3
 
 
-def test_each_methods_frontier_is_chosen_on_one_half_and_reported_on_the_other(study: Study) -> None:
+def test_each_methods_frontier_is_chosen_on_one_half_and_reported_on_the_other(
+    pairs: PairedPredictions,
+) -> None:
     """Recomputed for one method from the points of the calibration half."""
     by_setting = {
         point.setting: point
-        for point in all_points(study, "calibration")
+        for point in all_points(pairs, "calibration")
         if point.setting.method == "saccade"
     }
     for axis, cost in AXES.items():
-        front = [point for point in method_frontiers(study)[axis] if point.setting.method == "saccade"]
+        front = [point for point in method_frontiers(pairs)[axis] if point.setting.method == "saccade"]
         assert front
         assert {point.split for point in front} == {"test"}
         for point in front:

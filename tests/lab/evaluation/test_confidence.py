@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.evaluation.confidence import auroc, fit_temperature, reliability, risk_coverage
+from lab.evaluation.confidence import auroc, reliability, risk_coverage
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
@@ -30,12 +30,3 @@ def test_calibration_error_of_two_bins_by_hand() -> None:
     assert result.counts.tolist() == [2, 2]
     assert result.error == pytest.approx(0.2)
     assert reliability(np.array([1.0]), np.array([True])).counts[-1] == 1
-
-
-def test_temperature_is_found_again() -> None:
-    """Labels drawn from the softmax at T = 2.5 ask for T = 2.5."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 4, (4000, 5))
-    gumbel = rng.gumbel(size=logits.shape)
-    labels = np.argmax(logits / 2.5 + gumbel, axis=1)
-    assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.08)

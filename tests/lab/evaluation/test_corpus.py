@@ -2,10 +2,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lab.evaluation.corpus import UNLABELLED, folder_corpus, table_corpus, unlabelled_corpus
-from lab.evaluation.errors import EvaluationError
-from lab.evaluation.subset import Subset
+from lab.errors import EvaluationError
+from lab.evaluation.corpus import (
+    UNLABELLED,
+    Subset,
+    calibration_half,
+    folder_corpus,
+    scene_corpus,
+    table_corpus,
+    unlabelled_corpus,
+)
+from lab.progress import SilentProgress
+from lab.scenes.classes import CLASSES as SCENE_CLASSES
 from schemas.errors import DecodeError
 
 CLASSES = ("red", "green", "blue")
@@ -72,3 +83,38 @@ def test_a_subset_numbers_images_anew(image_folder: Path) -> None:
     assert part.labels.tolist() == [0, 2]
     assert part.fingerprint(1) == corpus.fingerprint(0)
     np.testing.assert_array_equal(part.crop(0), corpus.crop(11))
+
+
+def test_scenes_are_scored_reproducible_and_fresh_for_each_seed() -> None:
+    silent = SilentProgress()
+    one, again = (scene_corpus(6, 0, SCENE_CLASSES, silent) for _ in range(2))
+    assert one.names == again.names
+    assert [one.fingerprint(idx) for idx in range(6)] == [again.fingerprint(idx) for idx in range(6)]
+    assert (one.labels >= 0).all()
+    assert one.crop(0).shape == (224, 224, 3)
+    other = scene_corpus(6, 1, SCENE_CLASSES, silent)
+    calibration = scene_corpus(6, 0, SCENE_CLASSES, silent, calibration=True)
+    assert not set(one.names) & (set(other.names) | set(calibration.names))
+    assert not np.array_equal(one.crop(0), calibration.crop(0))
+
+
+def test_models_of_other_classes_and_bad_seeds_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="--edge-model shipped"):
+        scene_corpus(3, 0, ("cat", "dog"), SilentProgress())
+    with pytest.raises(EvaluationError, match="seed below"):
+        scene_corpus(3, 10**6, SCENE_CLASSES, SilentProgress())
+
+
+@given(st.lists(st.text(max_size=20), max_size=30), st.lists(st.text(max_size=20), max_size=30))
+def test_a_names_half_does_not_depend_on_the_other_names(names: list[str], others: list[str]) -> None:
+    together = calibration_half([*names, *others])
+    assert together[: len(names)].tolist() == calibration_half(names).tolist()
+
+
+def test_the_halves_are_about_equal() -> None:
+    assert 0.45 < calibration_half([f"{i}.jpg" for i in range(4000)]).mean() < 0.55
+
+
+def test_frames_of_one_camera_stand_on_one_side() -> None:
+    half = calibration_half(["gate"] * 5 + ["yard"] * 5)
+    assert len(np.unique(half[:5])) == len(np.unique(half[5:])) == 1

@@ -25,14 +25,6 @@ def test_a_frame_at_the_threshold_is_offloaded() -> None:
     assert gates.offloaded(np.array([0.7, 0.8, 0.9]), 0.8).tolist() == [False, True, True]
 
 
-def test_temperature_one_is_the_plain_gate_and_a_higher_one_doubts_more() -> None:
-    logits = logits_of([0.7, 0.2, 0.1])
-    np.testing.assert_allclose(gates.temperature_scores(logits, 1.0), gates.min_entropy_scores(logits))
-    assert gates.temperature_scores(logits, 2.0)[0] > gates.min_entropy_scores(logits)[0]
-    with pytest.raises(ValueError, match="temperature: 0"):
-        gates.temperature_scores(logits, 0.0)
-
-
 def test_the_oracle_sends_only_what_the_server_repairs() -> None:
     edge = np.array([True, True, False, False])
     server = np.array([True, False, True, False])

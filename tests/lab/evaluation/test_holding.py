@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lab.evaluation.stream.holding import changed, every_nth, held, thumbnails
+from lab.evaluation.stream.rivals import changed, every_nth, held, thumbnails
 
 
 def test_every_nth_begins_with_the_first() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
 from lab.evaluation.labels import folder_labels, table_labels
 from vit.classes import imagenet_synsets
 

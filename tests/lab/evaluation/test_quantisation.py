@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
 from lab.evaluation.quantisation import LEAST_IMAGES, quantise_edge, readable_crops
 
 HAS_OPENVINO = all(importlib.util.find_spec(name) for name in ("openvino", "nncf"))

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from lab.evaluation.methods import all_points
+from lab.evaluation.paired import PairedPredictions, Timings
 from lab.evaluation.report.markdown import change, giga, interval, kilobytes, percent, points, table
 from lab.evaluation.report.measured_sections import per_class_rows, setting_text
 from lab.evaluation.report.page import RunNotes, write_report
 from lab.evaluation.report.results import results_document, write_csv, write_json, write_points_csv
+from lab.evaluation.schemes import Ranked, Whole
 from lab.evaluation.selection import Rule
-from lab.evaluation.study import Study, Timings
-from lab.evaluation.treatments import Ranked, Whole
 from lab.research import published
 from lab.research.paper_sections import curve_table, headline_point
 
@@ -46,9 +46,9 @@ def test_published_curves_have_one_point_for_each_delta_and_rising_costs() -> No
 
 
 def test_a_curve_holds_each_measured_point_beside_the_published_one_at_its_cost(
-    make_study: Callable[..., Study],
+    pair_up: Callable[..., PairedPredictions],
 ) -> None:
-    measured = [point for point in all_points(make_study(PAIR)) if point.setting.delta == 0.97]
+    measured = [point for point in all_points(pair_up(PAIR)) if point.setting.delta == 0.97]
     rows = curve_table("X", published.FIG8_PARETO, measured).splitlines()[4:]
     assert len(rows) == len(measured)
     for row, point in zip(rows, sorted(measured, key=lambda p: p.figures.patch_cost), strict=True):
@@ -59,8 +59,10 @@ def test_a_curve_holds_each_measured_point_beside_the_published_one_at_its_cost(
     assert "not measured" in curve_table("X", published.FIG8_PARETO, [])
 
 
-def test_infinite_thresholds_become_null_in_json(tmp_path: Path, make_study: Callable[..., Study]) -> None:
-    document = results_document("d", 3, ("e", 0.5), ("s", 0.6), all_points(make_study(PAIR)))
+def test_infinite_thresholds_become_null_in_json(
+    tmp_path: Path, pair_up: Callable[..., PairedPredictions]
+) -> None:
+    document = results_document("d", 3, ("e", 0.5), ("s", 0.6), all_points(pair_up(PAIR)))
     write_json(tmp_path / "r.json", document)
     read = json.loads((tmp_path / "r.json").read_text())
     assert list(read) == ["data", "images", "edge", "server", "points"]
@@ -68,8 +70,8 @@ def test_infinite_thresholds_become_null_in_json(tmp_path: Path, make_study: Cal
     assert not any(isinstance(v, float) and math.isinf(v) for point in read["points"] for v in point.values())
 
 
-def test_tables_are_readable_csv(tmp_path: Path, make_study: Callable[..., Study]) -> None:
-    found = all_points(make_study(PAIR))
+def test_tables_are_readable_csv(tmp_path: Path, pair_up: Callable[..., PairedPredictions]) -> None:
+    found = all_points(pair_up(PAIR))
     write_points_csv(tmp_path / "p.csv", found)
     with (tmp_path / "p.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -79,25 +81,25 @@ def test_tables_are_readable_csv(tmp_path: Path, make_study: Callable[..., Study
     assert (tmp_path / "x.csv").read_text().split() == ["a,b", ",", "1,2"]
 
 
-def test_the_headline_is_the_papers_operating_point(make_study: Callable[..., Study]) -> None:
-    point = headline_point(make_study(PAIR))
+def test_the_headline_is_the_papers_operating_point(pair_up: Callable[..., PairedPredictions]) -> None:
+    point = headline_point(pair_up(PAIR))
     assert point is not None
     assert (point.setting.tau, point.setting.delta, point.setting.codec) == (0.8, 0.97, "raw")
     assert setting_text(point.setting) == "attention_sum 0.97, raw"
 
 
-def test_per_class_rows_cover_every_image(make_study: Callable[..., Study]) -> None:
-    study = make_study(PAIR)
-    rows = per_class_rows(study)
-    assert sum(int(str(row[1])) for row in rows) == study.num_images
+def test_per_class_rows_cover_every_image(pair_up: Callable[..., PairedPredictions]) -> None:
+    pairs = pair_up(PAIR)
+    rows = per_class_rows(pairs)
+    assert sum(int(str(row[1])) for row in rows) == pairs.num_images
 
 
 @pytest.mark.parametrize("same", [False, True])
 def test_the_page_says_who_wins_or_that_weights_are_equal(
-    same: bool, make_study: Callable[..., Study], tmp_path: Path
+    same: bool, pair_up: Callable[..., PairedPredictions], tmp_path: Path
 ) -> None:
     notes = RunNotes(command="saccade evaluate", timings=Timings(5.0, 50.0), unreadable=["x.png"])
-    text = write_report(tmp_path, make_study(PAIR, size=300, same=same), notes).read_text()
+    text = write_report(tmp_path, pair_up(PAIR, size=300, same=same), notes).read_text()
     assert ("same weights" in text) is same
     assert ("Patches or a whole image by codec?" in text) is not same
     assert "1212.5" in text

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab.errors import EvaluationError
 from lab.evaluation.corpus import folder_corpus
-from lab.evaluation.errors import EvaluationError
 from lab.evaluation.measurement import time_models
 from lab.evaluation.points import METHODS
-from lab.evaluation.reporter import SilentReporter
-from lab.evaluation.request import EvaluateRequest
-from lab.evaluation.run import measure
+from lab.evaluation.run import EvaluateRequest, measure
+from lab.progress import SilentProgress
 
 CLASSES = ("red", "green", "blue")
 KEYS = {
@@ -21,7 +20,7 @@ KEYS = {
 }
 
 
-class Lines(SilentReporter):
+class Lines(SilentProgress):
     """Keeps what was said."""
 
     def __init__(self) -> None:
@@ -41,8 +40,8 @@ def test_one_call_writes_the_whole_report(
 ) -> None:
     (image_folder / "red" / "broken.png").write_bytes(b"\x89PNG no")
     models = [fake_model("edge", blur=2.0), fake_model("server", blur=0.5), fake_model("other", blur=1.0)]
-    reporter = Lines()
-    page = measure(request_, folder_corpus(image_folder, CLASSES), models, reporter)
+    progress = Lines()
+    page = measure(request_, folder_corpus(image_folder, CLASSES), models, progress)
     text = page.read_text()
     for part in ("Table I", "Table II", "Table III", "Fig. 8", "Fig. 9", "Fig. 10", "Figs. 11 and 12"):
         assert part in text
@@ -58,19 +57,19 @@ def test_one_call_writes_the_whole_report(
     for name in ("points.csv", "per_class.csv", "kept_patches.csv", "comparisons.csv", "risk_coverage.csv"):
         assert (request_.out / name).stat().st_size > 20
     assert (request_.out / "plots" / "methods_by_bytes.png").read_bytes()[:4] == b"\x89PNG"
-    assert "at most 20 full server passes each" in reporter.lines[0]
-    assert any("minutes to go" in line for line in reporter.lines)
-    assert any("unreadable" in line for line in reporter.lines)
+    assert "at most 20 full server passes each" in progress.lines[0]
+    assert any("minutes to go" in line for line in progress.lines)
+    assert any("unreadable" in line for line in progress.lines)
 
 
 def test_a_second_run_takes_everything_from_the_cache(
     request_: EvaluateRequest, image_folder: Path, fake_model: type
 ) -> None:
     first = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, folder_corpus(image_folder, CLASSES), first, SilentReporter())
+    measure(request_, folder_corpus(image_folder, CLASSES), first, SilentProgress())
     before = (request_.out / "results.json").read_text()
     second = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, folder_corpus(image_folder, CLASSES), second, SilentReporter())
+    measure(request_, folder_corpus(image_folder, CLASSES), second, SilentProgress())
     # Two timed batches each, and nothing else.
     assert [model.calls for model in second] == [2, 2]
     assert (request_.out / "results.json").read_text() == before
@@ -83,7 +82,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_says_the_same(
     corpus = folder_corpus(image_folder, CLASSES)
     undisturbed = replace(request_, out=request_.out / "once", cache=request_.cache / "once")
     models = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(undisturbed, corpus, models, SilentReporter())
+    measure(undisturbed, corpus, models, SilentProgress())
     stopped = [fake_model("edge", blur=2.0), fake_model("server")]
     classify, limit = stopped[1].classify, 12
 
@@ -94,9 +93,9 @@ def test_a_stopped_run_goes_on_where_it_was_and_says_the_same(
 
     monkeypatch.setattr(stopped[1], "classify", until_interrupted)
     with pytest.raises(KeyboardInterrupt):
-        measure(request_, corpus, stopped, SilentReporter())
+        measure(request_, corpus, stopped, SilentProgress())
     resumed = [fake_model("edge", blur=2.0), fake_model("server")]
-    measure(request_, corpus, resumed, SilentReporter())
+    measure(request_, corpus, resumed, SilentProgress())
     # Both runs time the model with two batches.
     assert stopped[1].calls + resumed[1].calls == models[1].calls + 2
     assert resumed[0].calls == 2
@@ -121,7 +120,7 @@ def test_equal_weights_are_said_and_meaningless_parts_left_out(
     request_: EvaluateRequest, image_folder: Path, fake_model: type
 ) -> None:
     model = fake_model("one", blur=2.0)
-    page = measure(request_, folder_corpus(image_folder, CLASSES), [model, model], SilentReporter())
+    page = measure(request_, folder_corpus(image_folder, CLASSES), [model, model], SilentProgress())
     text = page.read_text()
     assert "same weights" in text
     assert "AUROC" in text

@@ -6,16 +6,16 @@ import av
 import numpy as np
 import pytest
 
-from lab.evaluation.chunk_store import ChunkStore
-from lab.evaluation.errors import EvaluationError
+from lab.errors import EvaluationError
+from lab.evaluation.inference_cache import ChunkStore
 from lab.evaluation.points import Setting
-from lab.evaluation.reporter import SilentReporter
-from lab.evaluation.request import EvaluateRequest
+from lab.evaluation.run import EvaluateRequest
 from lab.evaluation.stream import run
 from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
 from lab.evaluation.stream.frames import Frames, Outcome
 from lab.evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_outcomes, video_outcomes
 from lab.evaluation.stream.run import measure_cameras
+from lab.progress import SilentProgress
 
 
 def camera(name: str, seed: int) -> Camera:
@@ -38,7 +38,7 @@ def test_one_source_gives_a_report_with_all_rivals(
 ) -> None:
     request = EvaluateRequest(out=tmp_path / "out", stream=True, cache=tmp_path / "cache")
     edge, server = fake_model("edge", blur=3.0), fake_model("server")
-    part = measure_cameras(request, "test-5fps", cameras, edge, server, SilentReporter())
+    part = measure_cameras(request, "test-5fps", cameras, edge, server, SilentProgress())
     name, points = part.name, part.points
     document = json.loads((request.out / name / "results.json").read_text())
     assert document["images"] == 40
@@ -82,7 +82,7 @@ def test_frames_that_are_not_scored_still_cost(cameras: Sequence[Camera]) -> Non
 def test_only_gated_frames_reach_the_encoder(
     cameras: Sequence[Camera], tmp_path: Path, fake_model: type
 ) -> None:
-    frames, judge = frames_of(cameras), Judge(fake_model("s"), ChunkStore(tmp_path), SilentReporter())
+    frames, judge = frames_of(cameras), Judge(fake_model("s"), ChunkStore(tmp_path), SilentProgress())
     codec = DEFAULT_CODECS[0]
     (every,) = (frames.point(each) for each in video_outcomes(frames, [codec], judge))
     gated = [frames.point(each) for each in gated_video_outcomes(frames, [codec], judge)]
@@ -92,7 +92,7 @@ def test_only_gated_frames_reach_the_encoder(
 
 
 def test_rendered_cameras_are_reproducible() -> None:
-    one, again = (rendered_cameras(1, 0.6, 5.0, 0, SilentReporter()) for _ in range(2))
+    one, again = (rendered_cameras(1, 0.6, 5.0, 0, SilentProgress()) for _ in range(2))
     assert one[0].crops.shape == (3, 224, 224, 3)
     np.testing.assert_array_equal(one[0].crops, again[0].crops)
     np.testing.assert_array_equal(one[0].truth, again[0].truth)
@@ -130,7 +130,7 @@ def test_the_overview_lists_every_source_and_rate(
     monkeypatch.setattr(run, "DEFAULT_CODECS", DEFAULT_CODECS[:1])
     request = EvaluateRequest(out=tmp_path / "out", stream=True, cache=tmp_path / "cache")
     model = fake_model("one")
-    page = run.evaluate_stream(request, model, model, SilentReporter())
+    page = run.evaluate_stream(request, model, model, SilentProgress())
     text = page.read_text()
     for fps in (1, 5, 25):
         assert f"## scenes-{fps}fps" in text

@@ -1,9 +1,19 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.evaluation.sweep import Payload, mean_payload, measure, random_gate_share
+from lab.evaluation.sweep import (
+    Payload,
+    accuracy_at_cost,
+    mean_payload,
+    measure,
+    pareto_rows,
+    random_gate_share,
+    two_rounds,
+)
 
 
 def payload_of(correct: list[float], patches: list[float], wire: list[float]) -> Payload:
@@ -87,3 +97,50 @@ def test_per_frame_costs_are_ratio_times_per_offload_costs(data: st.DataObject) 
     rows = np.flatnonzero(mask)
     if rows.size:
         assert point.bytes_per_offload == pytest.approx(payload.take(rows).wire_bytes.mean())
+
+
+def test_round_two_replaces_the_answer_and_adds_its_cost_only_where_the_server_doubts() -> None:
+    first = Payload(
+        np.array([1.0, 0.0]), np.array([49.0, 49.0]), np.array([100.0, 100.0]), np.array([5.0, 5.0])
+    )
+    second = Payload(
+        np.array([0.0, 1.0]), np.array([20.0, 20.0]), np.array([40.0, 50.0]), np.array([5.0, 5.0])
+    )
+    both = two_rounds(first, np.array([0.1, 0.8]), second, 0.8)
+    assert both.correct.tolist() == [1, 1]
+    assert both.patches.tolist() == [49, 69]
+    assert both.wire_bytes.tolist() == [100, 150]
+    assert both.server_macs.tolist() == [5, 10]
+
+
+def test_dominated_and_equal_rows_are_left_out() -> None:
+    costs = [3.0, 1.0, 2.0, 2.0, 1.0, 4.0]
+    accuracies = [0.9, 0.5, 0.7, 0.6, 0.5, 0.9]
+    assert pareto_rows(costs, accuracies).tolist() == [1, 2, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_the_frontier_is_exactly_the_undominated_values(points: list[tuple[int, int]]) -> None:
+    rows = pareto_rows([c for c, _ in points], [a for _, a in points])
+    kept = [points[row] for row in rows]
+    expected = {
+        (cost, accuracy)
+        for cost, accuracy in points
+        if not any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in points)
+    }
+    assert set(kept) == expected
+    assert kept == sorted(kept)
+    assert len(kept) == len(expected)
+
+
+def test_accuracy_at_cost_mixes_neighbouring_points() -> None:
+    costs, accuracies = [0.0, 10.0, 5.0], [0.5, 0.9, 0.1]
+    assert accuracy_at_cost(costs, accuracies, 5.0) == pytest.approx(0.7)
+    assert accuracy_at_cost(costs, accuracies, 99.0) == 0.9
+    assert math.isnan(accuracy_at_cost(costs, accuracies, -1.0))
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="alike"):
+        pareto_rows([1.0], [0.1, 0.2])
+    assert pareto_rows([], []).dtype == np.int64

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.evaluation.chunk_store import ChunkStore
+from lab.errors import EvaluationError
 from lab.evaluation.corpus import folder_corpus
-from lab.evaluation.errors import EvaluationError
-from lab.evaluation.reporter import SilentReporter
+from lab.evaluation.inference_cache import ChunkStore
+from lab.progress import SilentProgress
 from lab.research import check_paper as paper
 from lab.research.check_paper import (
     TARGETS,
@@ -118,7 +118,7 @@ def test_the_server_answers_only_what_the_lower_tau_sends(
         fake_model("edge", blur=2.0),
         fake_model("server"),
         ChunkStore(tmp_path / "c"),
-        SilentReporter(),
+        SilentProgress(),
     )
     assert [(each.tau, each.name) for each in checks[:2]] == [(0.8, "patches"), (0.8, "kept")]
     assert len(checks) == 10

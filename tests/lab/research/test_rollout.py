@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
-from lab.research.rollout import mean_head_rollout, rollout
+from lab.research.rollout import attention_maps, mean_head_rollout, rollout
+from vit.architecture import Architecture
+from vit.edge_forward import EdgeForward
+from vit.model import random_model
 
 
 def random_attention(*shape: int) -> np.ndarray:
@@ -41,3 +45,14 @@ def test_wrong_shapes_are_refused() -> None:
         rollout(random_attention(2, 7, 7))
     with pytest.raises(ValueError, match="3 axes"):
         mean_head_rollout(random_attention(2, 2, 7, 6)[..., :6])
+
+
+def test_the_last_layers_class_row_is_the_edges_attention() -> None:
+    model = random_model(Architecture(embed_dim=48, depth=3, num_heads=3, mlp_ratio=4.0, num_classes=5))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    maps = attention_maps(model, crops)
+    assert maps.shape == (2, 3, 3, 197, 197)
+    np.testing.assert_allclose(maps.sum(-1), 1.0, atol=1e-5)
+    row = maps[:, -1].mean(axis=1)[:, 0, 1:]
+    expected = EdgeForward(model, torch.float32)(crops).attention
+    np.testing.assert_allclose(row / row.sum(-1, keepdims=True), expected, rtol=1e-3, atol=1e-6)

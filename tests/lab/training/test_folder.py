@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lab.evaluation.reporter import SilentReporter
+from lab.errors import TrainingError
+from lab.progress import SilentProgress
 from lab.training.batches import sample
-from lab.training.errors import TrainingError
 from lab.training.fine_tune import fine_tune, starting_weights
 from lab.training.folder import fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
@@ -23,7 +23,7 @@ def test_folders_are_classes_and_every_tenth_image_is_only_watched(photos):
 
 def test_the_first_copy_is_the_usual_crop_and_the_others_are_pieces(photos, tmp_path):
     images = read_folder(photos).learnt
-    pool = fill_from_images(tmp_path, images, 2, 1, SilentReporter())
+    pool = fill_from_images(tmp_path, images, 2, 1, SilentProgress())
     assert pool.filled() == 2 * len(images)
     blue, red = pool.crops[0].mean((0, 1)), pool.crops[len(images) - 1].mean((0, 1))
     assert blue[2] > blue[0]
@@ -33,7 +33,7 @@ def test_the_first_copy_is_the_usual_crop_and_the_others_are_pieces(photos, tmp_
 
 def test_whole_crops_of_images_have_their_class_and_no_patch_has_one(photos, tmp_path):
     images = read_folder(photos).learnt
-    pool = fill_from_images(tmp_path, images, 1, 1, SilentReporter())
+    pool = fill_from_images(tmp_path, images, 1, 1, SilentProgress())
     batch, indices = sample(pool, np.random.default_rng(0), 8, 14, range(pool.size))
     assert batch.truth.tolist() == [images[index][1] for index in indices]
     assert (batch.patch_truth == -1).all()
@@ -62,7 +62,7 @@ def test_a_missing_folder_and_a_broken_image_are_named(photos, tmp_path):
     whole = broken.read_bytes()
     broken.write_bytes(b"no image")
     with pytest.raises(TrainingError, match=r"0\.png"):
-        fill_from_images(tmp_path, read_folder(photos).learnt, 1, 1, SilentReporter())
+        fill_from_images(tmp_path, read_folder(photos).learnt, 1, 1, SilentProgress())
     broken.write_bytes(whole)
 
 

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from lab.evaluation.reporter import SilentReporter
+from lab.errors import TrainingError
+from lab.progress import SilentProgress
 from lab.scenes.classes import CLASSES
-from lab.training.errors import TrainingError
 from lab.training.fine_tune import fine_tune
 from lab.training.plan import Stage, TrainingPlan
-from lab.training.rendering import render_pool
+from lab.training.pool import render_pool
 from lab.training.run import Setup, train_pair, usual_setup
 from vit.architecture import Architecture
 from vit.classes import same_classes
@@ -59,7 +59,7 @@ def test_a_work_folder_of_another_run_is_refused(trained):
 def test_several_processes_render_the_same_pool(trained, tmp_path):
     folder, _ = trained
     one = np.memmap(folder / "work/pool/crops.bin", np.uint8, "r")
-    other = render_pool(tmp_path, 12, 1_000_000, easy=1, processes=2, reporter=SilentReporter())
+    other = render_pool(tmp_path, 12, 1_000_000, easy=1, processes=2, progress=SilentProgress())
     assert (np.asarray(one) == other.crops.ravel()).all()
     assert other.filled() == 12
 

@@ -4,17 +4,28 @@ import numpy as np
 import pytest
 
 from lab.scenes.classes import CLASSES
-from lab.training.shape.card import BEGIN, END, markdown, replace_table
-from lab.training.shape.gate import MOST_COST, GatePoint, choose
-from lab.training.shape.passes import Seen, column_of
-from lab.training.shape.table import Row, accuracy_row, gate_rows, rows, server_right
-from lab.training.shape.treatments import ALL, CALIBRATED, DELTAS, FLOORS, WHOLE, share
+from lab.training.shape.answers import SceneAnswers, column_of
+from lab.training.shape.choices import ALL, CALIBRATED, DELTAS, FLOORS, WHOLE, share
+from lab.training.shape.table import (
+    BEGIN,
+    END,
+    MOST_COST,
+    CardRow,
+    GatePoint,
+    accuracy_row,
+    choose,
+    gate_rows,
+    markdown,
+    replace_table,
+    rows,
+    server_right,
+)
 
 COUNT = 2000
 POINT = GatePoint(0.5, DELTAS[0], FLOORS[0])
 
 
-def seen(treatments=ALL, *, edge_error=0.14, server_error=0.05, seed=0) -> Seen:
+def seen(choices=ALL, *, edge_error=0.14, server_error=0.05, seed=0) -> SceneAnswers:
     """A made-up pair: the edge is unsure exactly where it errs; the server needs the right patches."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, len(CLASSES), COUNT)
@@ -23,19 +34,19 @@ def seen(treatments=ALL, *, edge_error=0.14, server_error=0.05, seed=0) -> Seen:
     said = np.where(wrong, (truth + 1) % len(CLASSES), truth)
     logits[np.arange(COUNT), said] = np.where(wrong, 2.0, 9.0)
     errs = random.random(COUNT) < server_error
-    answers = np.empty((COUNT, len(treatments)), np.int64)
+    answers = np.empty((COUNT, len(choices)), np.int64)
     patches = np.empty_like(answers)
-    for column, treatment in enumerate(treatments):
-        lost = errs if treatment.by_attention else errs | (random.random(COUNT) < 0.4)
+    for column, choice in enumerate(choices):
+        lost = errs if choice.by_attention else errs | (random.random(COUNT) < 0.4)
         answers[:, column] = np.where(lost, (truth + 2) % len(CLASSES), truth)
-        patches[:, column] = round((treatment.share or 0.3) * 196)
+        patches[:, column] = round((choice.share or 0.3) * 196)
     counts = np.full(COUNT, 40)
     side_px = np.where(truth > 0, random.uniform(24, 150, COUNT), 0).astype(np.float32)
     colours = np.zeros((COUNT, 512), np.float32)
-    return Seen(truth, side_px, logits, counts, counts + 50, answers, patches, colours)
+    return SceneAnswers(truth, side_px, logits, counts, counts + 50, answers, patches, colours)
 
 
-def named(found: list[Row]) -> dict[str, Row]:
+def named(found: list[CardRow]) -> dict[str, CardRow]:
     return {row.what: row for row in found}
 
 
@@ -98,9 +109,9 @@ def test_a_column_is_where_its_treatment_stands():
 def test_the_card_shows_each_row_in_its_unit(tmp_path):
     found = [
         accuracy_row("edge", np.array([True, True, False, True])),
-        Row("AUROC of min-entropy", 0.8125, 0.8, 0.83),
-        Row("patches kept at δ = 0.9, 50th percentile", 12.0, 11.0, 13.0, "8 to 150", True),
-        Row("pair − edge", 0.04, 0.03, 0.05, "at least 5 points", False),
+        CardRow("AUROC of min-entropy", 0.8125, 0.8, 0.83),
+        CardRow("patches kept at δ = 0.9, 50th percentile", 12.0, 11.0, 13.0, "8 to 150", True),
+        CardRow("pair − edge", 0.04, 0.03, 0.05, "at least 5 points", False),
     ]
     text = markdown(found)
     assert "| edge | 75.0 % |" in text

@@ -1,0 +1,35 @@
+import pytest
+
+from lab.research.latency_model import (
+    PAPER_CLIENT_MS,
+    PAPER_IMAGE_BYTES,
+    PAPER_SERVER_MS,
+    latency,
+    macs_ratio,
+)
+
+
+@pytest.mark.parametrize(
+    ("rate", "server_only", "proposed"), [(1, 1212.5, 401.7), (8, 158.9, 62.2), (20, 68.5, 33.1)]
+)
+def test_the_papers_operating_point_gives_the_published_latencies(
+    rate: float, server_only: float, proposed: float
+) -> None:
+    """Tables II and III at delta .97, tau .8: 147.24 patches, 42.9 % offloaded."""
+    result = latency(
+        rate_mbit_s=rate,
+        client_ms=PAPER_CLIENT_MS,
+        server_full_ms=PAPER_SERVER_MS,
+        offload_ratio=0.4290,
+        bytes_per_frame=0.4290 * 147.24 / 196 * PAPER_IMAGE_BYTES,
+        server_macs_ratio=macs_ratio(147.24),
+        whole_image_bytes=PAPER_IMAGE_BYTES,
+    )
+    assert result.server_only_ms == pytest.approx(server_only, abs=0.1)
+    assert result.total_ms == pytest.approx(proposed, abs=0.1)
+    assert result.reduction == pytest.approx(1 - proposed / server_only, abs=1e-3)
+
+
+def test_the_macs_ratio_of_the_papers_patch_count() -> None:
+    assert macs_ratio(196) == 1.0
+    assert macs_ratio(147.24) == pytest.approx(0.744, abs=1e-3)
