@@ -1,18 +1,18 @@
-"""From Kafka to the backlog: messages opened, too old frames dropped, reading held back while much waits.
+"""The stage `read`: from Kafka to the backlog, and who of those that wait is next, too old, or must go.
 
-Runs on the event loop; nothing here is heavy.
+Runs on the event loop; nothing here is heavy. Messages are opened, images are not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
 
-from edge_workers.backlog import Backlog
-from edge_workers.incoming import Incoming, Refused
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery, Intake, RecordSource
@@ -35,6 +35,153 @@ _FILE_BATCHES = 4
 this limit they would take all the room."""
 
 
+class Waiting(Protocol):
+    """What the backlog needs to know of a frame."""
+
+    @property
+    def camera(self) -> str:
+        """The camera's id."""
+        ...
+
+    @property
+    def captured_ns(self) -> int:
+        """Capture time, UTC."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """False for files, which are never too old."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory that the frame holds."""
+        ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+class Backlog(Generic[W]):
+    """Frames that were read and wait for the model. No await, clock or I/O.
+
+    Cameras take turns, one frame each. A camera's frames leave oldest first; once a live camera's oldest frame
+    is older than `newest_first_after_ns`, its newest leaves first, so that a backlog never makes every answer
+    late. Bounded by frames and bytes; a frame comes out once: of `take`, `expire`, `shed` or `discard`.
+
+    Args:
+        max_frames: `full` is True from here on; the caller then sheds or stops reading.
+        max_bytes: the same for the memory of all frames.
+        max_frame_age_ns: live frames older than this come out of `expire`; None = never.
+        newest_first_after_ns: age of a live camera's oldest frame from which its newest is served first.
+    """
+
+    def __init__(
+        self, *, max_frames: int, max_bytes: int, max_frame_age_ns: int | None, newest_first_after_ns: int
+    ) -> None:
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._max_frame_age_ns = max_frame_age_ns
+        self._newest_first_after_ns = newest_first_after_ns
+        # One queue a camera, each in the order of arrival and never empty. The dictionary's order is the
+        # order of turns: a camera that was served moves to the end.
+        self._queues: dict[str, deque[W]] = {}
+        self._num_frames = 0
+        self._num_bytes = 0
+
+    def __len__(self) -> int:
+        return self._num_frames
+
+    def __repr__(self) -> str:
+        return f"<Backlog cameras={len(self._queues)} frames={self._num_frames} bytes={self._num_bytes}>"
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the frames that wait."""
+        return self._num_bytes
+
+    @property
+    def full(self) -> bool:
+        """True when no more frames should come in."""
+        return self._num_frames >= self._max_frames or self._num_bytes >= self._max_bytes
+
+    def push(self, frame: W) -> None:
+        """The frame waits behind the others of its camera."""
+        queue = self._queues.get(frame.camera)
+        if queue is None:
+            queue = self._queues[frame.camera] = deque()
+        queue.append(frame)
+        self._num_frames += 1
+        self._num_bytes += frame.num_bytes
+
+    def take(self, max_frames: int, now_ns: int) -> list[W]:
+        """Remove and return up to `max_frames` frames, one a camera and turn; `now_ns` is UTC."""
+        taken: list[W] = []
+        while self._queues and len(taken) < max_frames:
+            camera = next(iter(self._queues))
+            taken.append(self._pop(camera, newest=self._is_behind(self._queues[camera][0], now_ns)))
+            queue = self._queues.pop(camera, None)
+            if queue is not None:
+                self._queues[camera] = queue
+        return taken
+
+    def expire(self, now_ns: int) -> list[W]:
+        """Remove and return the live frames that are older than `max_frame_age_ns`."""
+        if self._max_frame_age_ns is None:
+            return []
+        oldest_ns = now_ns - self._max_frame_age_ns
+        expired: list[W] = []
+        for camera in list(self._queues):
+            while camera in self._queues:
+                head = self._queues[camera][0]
+                if not head.live or head.captured_ns >= oldest_ns:
+                    break
+                expired.append(self._pop(camera, newest=False))
+        return expired
+
+    def shed(self, now_ns: int) -> list[W]:
+        """Remove and return old frames of live cameras in backlog until `full` is False or none is left.
+
+        The camera with the most waiting frames gives first; frames that are not behind are never shed.
+        """
+        shed: list[W] = []
+        while self.full:
+            behind = [camera for camera, queue in self._queues.items() if self._is_behind(queue[0], now_ns)]
+            if not behind:
+                break
+            shed.append(self._pop(max(behind, key=lambda camera: len(self._queues[camera])), newest=False))
+        return shed
+
+    def discard(self, unwanted: Callable[[W], bool]) -> list[W]:
+        """Remove and return every frame for which `unwanted` is true."""
+        discarded: list[W] = []
+        for camera, queue in list(self._queues.items()):
+            gone = [frame for frame in queue if unwanted(frame)]
+            if not gone:
+                continue
+            discarded += gone
+            kept = deque(frame for frame in queue if not unwanted(frame))
+            self._num_frames -= len(gone)
+            self._num_bytes -= sum(frame.num_bytes for frame in gone)
+            if kept:
+                self._queues[camera] = kept
+            else:
+                del self._queues[camera]
+        return discarded
+
+    def _is_behind(self, oldest: W, now_ns: int) -> bool:
+        return oldest.live and now_ns - oldest.captured_ns > self._newest_first_after_ns
+
+    def _pop(self, camera: str, *, newest: bool) -> W:
+        queue = self._queues[camera]
+        frame = queue.pop() if newest else queue.popleft()
+        if not queue:
+            del self._queues[camera]
+        self._num_frames -= 1
+        self._num_bytes -= frame.num_bytes
+        return frame
+
+
 class FrameReader:
     """Fills the backlog, and hands out its frames.
 
@@ -54,13 +201,13 @@ class FrameReader:
         self._letters = letters
         self._tally = tally
         edge = settings.edge
-        self.backlog: Backlog[Incoming] = Backlog(
+        self.backlog: Backlog[FrameTask] = Backlog(
             max_frames=edge.max_waiting_frames,
             max_bytes=edge.max_waiting_bytes,
             max_frame_age_ns=round(edge.max_frame_age_s * _NS_PER_S),
             newest_first_after_ns=edge.max_latency_ms * 1_000_000,
         )
-        self._shed: list[Refused] = []
+        self._shed: list[FrameTask] = []
         self._files_waiting: Counter[TopicPartition] = Counter()
         self._batch_frames = edge.batch_frames
         self._max_files = _FILE_BATCHES * edge.batch_frames
@@ -93,32 +240,30 @@ class FrameReader:
         self._forget(None)
         self.arrived.set()
 
-    def next_frames(self, max_frames: int) -> list[Incoming]:
-        """The next frames to work on, at once and maybe none; what a partition may send again is resumed."""
-        frames = self.backlog.take(max_frames, self._clock.time_ns())
-        self._left(frames)
-        if not self.backlog.full:
-            self._room.set()
-        return frames
+    def next_tasks(self, max_frames: int) -> list[FrameTask]:
+        """What is to leave now, at once and maybe nothing; what a partition may send again is resumed.
 
-    def refusals(self) -> list[Refused]:
-        """The waiting frames that have become too old or had to make room, removed."""
+        First those that have become too old or had to make room, refused; then up to `max_frames` others.
+        """
+        refused, self._shed = self._shed, []
         expired = self.backlog.expire(self._clock.time_ns())
-        self._left(expired)
-        refused = self._shed + [Refused(frame, State.DROPPED, "too_old") for frame in expired]
-        self._shed = []
-        if refused:
+        for task in expired:
+            task.refuse(State.DROPPED, "too_old")
+        taken = self.backlog.take(max_frames, self._clock.time_ns())
+        self._left(expired + taken)
+        if refused or expired or not self.backlog.full:
             self._room.set()
-        return refused
+        return refused + expired + taken
 
     async def _hold(self) -> None:
         """The backlog has room: old frames were shed, or reading was paused until frames left."""
         if not self._shed:  # else nobody takes them: Redis is away, and reading on would lose frames
-            shed = self.backlog.shed(self._clock.time_ns())
-            self._left(shed)
-            self._shed = [Refused(frame, State.DROPPED, "overload") for frame in shed]
-            self.arrived.set()
-            if shed:
+            self._shed = self.backlog.shed(self._clock.time_ns())
+            self._left(self._shed)
+            for task in self._shed:
+                task.refuse(State.DROPPED, "overload")
+            if self._shed:
+                self.arrived.set()
                 return
         self.intake.pause_all()
         self._room.clear()
@@ -133,27 +278,27 @@ class FrameReader:
         self._tally.read(len(taken))
         for index, each in enumerate(taken):
             try:
-                incoming = self._open(each, read_s)
+                task = self._open(each, read_s)
             except DecodeError as error:
                 await self._refuse(taken[index:], error)
                 continue
-            self._tally.opened(incoming, utc_ns)
-            self.backlog.push(incoming)
-            if not incoming.live:
-                self._files_waiting[incoming.partition] += 1
+            self._tally.opened(task, utc_ns)
+            self.backlog.push(task)
+            if not task.live:
+                self._files_waiting[task.partition] += 1
         self._tally.waiting(len(self.backlog), self.backlog.num_bytes)
         if len(self.backlog):
             self.arrived.set()
         self.intake.pause(key for key, count in self._files_waiting.items() if count > self._max_files)
 
-    def _open(self, delivery: Delivery, read_s: float) -> Incoming:
+    def _open(self, delivery: Delivery, read_s: float) -> FrameTask:
         limits = self._settings.producer
         frame = decode_frame(
             delivery.record.value,
             max_frame_bytes=limits.max_frame_bytes,
             max_frame_pixels=limits.max_frame_pixels,
         )
-        return Incoming(frame, delivery, read_s)
+        return FrameTask(delivery, frame, read_s)
 
     async def _refuse(self, taken: list[Delivery], error: DecodeError) -> None:
         """The first record is a dead letter; cancelled while there is no room, none of them has begun."""
@@ -168,24 +313,24 @@ class FrameReader:
     def _with_room(self) -> list[TopicPartition]:
         return [key for key in self.intake.paused if self._files_waiting[key] <= self._max_files // 2]
 
-    def _left(self, frames: Iterable[Incoming]) -> None:
-        for frame in frames:
-            if not frame.live:
-                self._files_waiting[frame.partition] -= 1
+    def _left(self, tasks: Iterable[FrameTask]) -> None:
+        for task in tasks:
+            if not task.live:
+                self._files_waiting[task.partition] -= 1
         if self.intake.paused and not self.backlog.full:
             self.intake.resume(self._with_room())
 
     def _forget(self, partitions: frozenset[TopicPartition] | None) -> None:
         """The frames of the partitions (None = all) leave the backlog and are released."""
 
-        def is_leaving(frame: Incoming) -> bool:
-            return partitions is None or frame.partition in partitions
+        def is_leaving(task: FrameTask) -> bool:
+            return partitions is None or task.partition in partitions
 
         gone = self.backlog.discard(is_leaving)
-        for frame in gone:
-            if not frame.live:
-                self._files_waiting[frame.partition] -= 1
-        gone += [refused.incoming for refused in self._shed if is_leaving(refused.incoming)]
-        self._shed = [refused for refused in self._shed if not is_leaving(refused.incoming)]
-        for frame in gone:
-            frame.delivery.release()
+        for task in gone:
+            if not task.live:
+                self._files_waiting[task.partition] -= 1
+        gone += [task for task in self._shed if is_leaving(task)]
+        self._shed = [task for task in self._shed if not is_leaving(task)]
+        for task in gone:
+            task.delivery.release()

@@ -1,25 +1,91 @@
-"""Unsure frames become offload records in the codec threads and are offered to the uplink."""
+"""The stage `offer`: patches chosen and encoded in the codec threads, and the records offered to the uplink.
+
+Records are encoded before they wait for their tokens: no codec of today leans on what was sent before. One that
+did would have to encode at the hand-over to Kafka, when it is known what the server will hold.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 
-from edge_workers.encode import Encoded, Unsure, encode
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
+from gating.select import select
 from runtime.channel import Channel, ChannelClosed
 from runtime.site_clock import SiteClock
 from runtime.spread import spread
+from schemas.geometry import NUM_PATCHES
+from schemas.offload import Offload, bitmap_of, encode_offload
+from schemas.operating_point import OperatingPoint
 from schemas.topics import offload_partition
 from uplink.shell import GivenUp, Outcome, Pending, Uplink
+from vit.codecs import CODECS, encode_patches
 
 _MERGED_BATCHES = 4
+_LEAST_QUALITY = 10
 _STOPPED = GivenUp("stopped")
 
 
+def cheaper(point: OperatingPoint) -> Iterator[OperatingPoint]:
+    """The point itself, then ever smaller ways to send the same frame: lower quality, then fewer patches."""
+    yield point
+    if CODECS[point.codec].lossless:
+        point = replace(point, codec="webp", quality=75)
+        yield point
+    while point.quality > _LEAST_QUALITY:
+        point = replace(point, quality=max(_LEAST_QUALITY, point.quality // 2))
+        yield point
+    kept = NUM_PATCHES // 2
+    while kept >= 1:
+        yield replace(point, selection="top_k", delta=kept / NUM_PATCHES, min_patches=1)
+        kept //= 4
+
+
+def encode(tasks: Sequence[FrameTask], *, classes_hash: str, max_record_bytes: int) -> None:
+    """Every task has its record, encoded at its point or at the first cheaper one within the limit."""
+    for task in tasks:
+        for point in cheaper(task.point):
+            positions = select(task.attention, point)
+            task.num_patches = len(positions)
+            task.record = _record(task, point, positions, classes_hash)
+            data = encode_offload(task.record)
+            task.data = data if len(data) <= max_record_bytes else None
+            if task.data is not None:
+                break
+
+
+def _record(
+    task: FrameTask, point: OperatingPoint, positions: NDArray[np.int64], classes_hash: str
+) -> Offload:
+    frame, label = task.frame, task.label
+    return Offload(
+        site=frame.site,
+        camera=frame.camera,
+        seq=frame.seq,
+        captured_ns=frame.captured_ns,
+        deadline_ns=label.deadline_ns,
+        bitmap=bitmap_of(positions),
+        codec=point.codec,
+        quality=point.quality,
+        patches=encode_patches(point.codec, point.quality, task.crop, positions),
+        edge_label=label.label,
+        edge_confidence=label.confidence,
+        score=task.gate.score,
+        tau=point.tau,
+        delta=point.delta,
+        classes_hash=classes_hash,
+    )
+
+
 class Offerer:
-    """Encodes and offers; a frame's offset is finished when its record is acknowledged or given up."""
+    """Encodes and offers; a frame's offset is free when its record is acknowledged or given up."""
 
     def __init__(
         self,
@@ -28,64 +94,63 @@ class Offerer:
         num_threads: int,
         *,
         site_clock: SiteClock,
-        tally: EdgeTally,
         classes_hash: str,
         max_offload_bytes: int,
         num_partitions: int,
-        unsure: Channel[list[Unsure]],
+        asking: Channel[list[FrameTask]],
+        tally: EdgeTally,
     ) -> None:
         self._uplink = uplink
         self._threads = threads
         self._num_threads = num_threads
         self._site_clock = site_clock
-        self._tally = tally
         self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
         self._num_partitions = num_partitions
-        self._unsure = unsure
+        self._asking = asking
+        self._tally = tally
 
     async def run(self) -> None:
         """Offers until the end of the stream."""
         while True:
             try:
-                work = await self._unsure.get_batch(_MERGED_BATCHES)
+                batches = await self._asking.get_batch(_MERGED_BATCHES)
             except ChannelClosed:
                 return
-            frames = [unsure for batch in work for unsure in batch]
-            with self._tally.stage("encode"):
-                parts = await spread(self._threads, self._num_threads, self._encoding(), frames)
-            for part in parts:
-                for encoded in part:
-                    self._offer(encoded)
+            tasks = [task for batch in batches for task in batch]
+            with self._tally.stage("offer", tasks):
+                await spread(self._threads, self._num_threads, self._encoding(), tasks)
+            for task in tasks:
+                self._offer(task)
 
-    def _encoding(self) -> partial[list[Encoded]]:
+    def _encoding(self) -> partial[None]:
         burst_bytes = self._uplink.max_record_bytes
         limit = self._max_offload_bytes if burst_bytes is None else min(burst_bytes, self._max_offload_bytes)
         return partial(encode, classes_hash=self._classes_hash, max_record_bytes=limit)
 
-    def _offer(self, encoded: Encoded) -> None:
-        if encoded.data is None:
-            self._settled(encoded, GivenUp("over_burst"))
+    def _offer(self, task: FrameTask) -> None:
+        if task.data is None:
+            self._settled(task, GivenUp("over_burst"))
             return
-        record = encoded.record
+        record = task.record
         outcome = self._uplink.offer(
             Pending(
                 record=record,
-                encoded=encoded.data,
+                encoded=task.data,
                 partition=offload_partition(record.camera, record.seq, self._num_partitions),
                 min_entropy=record.score,
                 deadline_monotonic_s=self._site_clock.monotonic_s(record.deadline_ns),
                 camera=record.camera,
             )
         )
-        outcome.add_done_callback(lambda done: self._settled(encoded, _outcome_of(done)))
+        outcome.add_done_callback(lambda done: self._settled(task, _outcome_of(done)))
 
-    def _settled(self, encoded: Encoded, outcome: Outcome) -> None:
-        self._tally.offered(encoded, outcome)
+    def _settled(self, task: FrameTask, outcome: Outcome) -> None:
+        self._tally.offered(task, outcome)
         if outcome == _STOPPED:  # whoever reads the frame next may still have the time to send it
-            encoded.unsure.incoming.delivery.release()
+            task.delivery.release()
         else:
-            encoded.unsure.incoming.delivery.ack()
+            task.delivery.ack()
 
 
 def _outcome_of(done: asyncio.Future[Outcome]) -> Outcome:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from edge_workers.encode import Encoded
-from edge_workers.incoming import Incoming
 from edge_workers.metrics import EdgeMetrics
+from edge_workers.task import FrameTask, Span
 from gating.gate import GateResult
+from runtime.clock import Clock
 from runtime.metrics import Metrics
 from runtime.redis_store import PutResult
 from schemas.label import Label, State
@@ -20,19 +19,23 @@ from uplink.shell import Outcome, Sent
 class EdgeTally:
     """Writes the edge's metrics; all from the event loop's thread."""
 
-    def __init__(self, metrics: Metrics, frames_topic: str) -> None:
+    def __init__(self, metrics: Metrics, frames_topic: str, clock: Clock) -> None:
         self._process = metrics.process
         self._consumer = metrics.consumer
         self._edge = metrics.group(EdgeMetrics)
         self._uplink = metrics.group(UplinkMetrics)
         self._topic = frames_topic
+        self._clock = clock
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """The time inside is one call of the stage."""
-        began_s = time.perf_counter()
+    def stage(self, name: str, tasks: Sequence[FrameTask]) -> Iterator[None]:
+        """The time inside is one call of the stage, for each of the tasks."""
+        began_s = self._clock.monotonic_s()
         yield
-        self._consumer.stage_time.labels(name).observe(time.perf_counter() - began_s)
+        span = Span(began_s, self._clock.monotonic_s())
+        for task in tasks:
+            task.spans[name] = span
+        self._consumer.stage_time.labels(name).observe(span.ended_s - span.began_s)
 
     def read(self, num_records: int) -> None:
         """Records were taken from `frames`."""
@@ -43,21 +46,22 @@ class EdgeTally:
         self._consumer.queue_items.labels("backlog").set(num_frames)
         self._consumer.queue_bytes.labels("backlog").set(num_bytes)
 
-    def opened(self, incoming: Incoming, utc_ns: int) -> None:
+    def opened(self, task: FrameTask, utc_ns: int) -> None:
         """A frame's message is sound."""
-        if incoming.live:
-            self._edge.frame_age.observe(incoming.age_ns(utc_ns) / 1e9)
+        if task.live:
+            self._edge.frame_age.observe(task.age_ns(utc_ns) / 1e9)
 
     def dead(self, reason: str) -> None:
         """A record is in the dead-letter topic."""
         self._consumer.dead_letters.labels(self._topic, reason).inc()
 
-    def computed(self, frames: Sequence[Incoming], seconds: float, now_s: float) -> None:
-        """One forward pass, which ended at the local monotonic time `now_s`."""
-        self._consumer.batch_size.observe(len(frames))
-        self._consumer.compute_time.observe(seconds)
-        for frame in frames:
-            self._consumer.queue_time.observe(now_s - seconds - frame.read_s)
+    def inferred(self, tasks: Sequence[FrameTask]) -> None:
+        """These frames were one forward pass."""
+        span = tasks[0].spans["infer"]
+        self._consumer.batch_size.observe(len(tasks))
+        self._consumer.compute_time.observe(span.ended_s - span.began_s)
+        for task in tasks:
+            self._consumer.queue_time.observe(span.began_s - task.read_s)
 
     def gated(self, results: Sequence[GateResult]) -> None:
         """The gate saw these frames."""
@@ -71,16 +75,15 @@ class EdgeTally:
         if label.state is State.DROPPED and result is PutResult.WRITTEN:
             self._process.frames_dropped.labels(camera, label.cause).inc()
 
-    def offered(self, encoded: Encoded, outcome: Outcome) -> None:
+    def offered(self, task: FrameTask, outcome: Outcome) -> None:
         """The uplink is done with a record."""
-        self._edge.patches_kept.observe(encoded.num_patches)
-        if encoded.data is not None:
-            self._edge.record_bytes.observe(len(encoded.data))
+        self._edge.patches_kept.observe(task.num_patches)
+        if task.data is not None:
+            self._edge.record_bytes.observe(len(task.data))
         if isinstance(outcome, Sent):
             self._uplink.offloads.labels("sent").inc()
-            camera = self._uplink.label_of(encoded.record.camera)
-            self._uplink.offload_bytes.labels(camera).inc(outcome.num_bytes)
-            if encoded.unsure.repeated:
+            self._uplink.offload_bytes.labels(self._uplink.label_of(task.camera)).inc(outcome.num_bytes)
+            if task.repeated:
                 self._uplink.repeated_bytes.inc(outcome.num_bytes)
         else:
             self._uplink.offloads.labels(outcome.cause).inc()

@@ -1,10 +1,13 @@
 """An edge worker: frames from Kafka in, labels in Redis and offload records out.
 
-    read -> backlog -> prepare -> infer -> publish -> offer -> uplink
-             (cameras   (decode   (device  (gate,     (select,  (budget,
-              in turn)   threads)  thread)  labels)    encode)   Kafka)
+    read -> prepare -> infer -> gate -> publish -> offer -> uplink
+    (cameras (decode   (device   (label,  (Redis)   (select,  (budget,
+    in turn)  threads)  thread)   tau)               encode)   Kafka)
 
-A frame's offset is finished when its label is in Redis and its offload, if any, is acknowledged or given up.
+Each frame is a `FrameTask`, which one stage after the other owns. A frame that is refused, too old or no image,
+goes the same way to its label.
+
+A frame's offset is free when its label is in Redis and its offload, if any, is acknowledged or given up.
 Every channel is bounded: where Redis or the model is slow, reading stops. Where the uplink is slow nothing
 else waits; records end at their deadline and frames keep the edge's label.
 """
@@ -17,15 +20,16 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_workers.decode import Answered, Prepared, Preparer
-from edge_workers.encode import Unsure
-from edge_workers.incoming import Refused
-from edge_workers.inference import Inference
+from edge_workers.gate import Gating
+from edge_workers.infer import Inference
 from edge_workers.intake import FrameReader
 from edge_workers.offer import Offerer
-from edge_workers.publish import EdgeAnswers, EdgePublisher
+from edge_workers.prepare import Batch, Preparer
+from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
+from gating.gate import Gate
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters
@@ -89,7 +93,7 @@ class EdgeWorker:
         self._clock = clock
         self._health = health
         self._metrics = metrics.consumer
-        self._tally = EdgeTally(metrics, settings.topics.frames)
+        self._tally = EdgeTally(metrics, settings.topics.frames, clock)
         self._threads = ThreadPoolExecutor(
             settings.edge.decode_threads,
             thread_name_prefix="codec",
@@ -105,14 +109,28 @@ class EdgeWorker:
             answers=lambda up: health.meets(REDIS_ANSWERS, up),
         )
         self._letters = DeadLetters(adapters.letters_sink)
-        self._prepared: Channel[Prepared] = Channel(1)
-        self._answered: Channel[Answered | list[Refused]] = Channel(_CHANNEL_BATCHES)
-        self._unsure: Channel[list[Unsure]] = Channel(_CHANNEL_BATCHES)
+        # Nothing waits between prepare and infer: the next frames are chosen when the model takes a batch.
+        self._prepared: Channel[Batch] = Channel(0)
+        self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
+        self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._reader = FrameReader(source, settings, clock, self._letters, self._tally)
         self.intake = self._reader.intake
         self._preparer = self._make_preparer()
-        self._inference = self._make_inference()
-        self._publisher = self._make_publisher()
+        self._inference = Inference(
+            adapters.engine,
+            adapters.device,
+            prepared=self._prepared,
+            inferred=self._inferred,
+            tally=self._tally,
+        )
+        self._publisher = Publisher(
+            self._make_gating(),
+            LabelWriter(adapters.store, self._metrics, settings.site),
+            self._letters,
+            inferred=self._inferred,
+            asking=self._asking,
+            tally=self._tally,
+        )
         self._offerer = self._make_offerer()
 
     def _make_preparer(self) -> Preparer:
@@ -124,32 +142,18 @@ class EdgeWorker:
             max_frame_pixels=self._settings.producer.max_frame_pixels,
             resize_crop=self._adapters.engine.resize_crop,
             prepared=self._prepared,
-            refused=self._answered,
             tally=self._tally,
         )
 
-    def _make_inference(self) -> Inference:
-        return Inference(
-            self._adapters.engine,
-            self._adapters.device,
-            batch_done=self._preparer.batch_done,
-            clock=self._clock,
-            tally=self._tally,
-            prepared=self._prepared,
-            answered=self._answered,
-        )
-
-    def _make_publisher(self) -> EdgePublisher:
-        return EdgePublisher(
-            EdgeAnswers(self._adapters.engine.classes, self._settings.edge.max_latency_ms),
-            LabelWriter(self._adapters.store, self._metrics, self._settings.site),
+    def _make_gating(self) -> Gating:
+        return Gating(
+            Gate(),
             self._adapters.uplink,
-            self._letters,
+            self._adapters.engine.classes,
+            max_latency_ms=self._settings.edge.max_latency_ms,
             clock=self._clock,
             site_clock=self._site_clock,
             tally=self._tally,
-            incoming=self._answered,
-            unsure=self._unsure,
         )
 
     def _make_offerer(self) -> Offerer:
@@ -158,11 +162,11 @@ class EdgeWorker:
             self._threads,
             self._settings.edge.decode_threads,
             site_clock=self._site_clock,
-            tally=self._tally,
             classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
             num_partitions=self._adapters.num_offload_partitions,
-            unsure=self._unsure,
+            asking=self._asking,
+            tally=self._tally,
         )
 
     async def ready(self) -> None:

@@ -109,7 +109,7 @@ def _parts(before: MetricsReading, after: MetricsReading, codec: str) -> list[Fi
         f"{codec}-75, {record_bytes / 1e3:.1f} kB and {after.mean('patches_kept', before):.0f} patches each"
     )
     figures = [Figure("edge worker: offloaded", offloads / frames * 100, "%", note=sent)]
-    for stage, what in (("decode", "JPEG decoding and resizing"), ("encode", "patch encoding")):
+    for stage, what in (("prepare", "JPEG decoding and resizing"), ("offer", "patch encoding")):
         spent = after.spent("stage_seconds", before, stage=stage)
         figures.append(Figure(f"edge worker: {what}, wall", spent / frames * 1e3, "ms/frame"))
     write_ms = after.mean("redis_write_seconds", before) * 1e3

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_workers.backlog import Backlog
+from edge_workers.intake import Backlog
 
 S = 1_000_000_000
 

@@ -7,6 +7,7 @@ import pytest
 from devstack.settings import Settings
 from edge_workers.intake import FrameReader
 from edge_workers.tally import EdgeTally
+from edge_workers.task import Refusal
 from runtime.clock import ManualClock
 from runtime.dead_letters import DeadLetters
 from runtime.intake import RebalanceCallback
@@ -67,7 +68,7 @@ class Bench:
         settings = settings.model_copy(update={"edge": settings.edge.model_copy(update=edge)})
         self.clock = ManualClock()
         self.letters = DeadLetters(NoSink())
-        tally = EdgeTally(Metrics("test"), "frames")
+        tally = EdgeTally(Metrics("test"), "frames", self.clock)
         self.source = FakeSource()
         self.reader = FrameReader(self.source, settings, self.clock, self.letters, tally)
         self._offsets = {0: 0, 1: 0}
@@ -117,7 +118,7 @@ async def test_files_of_one_partition_leave_room_for_the_cameras_of_another(star
     await bench.settle()
     assert bench.waiting() == held + 5
     while bench.source.records or bench.waiting():
-        assert bench.reader.next_frames(2)
+        assert bench.reader.next_tasks(2)
         await bench.settle()
     assert bench.source.paused == set()
 
@@ -133,7 +134,7 @@ async def test_with_two_batches_waiting_single_records_are_left_to_come_together
     bench.give(0, 1, live=True)
     await bench.settle()
     assert len(bench.source.records) == 1
-    assert len(bench.reader.next_frames(2)) == 2
+    assert len(bench.reader.next_tasks(2)) == 2
     await bench.settle()
     assert bench.source.records == []
     assert bench.waiting() == 3
@@ -147,7 +148,7 @@ async def test_reading_stops_while_the_backlog_is_full_and_goes_on_when_frames_l
     assert bench.source.paused == {("frames", 0), ("frames", 1)}
     left = len(bench.source.records)
     assert left > 0
-    bench.reader.next_frames(200)
+    bench.reader.next_tasks(200)
     await bench.settle()
     assert len(bench.source.records) < left
 
@@ -157,9 +158,9 @@ async def test_a_full_backlog_sheds_old_live_frames_as_dropped_for_overload(star
     bench.give(0, 12, live=True)
     bench.clock.advance(5.0)
     await start(bench)
-    refused = bench.reader.refusals()
-    assert [(each.incoming.frame.seq, each.state, each.cause) for each in refused] == [
-        (seq, State.DROPPED, "overload") for seq in range(3)
+    refused = bench.reader.next_tasks(0)
+    assert [(task.frame.seq, task.refusal) for task in refused] == [
+        (seq, Refusal(State.DROPPED, "overload")) for seq in range(3)
     ]
     assert bench.waiting() == 9
 
@@ -168,7 +169,7 @@ async def test_a_full_backlog_of_frames_that_are_not_behind_sheds_none(start: An
     bench = Bench(max_waiting_frames=10, max_latency_ms=1000)
     bench.give(0, 12, live=True)
     await start(bench)
-    assert bench.reader.refusals() == []
+    assert bench.reader.next_tasks(0) == []
     assert bench.waiting() == 12
     assert bench.source.paused
 
@@ -180,7 +181,8 @@ async def test_frames_that_grew_too_old_while_waiting_are_refused(start: Any) ->
     bench.give(1, 2, live=False)
     await bench.settle()
     bench.clock.advance(31.0)
-    assert [each.cause for each in bench.reader.refusals()] == ["too_old"] * 3
+    refused = bench.reader.next_tasks(0)
+    assert [task.refusal for task in refused] == [Refusal(State.DROPPED, "too_old")] * 3
     assert bench.waiting() == 2
 
 

@@ -1,25 +1,78 @@
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 
-from edge_workers.encode import Unsure
-from edge_workers.incoming import Incoming
-from edge_workers.offer import Offerer
+from edge_workers.offer import Offerer, cheaper, encode
 from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
+from gating.select import select
 from runtime.channel import Channel
-from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.clock import ManualClock
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
-from schemas.frame import Frame
+from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
 from schemas.topics import offload_partition
 from uplink.shell import GivenUp, Outcome, Pending, Sent
+from vit.codecs import CODECS, decode_patches
 
 S = 1_000_000_000
+POINT = OperatingPoint(tau=0.5, delta=0.9, codec="webp", quality=80)
+
+Make = Callable[..., FrameTask]
+Offer = Callable[..., Any]
+
+
+def encoded(task: FrameTask, max_record_bytes: int = 1 << 20) -> FrameTask:
+    encode([task], classes_hash="abc", max_record_bytes=max_record_bytes)
+    return task
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_the_record_holds_the_selected_patches_and_the_edges_answer(codec: str, asking_task: Make) -> None:
+    task = asking_task(7, replace(POINT, codec=codec), site="site", camera="site/c", captured_ns=123)
+    data = encoded(task).data
+    assert data is not None
+    record = decode_offload(data, max_offload_bytes=1 << 20)
+    positions = positions_of(record.bitmap)
+    assert positions.tolist() == select(task.attention, task.point).tolist()
+    assert decode_patches(codec, record.patches, positions).shape == (task.num_patches, 16, 16, 3)
+    assert (record.site, record.camera, record.seq, record.captured_ns) == ("site", "site/c", 7, 123)
+    assert (record.edge_label, record.edge_confidence, record.score) == (4, 0.4, 1.3)
+    assert (record.tau, record.delta, record.quality) == (0.5, 0.9, 80)
+    assert record.deadline_ns == task.label.deadline_ns
+    assert record == task.record
+
+
+def test_a_record_above_the_limit_is_encoded_cheaper_until_it_fits(asking_task: Make) -> None:
+    free = encoded(asking_task(0, POINT)).data
+    assert free is not None
+    for limit in (len(free) - 1, len(free) // 4, 1000):
+        task = encoded(asking_task(0, POINT), limit)
+        assert task.data is not None
+        assert len(task.data) <= limit
+        assert task.record.quality < 80
+
+
+def test_a_record_that_nothing_makes_small_enough_has_no_data(asking_task: Make) -> None:
+    assert encoded(asking_task(0, POINT), 100).data is None
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_cheaper_points_begin_at_the_point_itself_and_end(codec: str) -> None:
+    points = list(cheaper(OperatingPoint(tau=1.0, delta=1.0, codec=codec, quality=100)))
+    assert points[0].codec == codec
+    assert len(points) < 12
+    lossy = [point for point in points if not CODECS[point.codec].lossless]
+    assert all(one.quality >= two.quality for one, two in pairwise(lossy))
+    assert all(point.tau == 1.0 for point in points)
 
 
 class FakeUplink:
@@ -40,64 +93,48 @@ class FakeUplink:
         return future
 
 
-class Ends:
-    """Notes what becomes of each offset."""
+@pytest.fixture
+def offer(asking_task: Make) -> Offer:
+    """Offers frames of these numbers to the uplink; returns the metrics."""
 
-    def __init__(self) -> None:
-        self.acked: list[int] = []
-        self.released: list[int] = []
+    async def run(uplink: FakeUplink, *seqs: int, repeated: int = -1) -> Metrics:
+        metrics, site_clock = Metrics("test"), SiteClock()
+        site_clock.learn(990 * S, 50.0, 50.0)
+        tasks = [asking_task(seq, POINT) for seq in seqs]
+        for task in tasks:
+            task.repeated = task.frame.seq == repeated
+        channel: Channel[list[FrameTask]] = Channel(4)
+        await channel.put(tasks)
+        channel.close()
+        stand_in: Any = uplink
+        with ThreadPoolExecutor(2) as threads:
+            offerer = Offerer(
+                stand_in,
+                threads,
+                2,
+                site_clock=site_clock,
+                classes_hash="hash",
+                max_offload_bytes=200_000,
+                num_partitions=48,
+                asking=channel,
+                tally=EdgeTally(metrics, "frames", ManualClock()),
+            )
+            await offerer.run()
+        await asyncio.sleep(0)
+        return metrics
 
-    def settle(self, record: Record, is_done: bool) -> None:
-        (self.acked if is_done else self.released).append(record.offset)
-
-
-def unsure(seq: int, ends: Ends, *, repeated: bool) -> Unsure:
-    frame = Frame("", "c", seq, 0, 300, 300, "jpeg", b"")
-    delivery = Delivery(Record("frames", 0, seq, 0, None, b""), ends.settle)
-    return Unsure(
-        incoming=Incoming(frame, delivery, 0.0),
-        crop=np.zeros((224, 224, 3), np.uint8),
-        attention=np.full(196, 1 / 196, np.float32),
-        label=0,
-        confidence=0.3,
-        min_entropy=1.7,
-        deadline_ns=1000 * S,
-        point=OperatingPoint(tau=0.5, delta=0.5),
-        repeated=repeated,
-    )
-
-
-async def offer(uplink: FakeUplink, *seqs: int, repeated: int = -1) -> tuple[Ends, Metrics]:
-    ends, metrics, site_clock = Ends(), Metrics("test"), SiteClock()
-    site_clock.learn(990 * S, 50.0, 50.0)
-    channel: Channel[list[Unsure]] = Channel(4)
-    await channel.put([unsure(seq, ends, repeated=seq == repeated) for seq in seqs])
-    channel.close()
-    stand_ins: Any = (uplink,)
-    with ThreadPoolExecutor(2) as threads:
-        offerer = Offerer(
-            *stand_ins,
-            threads,
-            2,
-            site_clock=site_clock,
-            tally=EdgeTally(metrics, "frames"),
-            classes_hash="hash",
-            max_offload_bytes=200_000,
-            num_partitions=48,
-            unsure=channel,
-        )
-        await offerer.run()
-    await asyncio.sleep(0)
-    return ends, metrics
+    return run
 
 
-async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_deadline() -> None:
+async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_deadline(
+    offer: Offer, ends: Any
+) -> None:
     uplink = FakeUplink(None)
-    ends, _ = await offer(uplink, *range(3))
+    await offer(uplink, *range(3))
     assert [pending.record.seq for pending in uplink.offered] == [0, 1, 2]
     pending = uplink.offered[2]
     assert pending.partition == offload_partition("c", 2, 48)
-    assert (pending.min_entropy, pending.camera) == (1.7, "c")
+    assert (pending.min_entropy, pending.camera) == (1.3, "c")
     assert pending.deadline_monotonic_s == pytest.approx(60.0)
     assert ends.acked == []
     uplink.futures[1].set_result(Sent(10))
@@ -106,23 +143,27 @@ async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_dead
 
 
 @pytest.mark.parametrize("outcome", [Sent(5), GivenUp("expired"), GivenUp("no_tokens")])
-async def test_acknowledged_or_given_up_the_offset_is_finished(outcome: Outcome) -> None:
-    ends, metrics = await offer(FakeUplink(outcome), 7)
+async def test_acknowledged_or_given_up_the_offset_is_finished(
+    offer: Offer, ends: Any, outcome: Outcome
+) -> None:
+    metrics = await offer(FakeUplink(outcome), 7)
     assert (ends.acked, ends.released) == ([7], [])
     assert metrics.registry.get_sample_value("saccade_patches_kept_count") == 1
 
 
-async def test_what_a_stop_kept_from_being_sent_is_left_to_be_read_again() -> None:
-    ends, _ = await offer(FakeUplink(GivenUp("stopped")), 7)
+async def test_what_a_stop_kept_from_being_sent_is_left_to_be_read_again(offer: Offer, ends: Any) -> None:
+    await offer(FakeUplink(GivenUp("stopped")), 7)
     assert (ends.acked, ends.released) == ([], [7])
 
 
-async def test_a_record_that_no_encoding_makes_small_enough_is_given_up_without_an_offer() -> None:
+async def test_a_record_that_no_encoding_makes_small_enough_is_given_up_without_an_offer(
+    offer: Offer, ends: Any
+) -> None:
     uplink = FakeUplink(Sent(1), max_record_bytes=50)
-    ends, _ = await offer(uplink, 7)
+    await offer(uplink, 7)
     assert (uplink.offered, ends.acked) == ([], [7])
 
 
-async def test_repeated_bytes_are_told() -> None:
-    _, metrics = await offer(FakeUplink(Sent(123)), 1, 2, repeated=2)
+async def test_repeated_bytes_are_told(offer: Offer) -> None:
+    metrics = await offer(FakeUplink(Sent(123)), 1, 2, repeated=2)
     assert metrics.registry.get_sample_value("saccade_offload_repeated_bytes_total") == 123

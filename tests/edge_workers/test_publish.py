@@ -1,64 +1,83 @@
-import numpy as np
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from edge_workers.decode import Answered, Prepared
-from edge_workers.incoming import Incoming, Refused
-from edge_workers.publish import EdgeAnswers
-from gating.gate import Gate
+from edge_workers.publish import Publisher
+from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
+from runtime.channel import Channel
+from runtime.clock import ManualClock
 from runtime.intake import Delivery
-from runtime.kafka import Record
-from schemas.frame import Frame
-from schemas.label import Source, State
+from runtime.metrics import Metrics
+from runtime.redis_store import PutResult
+from schemas.label import Label, State
 from schemas.operating_point import OperatingPoint
 
-S = 1_000_000_000
-SITE_NOW_NS = 5_000 * S
-UTC_NS = 9_000 * S
 POINT = OperatingPoint(tau=0.5, delta=0.9)
-ANSWERS = EdgeAnswers(("cat", "dog"), max_latency_ms=2_000)
+Make = Callable[..., FrameTask]
 
 
-def incoming(age_s: float, live: bool) -> Incoming:
-    frame = Frame("", "c", 1, UTC_NS - round(age_s * S), 9, 9, "jpeg", b"", live=live)
-    return Incoming(frame, Delivery(Record("frames", 0, 0, 0, None, b""), lambda *_: None), 0.0)
+class Rig:
+    """Writes labels to nowhere, which answers as it is told; gives every task the label that it has already."""
 
+    def __init__(self, result: PutResult) -> None:
+        self.result = result
+        self.written: list[Label] = []
+        self.letters: list[tuple[int, str, str]] = []
 
-def answered(frames: list[Incoming], *, sure: bool) -> Answered:
-    logits = np.array([[0.0, 50.0 if sure else 0.1]] * len(frames), np.float32)
-    batch = Prepared(frames, np.zeros((len(frames), 224, 224, 3), np.uint8), [])
-    return Answered(batch, logits, np.full((len(frames), 196), 1 / 196, np.float32))
+    def decide(self, tasks: Sequence[FrameTask]) -> None: ...
 
+    async def write(self, labels: Sequence[Label]) -> list[PutResult]:
+        self.written += labels
+        return [self.result] * len(labels)
 
-def test_a_sure_frame_gets_a_final_label_without_deadline() -> None:
-    batch = answered([incoming(0.5, live=True)], sure=True)
-    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
-    label = answer.label
-    assert (label.state, label.source, label.name, label.deadline_ns) == (State.FINAL, Source.EDGE, "dog", 0)
-    assert label.labelled_ns == SITE_NOW_NS
-    assert answer.unsure is None
+    async def put(self, delivery: Delivery, reason: str, error: str) -> None:
+        self.letters.append((delivery.record.offset, reason, error))
+
+    async def publish(self, *batches: list[FrameTask]) -> list[FrameTask]:
+        """What the server is to be asked."""
+        inferred: Channel[list[FrameTask]] = Channel(9)
+        asking: Channel[list[FrameTask]] = Channel(9)
+        for batch in batches:
+            await inferred.put(batch)
+        inferred.close()
+        stand_ins: Any = (self, self, self)
+        tally = EdgeTally(Metrics("test"), "frames", ManualClock())
+        await Publisher(*stand_ins, inferred=inferred, asking=asking, tally=tally).run()
+        return [task async for tasks in asking for task in tasks]
 
 
 @pytest.mark.parametrize(
-    ("age_s", "live", "left_s"), [(0.0, True, 2.0), (1.5, True, 0.5), (-3.0, True, 2.0), (500.0, False, 2.0)]
+    ("result", "asks", "repeated"),
+    [
+        (PutResult.WRITTEN, True, False),
+        (PutResult.UNCHANGED, True, True),
+        (PutResult.STALE, True, True),
+        (PutResult.ALREADY_FINAL, False, False),
+    ],
 )
-def test_the_deadline_is_the_sites_time_and_what_the_age_has_left(
-    age_s: float, live: bool, left_s: float
+async def test_what_redis_says_decides_whether_the_server_is_asked(
+    asking_task: Make, ends: Any, result: PutResult, asks: bool, repeated: bool
 ) -> None:
-    batch = answered([incoming(age_s, live)], sure=False)
-    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
-    assert answer.label.state is State.PROVISIONAL
-    assert answer.label.deadline_ns == SITE_NOW_NS + round(left_s * S)
-    assert answer.unsure is not None
-    assert (answer.unsure.deadline_ns, answer.unsure.point) == (answer.label.deadline_ns, POINT)
+    task = asking_task(7, POINT)
+    rig = Rig(result)
+    assert await rig.publish([task]) == ([task] if asks else [])
+    assert rig.written == [task.label]
+    assert (ends.acked, task.repeated) == ([] if asks else [7], repeated)
 
 
-def test_an_unsure_frame_that_no_server_can_answer_in_time_keeps_the_edges_label_for_good() -> None:
-    batch = answered([incoming(2.5, live=True)], sure=False)
-    (answer,) = ANSWERS.of_batch(batch, Gate().decide(batch.logits, 0.5), POINT, SITE_NOW_NS, UTC_NS)
-    assert (answer.label.state, answer.unsure) == (State.FINAL, None)
-
-
-def test_a_refused_frame_has_a_state_and_a_cause_and_no_class() -> None:
-    refused = Refused(incoming(40.0, live=True), State.DROPPED, "too_old")
-    label = ANSWERS.of_refused(refused, SITE_NOW_NS).label
-    assert (label.state, label.cause, label.label, label.name) == (State.DROPPED, "too_old", -1, "")
+async def test_dropped_frames_are_done_with_their_label_and_undecodable_ones_are_dead_letters(
+    asking_task: Make, ends: Any
+) -> None:
+    dropped, broken = (asking_task(seq, POINT) for seq in (1, 2))
+    for task, state in ((dropped, State.DROPPED), (broken, State.UNDECODABLE)):
+        task.refuse(state, "cause", "error")
+        task.label = replace(task.label, state=state)
+    rig = Rig(PutResult.WRITTEN)
+    assert await rig.publish([dropped], [broken, asking_task(3, POINT)]) != []
+    assert (ends.acked, rig.letters) == ([1], [(2, "cause", "error")])
+    assert [label.seq for label in rig.written] == [1, 2, 3]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from edge_workers.infer import Inference
+from edge_workers.prepare import Batch
+from edge_workers.tally import EdgeTally
+from edge_workers.task import FrameTask
+from runtime.channel import Channel
+from runtime.clock import ManualClock
+from runtime.device_thread import DeviceThread
+from runtime.metrics import Metrics
+from schemas.label import State
+
+Make = Callable[..., FrameTask]
+
+
+class FakeEngine:
+    """Gives each crop its own rows; the outputs of a white crop are no numbers."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def classify(self, crops: np.ndarray) -> Any:
+        self.sizes.append(len(crops))
+        marks = crops[:, 0, 0, 0].astype(np.float32)
+        logits = np.where(marks == 255, np.nan, marks)[:, None] * np.ones((1, 4), np.float32)
+        return SimpleNamespace(logits=logits, attention=np.repeat(marks[:, None], 196, axis=1))
+
+
+async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Metrics]:
+    engine, metrics = FakeEngine(), Metrics("test")
+    prepared: Channel[Batch] = Channel(9)
+    inferred: Channel[list[FrameTask]] = Channel(9)
+    for batch in batches:
+        await prepared.put(batch)
+    prepared.close()
+    model: Any = engine
+    async with DeviceThread("model") as device:
+        tally = EdgeTally(metrics, "frames", ManualClock())
+        await Inference(model, device, prepared=prepared, inferred=inferred, tally=tally).run()
+    return [tasks async for tasks in inferred], engine, metrics
+
+
+def batch_of(tasks: list[FrameTask], *marks: int) -> Batch:
+    return Batch(tasks, np.stack([np.full((224, 224, 3), mark, np.uint8) for mark in marks]))
+
+
+async def test_each_frame_has_its_own_rows_and_refused_ones_pass_by(read_task: Make) -> None:
+    tasks = [read_task(seq) for seq in range(3)]
+    tasks[1].refuse(State.DROPPED, "too_old")
+    (passed,), _, metrics = await infer(batch_of(tasks, 10, 20))
+    assert passed == tasks
+    assert [float(task.logits[0]) for task in (tasks[0], tasks[2])] == [10, 20]
+    assert [float(task.attention[7]) for task in (tasks[0], tasks[2])] == [10, 20]
+    assert ("infer" in tasks[0].spans, "infer" in tasks[1].spans) == (True, False)
+    assert metrics.registry.get_sample_value("saccade_batch_size_sum") == 2
+
+
+async def test_outputs_that_are_no_numbers_refuse_their_own_frame_only(read_task: Make) -> None:
+    tasks = [read_task(seq) for seq in range(3)]
+    await infer(batch_of(tasks, 1, 255, 2))
+    assert [task.refusal and (task.refusal.state, task.refusal.cause) for task in tasks] == [
+        None,
+        (State.UNDECODABLE, "not_finite"),
+        None,
+    ]
+
+
+async def test_a_batch_without_a_sound_frame_does_not_reach_the_model(read_task: Make) -> None:
+    task = read_task(0)
+    task.refuse(State.DROPPED, "overload")
+    passed, engine, _ = await infer(Batch([task], np.empty((0, 224, 224, 3), np.uint8)))
+    assert (passed, engine.sizes) == ([[task]], [])
