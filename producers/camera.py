@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from producers.address import Address, Scenes, StreamUrl, Webcam, parse_address, shown
 from producers.drop_queue import DropPolicy
+from producers.sources.registry import parse_source
+from producers.sources.source import Source
 from schemas.errors import DecodeError, SettingsError
 from schemas.identity import check_camera
 
@@ -21,18 +22,17 @@ class CameraSpec:
 
     Attributes:
         name: its name within the site.
-        address: where its pictures come from.
+        source: where its pictures come from.
         fps: frames per second, None takes the setting. Streams and webcams: the most that is kept, 0 all.
-            Videos: played in real time and thinned out to this rate (or played faster, if it is above the
-            video's own). Folders and rendered scenes: the rate of their pictures. 0 is all of them, as fast
-            as possible.
+            Videos: played in real time and thinned out to this rate. Folders and rendered scenes: the rate of
+            their pictures. 0 is all of them, as fast as possible.
         loop: start a file again at its end, for ever.
         limit: stop after this many published frames, None for no limit.
         drop: what a full queue drops; None takes the setting.
     """
 
     name: str
-    address: Address
+    source: Source
     fps: float | None = None
     loop: bool = False
     limit: int | None = None
@@ -73,19 +73,17 @@ class CameraSpec:
             raise SettingsError(
                 "camera: want NAME=SOURCE, such as front=rtsp://host/stream or photos=./photos"
             )
-        return cls(name=name, address=parse_address(source), fps=fps, loop=loop, limit=limit, drop=drop)
+        return cls(name=name, source=parse_source(source), fps=fps, loop=loop, limit=limit, drop=drop)
 
     @property
     def live(self) -> bool:
-        """Whether its frames can grow too old: streams, devices, and scenes asked to be so."""
-        return isinstance(self.address, StreamUrl | Webcam) or (
-            isinstance(self.address, Scenes) and self.address.live
-        )
+        """Whether its frames can grow too old."""
+        return self.source.live
 
     @property
     def self_paced(self) -> bool:
-        """Whether it sets its own pace, can be lost, and is then tried again: streams and devices."""
-        return isinstance(self.address, StreamUrl | Webcam)
+        """Whether it sets its own pace, can be lost, and is then tried again."""
+        return self.source.self_paced
 
     def drop_policy(self, setting: str) -> DropPolicy:
         """Return the policy in force: the camera's, else the setting's, else (`auto`) the kind's."""
@@ -96,7 +94,7 @@ class CameraSpec:
         return DropPolicy.OLDEST if self.live else DropPolicy.NEVER
 
     def __str__(self) -> str:
-        return f"{self.name}={shown(self.address)}"
+        return f"{self.name}={self.source.shown}"
 
 
 def check_names(cameras: Iterable[CameraSpec]) -> None:

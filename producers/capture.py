@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from producers.camera_stats import CameraStats, Cause, is_landmark
 from producers.drop_queue import DropQueue, Offer
-from producers.pacing import RateCap, Schedule, Thinning
-from producers.sources.captured import Captured, FrameSource, Unreadable
-from producers.tally import Cause, Tally, is_landmark
+from producers.pacing import Pace, Skip
+from producers.sources.source import Captured, Session, Unreadable
+from producers.trouble import CameraError, Trouble
 from runtime.clock import Clock
 from runtime.log import get_logger
 from runtime.redact import redact
@@ -24,29 +25,15 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class FilePace:
-    """A file or renderer: which pictures are played, and when."""
-
-    schedule: Schedule
-    thinning: Thinning | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LivePace:
-    """A source with a pace of its own: which of its pictures are kept."""
-
-    cap: RateCap
-
-
-Pace = FilePace | LivePace
-
-
-@dataclass(frozen=True, slots=True)
 class TimedImage:
     """A picture and when it was captured (ns, UTC)."""
 
     captured: Captured
     captured_ns: int
+
+
+SourceOpener = Callable[[Callable[[float], bool]], Session]
+"""Opens the source, given `OpenOptions.pause`."""
 
 
 class Capture:
@@ -58,11 +45,11 @@ class Capture:
     def __init__(
         self,
         name: str,
-        open_source: Callable[[], FrameSource],
+        open_source: SourceOpener,
         *,
         queue: DropQueue[TimedImage],
-        make_pace: Callable[[FrameSource], Pace],
-        tally: Tally,
+        fps: float | None,
+        stats: CameraStats,
         clock: Clock,
         stall_s: float | None,
         loop_source: bool = False,
@@ -71,17 +58,17 @@ class Capture:
 
         Args:
             name: the camera's id.
-            open_source: opens the source; called in the thread.
+            open_source: opens the source; called in the thread with `OpenOptions.pause`.
             queue: empty, with the camera's drop policy.
-            make_pace: how to pace an open source.
-            tally, clock: count what is dropped here, stamp the rest.
+            fps: the rate that was asked for, None for every picture.
+            stats, clock: count what is dropped here, stamp the rest.
             stall_s: without a sign of life for so long `next` gives the source up; None waits for ever.
             loop_source: open the source again at its end.
         """
         self._name = name
         self._open_source = open_source
-        self._make_pace = make_pace
-        self._tally = tally
+        self._fps = fps
+        self._stats = stats
         self._clock = clock
         self._stall_s = stall_s
         self._loop_source = loop_source
@@ -107,7 +94,7 @@ class Capture:
         while True:
             patience_s = self._alive_s + self._stall_s - self._clock.monotonic_s()
             if patience_s <= 0 and not len(self._queue):
-                raise SourceError(f"{self._name}: no sign of life for {self._stall_s:g} s")
+                raise CameraError(Trouble.FROZEN, f"{self._name}: no sign of life for {self._stall_s:g} s")
             try:
                 async with asyncio.timeout(max(patience_s, 0.0)):
                     return await self._take()
@@ -164,50 +151,49 @@ class Capture:
     def _read_source(self) -> None:
         pace: Pace | None = None
         while True:
-            source = self._open_source()
+            session = self._open_source(self._pause)
             pictures = 0
             try:
-                pace = pace or self._make_pace(source)
-                for picture in source:
+                pace = pace or session.pace(self._fps)
+                for picture in session:
                     pictures += 1
                     self._alive_s = self._clock.monotonic_s()
                     if self._closing.is_set() or not self._deliver(picture, pace):
                         return
             finally:
-                source.close()
-            if not pictures:
-                raise SourceError(f"{self._name}: the source has no pictures")
-            if not self._loop_source:
+                session.close()
+            if not pictures and not self._closing.is_set():
+                raise CameraError(Trouble.NO_VIDEO, f"{self._name}: the source has no pictures")
+            if not self._loop_source or self._closing.is_set():
                 return
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait and return whether the session is to end; a waiting source is alive."""
+        self._alive_s = self._clock.monotonic_s() + seconds
+        return self._closing.wait(seconds)
 
     def _deliver(self, picture: Captured | Unreadable, pace: Pace) -> bool:
         """Hand the picture over when it is due, or count it; return False once the session is closed."""
         if isinstance(picture, Unreadable):
-            if is_landmark(count := self._tally.dropped(Cause.UNREADABLE)):
+            if is_landmark(count := self._stats.dropped(Cause.UNREADABLE)):
                 _log.warning("unreadable pictures", camera=self._name, count=count, why=redact(picture.why))
             return True
-        if not self._in_time(pace):
+        now_s = self._clock.monotonic_s()
+        moment = pace.place(picture.time_s, now_s)
+        if moment is Skip.THINNED:
+            self._stats.thinned()
             return not self._closing.is_set()
-        return self._offer(TimedImage(picture, self._clock.time_ns()))
-
-    def _in_time(self, pace: Pace) -> bool:
-        """Wait until the picture is due and return whether it is to be handed over; count it if not."""
-        match pace:
-            case LivePace(cap):
-                kept = cap.admit(self._clock.monotonic_s())
-                if not kept:
-                    self._tally.thinned()
-                return kept
-            case FilePace(schedule, thinning):
-                if thinning is not None and not thinning.keeps_next():
-                    self._tally.thinned()
-                    return False
-                due_s = schedule.place(self._clock.monotonic_s())
-                if due_s is None:
-                    self._tally.dropped(Cause.LATE)
-                    return False
-                wait_s = due_s - self._clock.monotonic_s()
-                return wait_s <= 0 or not self._closing.wait(wait_s)
+        if isinstance(moment, Skip):
+            self._stats.dropped(Cause.LATE)
+            return not self._closing.is_set()
+        if moment > now_s:
+            # A source that rests until its next picture is due, such as a time-lapse, is alive.
+            self._alive_s = moment
+            if self._closing.wait(moment - now_s):
+                return False
+        ago_ns = max(0, round((self._clock.monotonic_s() - moment) * 1e9))
+        captured_ns = picture.taken_ns if picture.taken_ns is not None else self._clock.time_ns() - ago_ns
+        return self._offer(TimedImage(picture, captured_ns))
 
     def _offer(self, item: TimedImage) -> bool:
         with self._lock:
@@ -220,7 +206,7 @@ class Capture:
                 return False
             self._wake()
         if offer is not Offer.KEPT:
-            self._tally.dropped(Cause.QUEUE_FULL)
+            self._stats.dropped(Cause.QUEUE_FULL)
         return True
 
     def _wake(self) -> None:

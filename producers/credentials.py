@@ -52,3 +52,8 @@ def _secrets(url: str) -> set[str]:
     found = {user_info, *user_info.split(":", 1), query}
     found |= {match["value"] for match in _ASSIGNMENT.finditer(f"{path}&{query}")}
     return {form for part in found for form in (part, unquote(part)) if len(form) >= _MIN_SECRET_CHARS}
+
+
+def hidden_before_at(text: str) -> str:
+    """Return `text` with everything before its last `@` masked, as it may be a mistyped URL with a password."""
+    return f"{MASK}@{text.rpartition('@')[2]}" if "@" in text else text

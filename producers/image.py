@@ -14,7 +14,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from producers.sources.captured import EncodedImage, RawImage
+from producers.sources.source import EncodedImage, RawImage
 
 MIN_SIDE: Final = 224
 """The models look at 224x224 pixels: a picture that is not small enough at this size is dropped instead."""

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from producers.address import VideoFile
 from producers.camera import CameraSpec
-from producers.capture import Capture, FilePace, LivePace, Pace, TimedImage
+from producers.camera_stats import CameraStats, Cause, is_landmark
+from producers.capture import Capture, SourceOpener, TimedImage
 from producers.drop_queue import DropQueue
 from producers.image import ImageLimits, ImageTooLarge, encode, fits
-from producers.pacing import RateCap, Schedule, Thinning
 from producers.publish import Publisher
 from producers.reconnect import ReconnectSchedule
 from producers.settings import ProducerSettings
-from producers.sources.captured import EncodedImage, FrameSource
-from producers.tally import Cause, Tally, is_landmark
+from producers.sources.source import EncodedImage
 from runtime.clock import Clock
 from runtime.log import get_logger
 from schemas.errors import SourceError
@@ -51,10 +48,10 @@ class CameraContext:
     settings: ProducerSettings
     numbers: Numbers
     publisher: Publisher
-    tally: Tally
+    stats: CameraStats
     clock: Clock
     pool: Executor
-    open_source: Callable[[], FrameSource]
+    open_source: SourceOpener
 
 
 class CameraPipeline:
@@ -68,6 +65,8 @@ class CameraPipeline:
         self._reconnect = ReconnectSchedule(
             settings.reconnect_min_s, settings.reconnect_max_s, random.Random().random
         )
+        wanted_fps = settings.fps if spec.fps is None else spec.fps
+        self._fps = wanted_fps or None
         self._num_sent = 0
         self._hanging: list[Capture] = []
         self._first_frame_s: float | None = None
@@ -78,7 +77,7 @@ class CameraPipeline:
         Raises:
             SourceError: a file cannot be read.
         """
-        self._context.tally.connected(False)
+        self._context.stats.connected(False)
         while True:
             try:
                 await self._session()
@@ -105,7 +104,7 @@ class CameraPipeline:
             if self._spec.self_paced:
                 raise SourceError(f"{self._spec}: the stream ended")
         finally:
-            self._context.tally.connected(False)
+            self._context.stats.connected(False)
             if not await capture.close(CLOSE_WAIT_S):
                 self._hanging.append(capture)
 
@@ -118,34 +117,23 @@ class CameraPipeline:
             self._context.camera,
             self._context.open_source,
             queue=DropQueue(settings.queue_frames, self._spec.drop_policy(settings.drop)),
-            make_pace=self._make_pace,
-            tally=self._context.tally,
+            fps=self._fps,
+            stats=self._context.stats,
             clock=self._context.clock,
             stall_s=stall_s,
             loop_source=self._spec.loop and not self._spec.self_paced,
         )
 
-    def _make_pace(self, source: FrameSource) -> Pace:
-        wanted = self._context.settings.fps if self._spec.fps is None else self._spec.fps
-        fps = wanted or None
-        if self._spec.self_paced:
-            return LivePace(RateCap(fps))
-        schedule = Schedule(fps, may_drop=self._spec.live)
-        own_fps = source.fps
-        if isinstance(self._spec.address, VideoFile) and fps is not None and own_fps is not None:
-            return FilePace(schedule, Thinning(own_fps, fps))
-        return FilePace(schedule)
-
     def _mark_connected(self) -> None:
         self._first_frame_s = self._context.clock.monotonic_s()
-        self._context.tally.connected(True)
+        self._context.stats.connected(True)
         _log.info("camera gives frames", camera=self._context.camera, source=str(self._spec))
 
     async def _wait_after(self, error: SourceError) -> None:
         started_s = self._first_frame_s
         lived_s = 0.0 if started_s is None else self._context.clock.monotonic_s() - started_s
         delay_s = self._reconnect.lost(lived_s)
-        self._context.tally.lost()
+        self._context.stats.lost()
         _log.warning("camera lost", camera=self._context.camera, why=str(error), retry_s=round(delay_s, 1))
         await asyncio.sleep(delay_s)
 
@@ -171,11 +159,11 @@ class CameraPipeline:
             live=self._spec.live,
             truth=timed.captured.truth,
         )
-        await context.publisher.publish(frame, context.tally)
+        await context.publisher.publish(frame, context.stats)
         self._num_sent += 1
 
     def _drop(self, cause: Cause, error: Exception) -> None:
-        if is_landmark(count := self._context.tally.dropped(cause)):
+        if is_landmark(count := self._context.stats.dropped(cause)):
             camera = self._context.camera
             _log.warning("frames dropped", camera=camera, cause=cause.value, count=count, why=str(error))
 

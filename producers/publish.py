@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Protocol
 
-from producers.tally import Cause, Tally, is_landmark
+from producers.camera_stats import CameraStats, Cause, is_landmark
 from runtime.log import get_logger
 from schemas.errors import TransientError
 from schemas.frame import Frame, encode_frame
@@ -32,23 +32,23 @@ class Publisher:
         self._topic = topic
         self._num_partitions = num_partitions
 
-    async def publish(self, frame: Frame, tally: Tally) -> None:
-        """`frame` is in the client's hands; its acknowledgement or refusal will be counted in `tally`.
+    async def publish(self, frame: Frame, stats: CameraStats) -> None:
+        """`frame` is in the client's hands; its acknowledgement or refusal will be counted in `stats`.
 
         Waits while too many bytes are in flight. Cancelled while it waits, it has sent nothing.
         """
         value = encode_frame(frame)
         partition = frames_partition(frame.camera, self._num_partitions)
         delivery = await self._sink.send(self._topic, value, key=frame.camera.encode(), partition=partition)
-        tally.sent()
-        delivery.add_done_callback(partial(_count, tally, frame.camera, len(value)))
+        stats.sent()
+        delivery.add_done_callback(partial(_count, stats, frame.camera, len(value)))
 
 
-def _count(tally: Tally, camera: str, num_bytes: int, delivery: asyncio.Future[object]) -> None:
+def _count(stats: CameraStats, camera: str, num_bytes: int, delivery: asyncio.Future[object]) -> None:
     error = TransientError("cancelled") if delivery.cancelled() else delivery.exception()
     if error is None:
-        tally.acknowledged(num_bytes)
+        stats.acknowledged(num_bytes)
         return
     cause = Cause.UNACKNOWLEDGED if isinstance(error, TransientError) else Cause.REFUSED
-    if is_landmark(count := tally.failed(cause)):
+    if is_landmark(count := stats.failed(cause)):
         _log.warning("frames lost on the way", camera=camera, cause=cause.value, count=count, why=str(error))

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from producers.camera import CameraSpec, check_names
+from producers.camera_stats import ProducerSummary
 from producers.publish import Publisher
 from producers.settings import ProducerProgramSettings
-from producers.summary import ProducerSummary
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
 from runtime.health import REDIS_ANSWERS, Health
@@ -70,7 +70,7 @@ async def run_producers(
         health.stopping()
         await ports.flush(settings.producer.drain_s * FLUSH_SHARE)
     await asyncio.sleep(0)  # the sink's last answers are counted in callbacks
-    return ProducerSummary({camera: tally.summary() for camera, tally in worker.tallies.items()})
+    return ProducerSummary({camera: stats.summary() for camera, stats in worker.stats.items()})
 
 
 async def open_ports(

@@ -32,6 +32,8 @@ class ProducerSettings(FrameLimits, extra="forbid"):
     """Frames of one camera that may wait for the broker."""
     jpeg_quality: int = Field(default=85, ge=1, le=100)
     """For sources that do not deliver compressed images."""
+    captured: Literal["now", "own"] = "now"
+    """Capture time of files' frames: `now`, when they are played, or `own`, when the file says they were taken."""
     state_dir: Path = Field(default_factory=_state_dir)
     """Where reserved sequence numbers are kept; `~` is the user's home."""
     sequence_block: int = Field(default=1_000, ge=1, le=1_000_000)

@@ -10,15 +10,13 @@ from functools import partial
 from typing import Final
 
 from producers.camera import CameraSpec
+from producers.camera_stats import CameraStats
 from producers.metrics import CameraSeries, ProducerMetrics
 from producers.ownership import TAKE_OVER_WAIT_S, CameraOwnership, CameraStore
 from producers.pipeline import CameraContext, CameraPipeline
 from producers.publish import Publisher
 from producers.settings import ProducerSettings
-from producers.sources.captured import FrameSource
-from producers.sources.opening import open_source
-from producers.sources.video import Timeouts
-from producers.tally import Tally
+from producers.sources.source import OpenOptions, Session
 from runtime.clock import Clock
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.log import get_logger
@@ -30,7 +28,7 @@ _log = get_logger(__name__)
 
 REPORT_INTERVAL_S: Final = 1.0
 
-SourceOpener = Callable[[CameraSpec], FrameSource]
+SessionOpener = Callable[[CameraSpec, OpenOptions], Session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class ProducerPorts:
 
 
 class ProducerWorker:
-    """Publishes cameras until all have ended or `stop` is set. `tallies` holds each camera's counts."""
+    """Publishes cameras until all have ended or `stop` is set. `stats` holds each camera's counts."""
 
     def __init__(
         self,
@@ -58,17 +56,17 @@ class ProducerWorker:
         cameras: Sequence[CameraSpec],
         ports: ProducerPorts,
         *,
-        opener: SourceOpener | None = None,
+        opener: SessionOpener | None = None,
     ) -> None:
         self._site = site
         self._settings = settings
         self._ports = ports
-        self._opener = opener or self._open
+        self._opener = opener or _open
         self._cameras = {camera_id(site, camera.name): camera for camera in cameras}
-        self.tallies = {camera: Tally(CameraSeries(ports.metrics, camera)) for camera in self._cameras}
+        self.stats = {camera: CameraStats(CameraSeries(ports.metrics, camera)) for camera in self._cameras}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Return when every camera has ended by itself, failed (its tally says why), or `stop` is set.
+        """Return when every camera has ended by itself, failed (its stats say why), or `stop` is set.
 
         What was captured but not handed to Kafka when `stop` is set is discarded; what was handed over is for
         the caller to flush.
@@ -115,10 +113,10 @@ class ProducerWorker:
                 settings=self._settings,
                 numbers=ownership,
                 publisher=ports.publisher,
-                tally=self.tallies[camera],
+                stats=self.stats[camera],
                 clock=ports.clock,
                 pool=ports.pool,
-                open_source=partial(self._opener, spec),
+                open_source=partial(self._session, spec),
             )
             await CameraPipeline(spec, context).run()
             keeper.cancel()
@@ -130,28 +128,38 @@ class ProducerWorker:
             return False
         return True
 
-    def _open(self, spec: CameraSpec) -> FrameSource:
-        fps = self._settings.fps if spec.fps is None else spec.fps
-        timeouts = Timeouts(open_s=self._settings.open_timeout_s, read_s=self._settings.read_timeout_s)
-        return open_source(
-            spec.address, fps=fps or None, timeouts=timeouts, max_pixels=self._settings.max_frame_pixels
+    def _session(self, spec: CameraSpec, pause: Callable[[float], bool]) -> Session:
+        settings = self._settings
+        fps = settings.fps if spec.fps is None else spec.fps
+        options = OpenOptions(
+            fps=fps or None,
+            open_timeout_s=settings.open_timeout_s,
+            read_timeout_s=settings.read_timeout_s,
+            max_pixels=settings.max_frame_pixels,
+            own_time=settings.captured == "own",
+            pause=pause,
         )
+        return self._opener(spec, options)
 
     def _fail(self, camera: str, why: str) -> None:
-        self.tallies[camera].error = why
+        self.stats[camera].error = why
         _log.error("camera ended", camera=camera, why=why)
 
     async def _report(self) -> None:
         """Until cancelled: tell the watchdog once a second what waits for Kafka and what got there."""
         published_before = 0
         while True:
-            published = sum(tally.published for tally in self.tallies.values())
-            pending = sum(tally.pending for tally in self.tallies.values())
+            published = sum(stats.published for stats in self.stats.values())
+            pending = sum(stats.pending for stats in self.stats.values())
             self._ports.health.progress(pending, published - published_before)
             self._ports.metrics.group(ProducerMetrics).in_flight_bytes.set(self._ports.in_flight_bytes())
             self._ports.health.meets(REDIS_ANSWERS, await self._redis_answers())
             published_before = published
             await asyncio.sleep(REPORT_INTERVAL_S)
+
+
+def _open(spec: CameraSpec, options: OpenOptions) -> Session:
+    return spec.source.open(options)
 
 
 async def _cancel_after(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

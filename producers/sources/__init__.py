@@ -1,5 +1,1 @@
-"""Where pictures come from: files, video, rendered scenes."""
-
-from producers.sources.captured import Captured, EncodedImage, FrameSource, RawImage, Unreadable
-
-__all__ = ["Captured", "EncodedImage", "FrameSource", "RawImage", "Unreadable"]
+"""Kinds of sources: each module owns how its kind is written, opened and paced; `registry` lists them."""

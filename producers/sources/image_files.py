@@ -1,9 +1,10 @@
-"""A folder of images as a source. JPEG, PNG and WebP files travel byte for byte; others are decoded."""
+"""A folder of images, or one image. JPEG, PNG and WebP files travel byte for byte; others are decoded."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,13 +12,60 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from producers.address import is_image
-from producers.sources.captured import Captured, EncodedImage, RawImage, Unreadable
-from schemas.errors import SourceError
+from producers.pacing import Pace, Schedule
+from producers.sources.source import Captured, EncodedImage, OpenOptions, RawImage, Session, Unreadable
+from schemas.errors import SettingsError, SourceError
 
+FORM: Final = "an image folder, an image or video file"
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 PASSED_THROUGH: Final = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp"}
 _PLAIN_MODES: Final = frozenset({"RGB", "L"})
 """Modes that every decoder turns into RGB alike; palettes, alpha and 16 bit are flattened here."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A folder of images, taken in the order of their paths, or one image."""
+
+    path: Path
+
+    @property
+    def shown(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def live(self) -> bool:
+        """Never: a photo is not too old."""
+        return False
+
+    @property
+    def self_paced(self) -> bool:
+        """Never."""
+        return False
+
+    def open(self, options: OpenOptions) -> Session:
+        """Return a session; `SourceError` where the folder cannot be read or holds no image any more."""
+        return ImageFolder(self.path, max_pixels=options.max_pixels)
+
+
+def claims(text: str) -> bool:
+    """Return whether a folder or an image lies at this path."""
+    path = Path(text).expanduser()
+    return path.is_dir() or is_image(path)
+
+
+def parse(text: str) -> ImageFiles:
+    """Return the folder or image; `SettingsError` where the folder holds none."""
+    path = Path(text).expanduser()
+    if path.is_dir() and not any(is_image(file) for file in path.rglob("*")):
+        raise SettingsError(f"source {text!r}: no image ({', '.join(sorted(SUFFIXES))}) in this folder")
+    return ImageFiles(path)
+
+
+def is_image(path: Path) -> bool:
+    """Return whether `path` is a file that looks like an image and is not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 class ImageFolder:
@@ -41,17 +89,15 @@ class ImageFolder:
             raise SourceError(f"{path}: no image in this folder")
         self._max_pixels = max_pixels
 
-    @property
-    def fps(self) -> float | None:
-        """None: a folder has no rate of its own."""
-        return None
+    def pace(self, fps: float | None) -> Pace:
+        """One image a period: a folder has no rate of its own."""
+        return Schedule(fps, may_drop=False)
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         for path in self._paths:
             try:
                 yield Captured(read_image(path.read_bytes(), max_pixels=self._max_pixels))
-            except (OSError, ValueError, SyntaxError) as error:
-                # Pillow raises OSError and SyntaxError for broken files, simplejpeg ValueError.
+            except Exception as error:  # noqa: BLE001 - decoders of damaged files raise anything
                 yield Unreadable(f"{path}: {error}")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Video files, network streams and webcams as sources, through PyAV (FFmpeg).
+"""An open video, whatever gives it: file, pipe, network stream or webcam, through PyAV (FFmpeg).
 
 Blocking throughout. FFmpeg asks PyAV's time-outs while it does I/O, but neither name resolution nor a
 device's read does, so whoever iterates needs a deadline of its own (`producers.capture`).
@@ -6,20 +6,20 @@ device's read does, so whoever iterates needs a deadline of its own (`producers.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import av
 import av.error
-import numpy as np
+from av.stream import Disposition
 
-from producers.address import Address, StreamUrl, VideoFile, Webcam, shown
-from producers.credentials import without_secrets
-from producers.image import fit_within
-from producers.sources.captured import Captured, RawImage, Unreadable
-from schemas.errors import SourceError
+from producers.pacing import FILE_MAX_GAP_S, STREAM_MAX_GAP_S, LivePace, Pace, Playback, Schedule
+from producers.sources.ffmpeg_trouble import explained
+from producers.sources.source import Captured, OpenOptions, RawImage, Source, Unreadable
+from producers.sources.video_pixels import shown_pixels
+from producers.trouble import CameraError, Trouble
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,121 +29,171 @@ if TYPE_CHECKING:
 
 MAX_BAD_PACKETS_IN_A_ROW: Final = 250
 """Ten seconds of a 25 frames/s stream: damage that long is a lost stream, shorter is a glitch."""
-_WEBCAM_FORMATS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+FILE_FORMATS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,vvc,obu,av1,ivf,"
+    "m4v,mjpeg,mxf,nut,gif,apng,y4m,yuv4mpegpipe,dv,rm,wtv,wmv,vob,h263,h261,vc1,swf,mpjpeg"
+)
+"""What a file may be: no playlist and no other text that names further files."""
+_PULLED: Final = frozenset({"hls", "dash"})
+"""Streams that come as files of some seconds each: a burst of pictures, then nothing."""
+_TS_DISCONT: Final = 0x0200
+"""FFmpeg's flag of formats whose times may jump (transport streams, RTP)."""
+_PIXEL_SLACK: Final = 1.1
+"""Decoders count whole blocks: 1920x1080 is coded as 1920x1088."""
+_NO_PLAYER_SHOWS: Final = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long FFmpeg may take to open a source and to give one packet, in seconds."""
+class VideoSession:
+    """One open video source; every picture as a player shows it, in RGB."""
 
-    open_s: float
-    read_s: float
+    def __init__(
+        self,
+        source: Source,
+        name: str | BinaryIO,
+        options: OpenOptions,
+        *,
+        container: str | None = None,
+        secret_url: str = "",
+        formats: str = FILE_FORMATS,
+        protocols: str = "file",
+        ffmpeg_options: Mapping[str, str] | None = None,
+        modified_ns: int | None = None,
+    ) -> None:
+        """Open the source and find the video that a player would show.
 
-
-class Video:
-    """One open video source.
-
-    Frames larger than `max_pixels` are scaled down while they are converted, which costs less than after.
-    """
-
-    def __init__(self, address: Address, *, timeouts: Timeouts, max_pixels: int) -> None:
-        """Open the source and find its video stream.
+        Args:
+            source: whose session this is.
+            name: what FFmpeg opens.
+            options: time limits and the most pixels.
+            container: FFmpeg's name of a device format; None finds the format out.
+            secret_url: where a network stream is; never shown.
+            formats, protocols: all that FFmpeg may use, also for what the source refers to.
+            ffmpeg_options: further options of FFmpeg.
+            modified_ns: when a file was last written (UTC), for pictures without a time of their own.
 
         Raises:
-            SourceError: it cannot be opened in time, or has no video.
+            CameraError: it cannot be opened in time, has no video, or one with too many pixels.
         """
-        self._address = address
-        self._max_pixels = max_pixels
-        self._container = self._open(timeouts)
-        if not self._container.streams.video:
+        self._source = source
+        self._options = options
+        self._url = secret_url
+        self._modified_ns = modified_ns
+        self._max_pixels = int(options.max_pixels * _PIXEL_SLACK)
+        # Whatever decodes, also while FFmpeg looks at the streams, allocates no more than this.
+        self._limit = {"max_pixels": str(self._max_pixels)}
+        chosen = {**(ffmpeg_options or {}), **self._limit}
+        if container is None:
+            chosen |= {"format_whitelist": formats, "protocol_whitelist": protocols}
+        self._container = self._opened(name, container, chosen)
+        try:
+            self._stream = self._chosen_stream()
+        except BaseException:
             self._container.close()
-            raise SourceError(f"{shown(address)}: no video stream in it")
-        self._stream: VideoStream = self._container.streams.video[0]
-        # Many cameras share few cores: more decoder threads per camera only add delay and memory.
-        self._stream.codec_context.thread_count = 1
+            raise
 
-    @property
-    def fps(self) -> float | None:
-        """The container's mean frames per second, None when it does not say."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
+    def pace(self, fps: float | None) -> Pace:
+        """Live cameras leave as they arrive; files, and streams that come in bursts, are played in real time."""
+        name = self._container.format.name
+        if self._source.self_paced and _PULLED.isdisjoint(name.split(",")):
+            return LivePace(fps)
+        if self._source.self_paced:
+            return Playback(fps, max_gap_s=STREAM_MAX_GAP_S, catch_up_s=0.0)
+        if fps is None:
+            return Schedule(None, may_drop=False)
+        jumps = bool(self._container.format.flags & _TS_DISCONT) and "mov" not in name
+        return Playback(fps, max_gap_s=STREAM_MAX_GAP_S if jumps else FILE_MAX_GAP_S)
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         bad_packets = 0
         for packet in self._packets():
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError as error:
+            except (av.error.FFmpegError, EOFError, ValueError) as error:
+                # Whatever a decoder says of one packet, the next may be whole.
                 bad_packets += 1
                 if bad_packets > MAX_BAD_PACKETS_IN_A_ROW:
-                    raise self._lost(error) from None
-                yield Unreadable(f"{shown(self._address)}: {error.strerror}")
+                    raise self._explained(error, 0.0, opening=False) from None
+                yield Unreadable(f"{self._source.shown}: {getattr(error, 'strerror', None) or error}")
                 continue
-            except (av.error.FFmpegError, EOFError) as error:
-                raise self._lost(error) from None
             for frame in frames:
                 bad_packets = 0
-                yield self._convert(frame)
+                yield self._captured(frame)
 
     def close(self) -> None:
         """Close the container."""
         self._container.close()
 
-    def _open(self, timeouts: Timeouts) -> InputContainer:
-        name, container_format, options = _open_arguments(self._address, timeouts)
+    def _opened(self, name: str | BinaryIO, container: str | None, chosen: dict[str, str]) -> InputContainer:
+        timeouts = (self._options.open_timeout_s, self._options.read_timeout_s)
+        began_s = time.monotonic()
         try:
-            return av.open(
-                name,
-                "r",
-                format=container_format,
-                options=options,
-                timeout=(timeouts.open_s, timeouts.read_s),
-            )
+            return av.open(name, "r", format=container, options=chosen, timeout=timeouts)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._lost(error) from None
+            raise self._explained(error, time.monotonic() - began_s, opening=True) from None
+
+    def _chosen_stream(self) -> VideoStream:
+        streams = [
+            stream for stream in self._container.streams.video if not stream.disposition & _NO_PLAYER_SHOWS
+        ]
+        if not streams:
+            what = "only a cover picture" if self._container.streams.video else "no video stream"
+            raise CameraError(Trouble.NO_VIDEO, f"{self._source.shown}: {what} in it")
+        best = self._container.streams.best("video")
+        stream = best if best in streams else streams[0]
+        context = stream.codec_context
+        if context is None:
+            raise CameraError(Trouble.UNREADABLE, f"{self._source.shown}: no decoder for its video")
+        if context.width * context.height > self._max_pixels:
+            raise CameraError(
+                Trouble.TOO_LARGE,
+                f"{self._source.shown}: {context.width}x{context.height} pixels, at most "
+                f"{self._options.max_pixels} (producer.max_frame_pixels)",
+            )
+        context.options = {**context.options, **self._limit}
+        # Many cameras share few cores: more decoder threads per camera only add delay and memory.
+        context.thread_count = 1
+        return stream
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        try:
-            yield from self._container.demux(self._stream)
-        except (av.error.FFmpegError, OSError) as error:
-            raise self._lost(error) from None
+        packets = self._container.demux(self._stream)
+        while True:
+            began_s = time.monotonic()
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, OSError) as error:
+                raise self._explained(error, time.monotonic() - began_s, opening=False) from None
+            yield packet
 
-    def _convert(self, frame: VideoFrame) -> Captured | Unreadable:
-        width, height = fit_within(frame.width, frame.height, self._max_pixels)
+    def _captured(self, frame: VideoFrame) -> Captured | Unreadable:
+        if frame.width * frame.height > self._max_pixels:
+            return Unreadable(f"{self._source.shown}: {frame.width}x{frame.height} pixels are too many")
         try:
-            pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+            pixels = shown_pixels(frame, self._stream.sample_aspect_ratio)
         except (av.error.FFmpegError, ValueError) as error:
-            return Unreadable(self._line(error))
-        return Captured(RawImage(pixels.astype(np.uint8, copy=False)))
+            return Unreadable(f"{self._source.shown}: {getattr(error, 'strerror', None) or error}")
+        taken_ns = self._taken_ns(frame.time) if self._options.own_time else None
+        return Captured(RawImage(pixels), time_s=frame.time, taken_ns=taken_ns)
 
-    def _lost(self, error: Exception) -> SourceError:
-        return SourceError(self._line(error))
+    def _taken_ns(self, time_s: float | None) -> int | None:
+        """When a recording says that it showed this picture: its start, or what its last change leads to."""
+        container = self._container
+        try:
+            began = datetime.fromisoformat(container.metadata["creation_time"])
+            began = began if began.tzinfo else began.replace(tzinfo=UTC)
+            start_ns = int(began.timestamp()) * 10**9
+        except (KeyError, ValueError, OverflowError):
+            if self._modified_ns is None:
+                return None
+            start_ns = self._modified_ns - (container.duration or 0) * 1000
+        first_s = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        taken_ns = start_ns + round(((time_s or first_s) - first_s) * 1e9)
+        return taken_ns if taken_ns > 0 else None
 
-    def _line(self, error: Exception) -> str:
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if isinstance(self._address, StreamUrl):
-            text = without_secrets(text, self._address.url)
-        return f"{shown(self._address)}: {text}"
-
-
-def _open_arguments(address: Address, timeouts: Timeouts) -> tuple[str, str | None, dict[str, str]]:
-    match address:
-        case VideoFile(path):
-            return str(path), None, {}
-        case Webcam(device):
-            return device, _WEBCAM_FORMATS.get(sys.platform, "v4l2"), {}
-        case StreamUrl(url):
-            return url, None, _stream_options(url, timeouts)
-        case _:
-            raise ValueError(f"{shown(address)} is no video source")
-
-
-def _stream_options(url: str, timeouts: Timeouts) -> dict[str, str]:
-    # Looking for the streams may read a second ahead (FFmpeg's default is five). FFmpeg's `nobuffer` would
-    # throw that second away, and with it the first key frame.
-    options: dict[str, Any] = {"flags": "low_delay", "analyzeduration": 1_000_000}
-    if url.lower().startswith(("rtsp://", "rtsps://")):
-        # Over UDP a lost packet damages the picture up to the next key frame, and routers block it.
-        options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-        options["timeout"] = int(timeouts.read_s * 1e6)
-    return {key: str(value) for key, value in options.items()}
+    def _explained(self, error: Exception, waited_s: float, *, opening: bool) -> CameraError:
+        options = self._options
+        limits_s = [options.open_timeout_s, options.read_timeout_s] if opening else [options.read_timeout_s]
+        return explained(
+            self._source.shown, error, waited_s=waited_s, limits_s=limits_s, opening=opening, url=self._url
+        )

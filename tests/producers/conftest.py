@@ -16,8 +16,9 @@ import av
 import numpy as np
 import pytest
 
-from producers.sources.captured import Captured, RawImage, Unreadable
-from producers.tally import Tally
+from producers.camera_stats import CameraStats
+from producers.pacing import Pace, Schedule
+from producers.sources.source import Captured, OpenOptions, RawImage, Unreadable
 from schemas.errors import TransientError
 from schemas.frame import Frame, decode_frame
 
@@ -190,6 +191,19 @@ def loopback_camera(transport_stream: bytes) -> Iterator[Callable[..., tuple[str
         server.server_close()
 
 
+@pytest.fixture
+def quick() -> OpenOptions:
+    """How tests open sources: short time limits, no pause ends early."""
+    return OpenOptions(
+        fps=None,
+        open_timeout_s=2.0,
+        read_timeout_s=1.0,
+        max_pixels=10**7,
+        own_time=False,
+        pause=threading.Event().wait,
+    )
+
+
 class MemorySource:
     """Gives prepared pictures; `wait` blocks before the picture of that index until `go` is set."""
 
@@ -197,17 +211,20 @@ class MemorySource:
         self,
         pictures: Sequence[Captured | Unreadable],
         *,
-        fps: float | None = None,
+        pace: Pace | None = None,
         wait: int | None = None,
         error: Exception | None = None,
     ) -> None:
-        self.fps = fps
+        self._pace = pace
         self._pictures = pictures
         self._wait = wait
         self._error = error
         self.go = threading.Event()
         self.blocked = threading.Event()
         self.closed = threading.Event()
+
+    def pace(self, fps: float | None) -> Pace:
+        return self._pace or Schedule(fps, may_drop=False)
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         for index, picture in enumerate(self._pictures):
@@ -268,9 +285,9 @@ def counts() -> CameraCounts:
 
 
 @pytest.fixture
-def tally(counts: CameraCounts) -> Tally:
-    """A camera's tally that counts into `counts`."""
-    return Tally(counts)
+def stats(counts: CameraCounts) -> CameraStats:
+    """A camera's stats that count into `counts`."""
+    return CameraStats(counts)
 
 
 class MemorySink:

@@ -1,40 +1,40 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from producers.capture import Capture, FilePace, LivePace, Pace, TimedImage
+from producers.camera_stats import CameraStats
+from producers.capture import Capture, TimedImage
 from producers.drop_queue import DropPolicy, DropQueue
-from producers.pacing import RateCap, Schedule, Thinning
-from producers.sources.captured import FrameSource, Unreadable
-from producers.tally import Tally
+from producers.pacing import LivePace, Playback
+from producers.sources.source import Captured, RawImage, Session, Unreadable
 from runtime.clock import SystemClock
 from schemas.errors import SourceError
 
-AT_ONCE = FilePace(Schedule(None, may_drop=False))
-
 
 def start(
-    open_source: Callable[[], FrameSource],
-    tally: Tally,
+    open_source: Callable[[], Session],
+    stats: CameraStats,
     *,
     policy: DropPolicy = DropPolicy.NEVER,
     max_frames: int = 4,
-    pace: Pace = AT_ONCE,
+    fps: float | None = None,
     stall_s: float | None = None,
     loop_source: bool = False,
 ) -> Capture:
     return Capture(
         "cam",
-        open_source,
+        lambda _: open_source(),
         queue=DropQueue[TimedImage](max_frames, policy),
-        make_pace=lambda _: pace,
-        tally=tally,
+        fps=fps,
+        stats=stats,
         clock=SystemClock(),
         stall_s=stall_s,
         loop_source=loop_source,
@@ -49,35 +49,35 @@ async def truths(capture: Capture, count: int = 10**6) -> list[int | None]:
 
 
 async def test_never_dropping_hands_over_every_picture_in_order(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     source = memory_source(pictures(100))
-    capture = start(lambda: source, tally)
+    capture = start(lambda: source, stats)
     assert await truths(capture) == list(range(100))
     assert await capture.close(5)
     assert source.closed.is_set()
-    assert tally.summary().dropped == {}
+    assert stats.summary().dropped == {}
 
 
 @pytest.mark.parametrize(
     ("policy", "kept"), [(DropPolicy.OLDEST, [16, 17, 18, 19]), (DropPolicy.NEWEST, [0, 1, 2, 3])]
 )
 async def test_when_nobody_takes_the_policy_decides_and_the_rest_is_counted(
-    memory_source: Any, pictures: Any, tally: Tally, policy: DropPolicy, kept: list[int]
+    memory_source: Any, pictures: Any, stats: CameraStats, policy: DropPolicy, kept: list[int]
 ) -> None:
     source = memory_source(pictures(20), wait=20)
-    capture = start(lambda: source, tally, policy=policy)
+    capture = start(lambda: source, stats, policy=policy)
     await asyncio.to_thread(source.blocked.wait)
     source.go.set()
     assert await truths(capture) == kept
-    assert tally.summary().dropped == {"queue_full": 16}
+    assert stats.summary().dropped == {"queue_full": 16}
     assert await capture.close(5)
 
 
 async def test_an_error_comes_after_the_pictures_before_it(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
-    capture = start(lambda: memory_source(pictures(3), error=SourceError("lost")), tally)
+    capture = start(lambda: memory_source(pictures(3), error=SourceError("lost")), stats)
     assert await truths(capture, 3) == [0, 1, 2]
     with pytest.raises(SourceError, match="lost"):
         await capture.next()
@@ -85,10 +85,10 @@ async def test_an_error_comes_after_the_pictures_before_it(
 
 
 async def test_whatever_a_driver_raises_becomes_one_line_without_credentials(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     error = RuntimeError("cannot open rtsp://admin:hunter2@cam/live")
-    capture = start(lambda: memory_source(pictures(0), error=error), tally)
+    capture = start(lambda: memory_source(pictures(0), error=error), stats)
     with pytest.raises(SourceError, match="cam: RuntimeError") as found:
         await capture.next()
     assert "hunter2" not in str(found.value)
@@ -96,37 +96,37 @@ async def test_whatever_a_driver_raises_becomes_one_line_without_credentials(
 
 
 async def test_unreadable_pictures_are_counted_and_left_out(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     one, two = pictures(2)
-    capture = start(lambda: memory_source([one, Unreadable("broken"), two]), tally)
+    capture = start(lambda: memory_source([one, Unreadable("broken"), two]), stats)
     assert await truths(capture) == [0, 1]
-    assert tally.summary().dropped == {"unreadable": 1}
+    assert stats.summary().dropped == {"unreadable": 1}
     assert await capture.close(5)
 
 
 async def test_a_looping_source_starts_again_at_its_end(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
-    capture = start(lambda: memory_source(pictures(3)), tally, loop_source=True)
+    capture = start(lambda: memory_source(pictures(3)), stats, loop_source=True)
     assert await truths(capture, 8) == [0, 1, 2, 0, 1, 2, 0, 1]
     assert await capture.close(5)
 
 
 async def test_a_looping_source_without_pictures_is_an_error_and_no_endless_loop(
-    memory_source: Any, tally: Tally
+    memory_source: Any, stats: CameraStats
 ) -> None:
-    capture = start(lambda: memory_source([]), tally, loop_source=True)
+    capture = start(lambda: memory_source([]), stats, loop_source=True)
     with pytest.raises(SourceError, match="no pictures"):
         await capture.next()
     assert await capture.close(5)
 
 
 async def test_a_schedule_spreads_the_pictures_over_time(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     started_s = time.monotonic()
-    capture = start(lambda: memory_source(pictures(5)), tally, pace=FilePace(Schedule(50, may_drop=False)))
+    capture = start(lambda: memory_source(pictures(5)), stats, fps=50)
     stamps = []
     while (timed := await capture.next()) is not None:
         stamps.append(timed.captured_ns)
@@ -135,19 +135,37 @@ async def test_a_schedule_spreads_the_pictures_over_time(
     assert await capture.close(5)
 
 
-async def test_thinned_pictures_are_no_drops(memory_source: Any, pictures: Any, tally: Tally) -> None:
-    pace = FilePace(Schedule(None, may_drop=False), Thinning(10, 5))
-    capture = start(lambda: memory_source(pictures(6)), tally, pace=pace)
-    assert await truths(capture) == [0, 2, 4]
-    assert (tally.summary().thinned, tally.summary().dropped) == (3, {})
+async def test_pictures_with_a_time_are_played_by_it_and_those_left_out_are_no_drops(
+    memory_source: Any, stats: CameraStats
+) -> None:
+    pixels = RawImage(np.zeros((16, 16, 3), np.uint8))
+    timed = [Captured(pixels, truth=number, time_s=number * 0.01) for number in range(6)]
+    capture = start(lambda: memory_source(timed, pace=Playback(50, max_gap_s=10)), stats)
+    found = [await capture.next() for _ in range(3)]
+    stamps = [image.captured_ns for image in found if image is not None]
+    assert [image.captured.truth for image in found if image is not None] == [0, 2, 4]
+    assert [after - before for before, after in itertools.pairwise(stamps)] == pytest.approx(
+        [2e7, 2e7], abs=1e6
+    )
+    assert await capture.next() is None
+    assert (stats.summary().thinned, stats.summary().dropped) == (3, {})
+    assert await capture.close(5)
+
+
+async def test_a_file_may_say_when_its_pictures_were_taken(memory_source: Any, stats: CameraStats) -> None:
+    pixels = RawImage(np.zeros((16, 16, 3), np.uint8))
+    capture = start(lambda: memory_source([Captured(pixels, taken_ns=1_600_000_000_000_000_001)]), stats)
+    timed = await capture.next()
+    assert timed is not None
+    assert timed.captured_ns == 1_600_000_000_000_000_001
     assert await capture.close(5)
 
 
 async def test_a_source_that_hangs_is_given_up_and_left_behind(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     source = memory_source(pictures(2), wait=1)
-    capture = start(lambda: source, tally, stall_s=0.1)
+    capture = start(lambda: source, stats, stall_s=0.1)
     assert await truths(capture, 1) == [0]
     with pytest.raises(SourceError, match=r"no sign of life for 0\.1 s"):
         await capture.next()
@@ -159,7 +177,7 @@ async def test_a_source_that_hangs_is_given_up_and_left_behind(
 
 
 async def test_pictures_that_the_rate_leaves_out_are_a_sign_of_life(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     class Ticking(memory_source):  # type: ignore[misc]
         def __iter__(self) -> Any:
@@ -168,31 +186,32 @@ async def test_pictures_that_the_rate_leaves_out_are_a_sign_of_life(
                 time.sleep(0.02)  # a camera's own pace
 
     capture = start(
-        lambda: Ticking(pictures(30)),
-        tally,
-        pace=LivePace(RateCap(0.01)),
+        lambda: Ticking(pictures(30), pace=LivePace(0.01)),
+        stats,
         stall_s=0.3,
         policy=DropPolicy.OLDEST,
     )
     assert await truths(capture) == [0]
-    assert tally.summary().thinned == 29
+    assert stats.summary().thinned == 29
     assert await capture.close(5)
 
 
 async def test_closing_frees_a_thread_that_waits_for_room_or_for_its_time(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
-    full = start(lambda: memory_source(pictures(100)), tally, max_frames=1)
+    full = start(lambda: memory_source(pictures(100)), stats, max_frames=1)
     await full.next()
     assert await full.close(5)
-    slow = start(lambda: memory_source(pictures(5)), tally, pace=FilePace(Schedule(0.01, may_drop=False)))
+    slow = start(lambda: memory_source(pictures(5)), stats, fps=0.01)
     await slow.next()
     assert await slow.close(5)
 
 
-async def test_a_cancelled_wait_has_taken_nothing(memory_source: Any, pictures: Any, tally: Tally) -> None:
+async def test_a_cancelled_wait_has_taken_nothing(
+    memory_source: Any, pictures: Any, stats: CameraStats
+) -> None:
     source = memory_source(pictures(1), wait=0)
-    capture = start(lambda: source, tally)
+    capture = start(lambda: source, stats)
     waiting = asyncio.create_task(capture.next())
     await asyncio.to_thread(source.blocked.wait)
     waiting.cancel()
@@ -204,12 +223,12 @@ async def test_a_cancelled_wait_has_taken_nothing(memory_source: Any, pictures: 
 
 
 def test_a_thread_that_outlives_its_event_loop_ends_quietly(
-    memory_source: Any, pictures: Any, tally: Tally
+    memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:
     source = memory_source(pictures(3), wait=1)
 
     async def main() -> None:
-        capture = start(lambda: source, tally)
+        capture = start(lambda: source, stats)
         await capture.next()
         await capture.close(0)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from producers.image import ImageLimits, ImageTooLarge, encode, fit_within, fits
-from producers.sources.captured import EncodedImage, RawImage
+from producers.sources.source import EncodedImage, RawImage
 
 LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, quality=85)
 

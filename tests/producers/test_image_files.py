@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from producers.sources.captured import Captured, EncodedImage, RawImage, Unreadable
 from producers.sources.image_files import ImageFolder
+from producers.sources.source import Captured, EncodedImage, RawImage, Unreadable
 from schemas.errors import SourceError
 
 MAX_PIXELS = 10**6

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from producers.camera_stats import CameraStats
 from producers.publish import Publisher
-from producers.tally import Tally
 from runtime.kafka import RecordRefused
 from schemas.errors import TransientError
 from schemas.frame import Frame
@@ -22,25 +22,27 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_frame_goes_to_its_cameras_partition_under_its_cameras_key(sink: Any, tally: Tally) -> None:
-    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(7), tally)
+async def test_a_frame_goes_to_its_cameras_partition_under_its_cameras_key(
+    sink: Any, stats: CameraStats
+) -> None:
+    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(7), stats)
     await turn()
     assert sink.frames == [frame(7)]
     assert sink.keys == [("frames", b"site/cam", frames_partition("site/cam", 48))]
-    assert tally.summary().published == 1
-    assert tally.summary().published_bytes > 10
+    assert stats.summary().published == 1
+    assert stats.summary().published_bytes > 10
 
 
-async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, tally: Tally) -> None:
+async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, stats: CameraStats) -> None:
     sink.hold = True
     publisher = Publisher(sink, topic="frames", num_partitions=48)
     for seq in range(3):
-        await publisher.publish(frame(seq), tally)
-    assert (tally.pending, tally.summary().published) == (3, 0)
+        await publisher.publish(frame(seq), stats)
+    assert (stats.pending, stats.summary().published) == (3, 0)
     for delivery in sink.held:
         delivery.set_result(None)
     await turn()
-    assert (tally.pending, tally.summary().published) == (0, 3)
+    assert (stats.pending, stats.summary().published) == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -48,21 +50,23 @@ async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, tally
     [(TransientError("closed"), "unacknowledged"), (RecordRefused("too large"), "refused")],
 )
 async def test_a_lost_frame_is_counted_by_cause(
-    sink: Any, tally: Tally, error: Exception, cause: str
+    sink: Any, stats: CameraStats, error: Exception, cause: str
 ) -> None:
     sink.fail = error
-    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), tally)
+    await Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), stats)
     await turn()
-    assert tally.summary().dropped == {cause: 1}
-    assert tally.pending == 0
+    assert stats.summary().dropped == {cause: 1}
+    assert stats.pending == 0
 
 
-async def test_cancelled_while_waiting_for_room_nothing_is_sent_or_counted(sink: Any, tally: Tally) -> None:
+async def test_cancelled_while_waiting_for_room_nothing_is_sent_or_counted(
+    sink: Any, stats: CameraStats
+) -> None:
     sink.room.clear()
-    sending = asyncio.create_task(Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), tally))
+    sending = asyncio.create_task(Publisher(sink, topic="frames", num_partitions=48).publish(frame(0), stats))
     await turn()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert sink.frames == []
-    assert tally.pending == 0
+    assert stats.pending == 0

@@ -21,8 +21,8 @@ from PIL import Image
 from devstack import EmbeddedStack
 from devstack.settings import Settings, load_settings
 from producers.camera import CameraSpec
+from producers.camera_stats import ProducerSummary
 from producers.run import run_producers
-from producers.summary import ProducerSummary
 from runtime.kafka_admin import create_topics, read_all
 from runtime.redis_store import LabelStore
 from schemas.errors import SettingsError, StackError

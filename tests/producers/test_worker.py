@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from producers.address import Scenes, StreamUrl
+from lab.scenes.source import Scenes
 from producers.camera import CameraSpec
 from producers.publish import Publisher
 from producers.settings import ProducerSettings
-from producers.sources.captured import FrameSource
+from producers.sources.source import OpenOptions, Session
+from producers.sources.stream import StreamUrl
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
 from runtime.health import REDIS_ANSWERS, Health
@@ -21,7 +22,7 @@ from schemas.errors import SourceError
 
 FILE = Scenes(0, 64, 64, live=False)
 LIVE = StreamUrl("rtsp://cam/live", "rtsp://cam/live")
-Opener = Callable[[CameraSpec], FrameSource]
+Opener = Callable[[CameraSpec], Session]
 
 
 class Bench:
@@ -51,7 +52,11 @@ class Bench:
             health=self.health,
             clock=SystemClock(),
         )
-        self.worker = ProducerWorker(site, self.settings, cameras, ports, opener=opener)
+
+        def opened(spec: CameraSpec, options: OpenOptions) -> Session:
+            return opener(spec)
+
+        self.worker = ProducerWorker(site, self.settings, cameras, ports, opener=opened)
         return asyncio.create_task(self.worker.run(self.stop))
 
     async def _flushed(self, timeout_s: float) -> bool:
@@ -87,7 +92,7 @@ async def test_a_file_is_published_whole_numbered_in_order_with_its_truth(
     }
     stamps = [frame.captured_ns for frame in frames]
     assert stamps == sorted(stamps)
-    summary = bench.worker.tallies["yard/cam"].summary()
+    summary = bench.worker.stats["yard/cam"].summary()
     assert (summary.captured, summary.published, summary.dropped, summary.error) == (25, 25, {}, "")
 
 
@@ -95,7 +100,7 @@ async def test_the_limit_counts_published_frames(bench: Bench, memory_source: An
     camera = CameraSpec("cam", FILE, loop=True, limit=7)
     await bench.run([camera], lambda _: memory_source(pictures(3)))
     assert [frame.truth for frame in bench.sink.frames] == [0, 1, 2, 0, 1, 2, 0]
-    summary = bench.worker.tallies["cam"].summary()
+    summary = bench.worker.stats["cam"].summary()
     assert (summary.published, summary.dropped) == (7, {})
 
 
@@ -112,18 +117,18 @@ async def test_a_lost_camera_comes_back_again_and_again_until_it_gives_frames(
 ) -> None:
     attempts = 0
 
-    def opener(_: CameraSpec) -> FrameSource:
+    def opener(_: CameraSpec) -> Session:
         nonlocal attempts
         attempts += 1
         if attempts in (1, 2, 4):
             raise SourceError("rtsp://cam/live: Connection refused")
-        source: FrameSource = memory_source(pictures(4))
+        source: Session = memory_source(pictures(4))
         return source
 
     await bench.run([CameraSpec("cam", LIVE, limit=8)], opener)
     assert attempts == 5
     assert bench.sink.seqs("cam") == list(range(8))
-    assert bench.worker.tallies["cam"].summary().reconnects == 4
+    assert bench.worker.stats["cam"].summary().reconnects == 4
 
 
 async def test_a_dead_or_broken_or_hanging_camera_never_touches_the_others(
@@ -131,14 +136,14 @@ async def test_a_dead_or_broken_or_hanging_camera_never_touches_the_others(
 ) -> None:
     hanging = memory_source(pictures(2), wait=1)
 
-    def opener(spec: CameraSpec) -> FrameSource:
+    def opener(spec: CameraSpec) -> Session:
         match spec.name:
             case "dead":
                 raise SourceError("dead")
             case "buggy":
                 raise ZeroDivisionError
             case "hanging":
-                source: FrameSource = hanging
+                source: Session = hanging
             case _:
                 source = memory_source(pictures(50))
         return source
@@ -152,21 +157,21 @@ async def test_a_dead_or_broken_or_hanging_camera_never_touches_the_others(
     bench.stop.set()
     await running
     hanging.go.set()
-    assert bench.worker.tallies["dead"].summary().reconnects >= 1
-    assert bench.worker.tallies["buggy"].summary().reconnects >= 1
+    assert bench.worker.stats["dead"].summary().reconnects >= 1
+    assert bench.worker.stats["buggy"].summary().reconnects >= 1
 
 
 async def test_a_file_that_cannot_be_read_ends_its_camera_with_the_reason(
     bench: Bench, memory_source: Any, pictures: Any
 ) -> None:
-    def opener(spec: CameraSpec) -> FrameSource:
+    def opener(spec: CameraSpec) -> Session:
         if spec.name == "bad":
             raise SourceError("clip.mp4: Invalid data")
-        source: FrameSource = memory_source(pictures(3))
+        source: Session = memory_source(pictures(3))
         return source
 
     await bench.run([CameraSpec("bad", FILE), CameraSpec("good", FILE)], opener)
-    assert bench.worker.tallies["bad"].summary().error == "clip.mp4: Invalid data"
+    assert bench.worker.stats["bad"].summary().error == "clip.mp4: Invalid data"
     assert bench.sink.seqs("good") == [0, 1, 2]
 
 
@@ -177,7 +182,7 @@ async def test_a_camera_of_another_producer_is_refused_and_the_others_run(
     bench.store.owners["taken"] = "another machine"
     cameras = [CameraSpec("taken", FILE), CameraSpec("free", FILE)]
     await bench.run(cameras, lambda _: memory_source(pictures(3)))
-    assert "another live producer" in bench.worker.tallies["taken"].summary().error
+    assert "another live producer" in bench.worker.stats["taken"].summary().error
     assert bench.sink.seqs("taken") == []
     assert bench.sink.seqs("free") == [0, 1, 2]
 
@@ -206,7 +211,7 @@ async def test_while_kafka_takes_nothing_a_live_camera_drops_its_oldest_and_memo
     await asyncio.to_thread(source.closed.wait)
     bench.sink.room.set()
     await running
-    summary = bench.worker.tallies["cam"].summary()
+    summary = bench.worker.stats["cam"].summary()
     assert [frame.truth for frame in bench.sink.frames] == [0, *range(92, 100)]
     assert summary.dropped == {"queue_full": 91}
     assert summary.captured == 100
@@ -217,7 +222,7 @@ async def test_pictures_that_cannot_be_made_to_fit_are_counted(
 ) -> None:
     bench.settings = bench.settings.model_copy(update={"max_frame_bytes": 100})
     await bench.run([CameraSpec("cam", FILE)], lambda _: memory_source(pictures(3)))
-    assert bench.worker.tallies["cam"].summary().dropped == {"too_large": 3}
+    assert bench.worker.stats["cam"].summary().dropped == {"too_large": 3}
 
 
 async def test_the_watchdog_hears_of_frames_that_wait_and_of_redis(

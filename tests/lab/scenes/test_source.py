@@ -4,10 +4,9 @@ import itertools
 
 import numpy as np
 
-from lab.scenes import CLASSES, TEST_SEEDS
-from lab.scenes.source import RenderedScenes
-from producers.address import MAX_SEED
-from producers.sources.captured import Captured, RawImage
+from lab.scenes import CLASSES
+from lab.scenes.source import RenderedScenes, Scenes
+from producers.sources.source import Captured, RawImage
 
 
 def first(count: int, source: RenderedScenes) -> list[Captured]:
@@ -15,7 +14,7 @@ def first(count: int, source: RenderedScenes) -> list[Captured]:
 
 
 def test_every_picture_has_the_wanted_size_and_a_truth() -> None:
-    for picture in first(3, RenderedScenes(1, 320, 240, fps=5)):
+    for picture in first(3, RenderedScenes(Scenes(1, 320, 240), fps=5)):
         assert isinstance(picture.image, RawImage)
         assert picture.image.pixels.shape == (240, 320, 3)
         assert picture.truth in range(-1, len(CLASSES))
@@ -24,13 +23,8 @@ def test_every_picture_has_the_wanted_size_and_a_truth() -> None:
 def test_a_seed_gives_the_same_camera_again_and_another_seed_another() -> None:
     views = []
     for seed in (1, 1, 2):
-        (picture,) = first(1, RenderedScenes(seed, 320, 240, fps=None))
+        (picture,) = first(1, RenderedScenes(Scenes(seed, 320, 240), fps=None))
         assert isinstance(picture.image, RawImage)
         views.append(picture.image.pixels)
     assert np.array_equal(views[0], views[1])
     assert not np.array_equal(views[0], views[2])
-
-
-def test_the_last_seed_that_an_address_takes_is_the_renderers_last() -> None:
-    assert TEST_SEEDS[-1] == MAX_SEED
-    RenderedScenes(MAX_SEED, 320, 240, fps=None).close()

@@ -4,21 +4,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from producers.summary import ProducerSummary
-from producers.tally import Cause, Tally, is_landmark
+from producers.camera_stats import CameraStats, Cause, ProducerSummary, is_landmark
 
 
-def test_captured_is_published_plus_everything_dropped(tally: Tally, counts: Any) -> None:
+def test_captured_is_published_plus_everything_dropped(stats: CameraStats, counts: Any) -> None:
     for _ in range(4):
-        tally.sent()
-    tally.acknowledged(100)
-    tally.acknowledged(50)
-    tally.failed(Cause.REFUSED)
-    tally.failed(Cause.UNACKNOWLEDGED)
-    tally.dropped(Cause.TOO_LARGE)
-    tally.thinned()
-    tally.lost()
-    summary = tally.summary()
+        stats.sent()
+    stats.acknowledged(100)
+    stats.acknowledged(50)
+    stats.failed(Cause.REFUSED)
+    stats.failed(Cause.UNACKNOWLEDGED)
+    stats.dropped(Cause.TOO_LARGE)
+    stats.thinned()
+    stats.lost()
+    summary = stats.summary()
     assert (summary.published, summary.published_bytes, summary.reconnects, summary.thinned) == (2, 150, 1, 1)
     assert summary.dropped == {"refused": 1, "too_large": 1, "unacknowledged": 1}
     assert summary.captured == 5
@@ -32,20 +31,20 @@ def test_captured_is_published_plus_everything_dropped(tally: Tally, counts: Any
     ]
 
 
-def test_counts_from_many_threads_add_up(tally: Tally) -> None:
+def test_counts_from_many_threads_add_up(stats: CameraStats) -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(2000):
-            pool.submit(tally.dropped, Cause.QUEUE_FULL)
-    assert tally.summary().dropped == {"queue_full": 2000}
+            pool.submit(stats.dropped, Cause.QUEUE_FULL)
+    assert stats.summary().dropped == {"queue_full": 2000}
 
 
-def test_the_summary_adds_up_cameras_and_reads_as_json_and_as_text(tally: Tally) -> None:
-    tally.sent()
-    tally.acknowledged(10)
-    tally.dropped(Cause.QUEUE_FULL)
-    broken = Tally(tally._metrics)
+def test_the_summary_adds_up_cameras_and_reads_as_json_and_as_text(stats: CameraStats) -> None:
+    stats.sent()
+    stats.acknowledged(10)
+    stats.dropped(Cause.QUEUE_FULL)
+    broken = CameraStats(stats._metrics)
     broken.error = "photos: gone"
-    summary = ProducerSummary({"a": tally.summary(), "s/b": broken.summary()})
+    summary = ProducerSummary({"a": stats.summary(), "s/b": broken.summary()})
     plain = json.loads(json.dumps(summary.to_json()))
     assert (plain["published"], plain["dropped"]) == (1, {"queue_full": 1})
     assert plain["cameras"]["s/b"]["error"] == "photos: gone"

@@ -1,0 +1,109 @@
+"""FFmpeg's errors in words that name the thing: its own are riddles ("Invalid data found" for a mute camera)."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import av.error
+
+from producers.trouble import CameraError, Trouble
+
+_KINDS: Final = (
+    (
+        (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError),
+        Trouble.LOGIN_REFUSED,
+        "the camera refuses the login: user or password are wrong or missing",
+    ),
+    (av.error.HTTPNotFoundError, Trouble.NOT_FOUND, "the camera answers that there is no such path"),
+    (av.error.HTTPError, Trouble.OTHER, "the camera answers with an error of its own"),
+    (av.error.ProtocolNotFoundError, Trouble.OTHER, "this installation does not speak the protocol"),
+    (av.error.EOFError, Trouble.ENDED, "the stream ended"),
+)
+_UNREADABLE: Final = (
+    av.error.InvalidDataError,
+    av.error.PatchWelcomeError,
+    av.error.DecoderNotFoundError,
+    av.error.DemuxerNotFoundError,
+)
+_CODES: Final = {
+    **dict.fromkeys(
+        (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN),
+        (Trouble.UNREACHABLE, ""),
+    ),
+    **dict.fromkeys(
+        (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED), (Trouble.ENDED, "the connection was closed")
+    ),
+    **dict.fromkeys((errno.ENOENT, errno.ENODEV, errno.ENXIO), (Trouble.NOT_FOUND, "")),
+    errno.EPROTONOSUPPORT: (
+        Trouble.TRANSPORT,
+        "the camera does not send RTSP this way; add ?transport=udp (or tcp) to the source",
+    ),
+}
+"""System error codes; without words the system's own are used."""
+_DEFAULT_PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
+_PROBE_S: Final = 3.0
+_PATIENCE: Final = 0.95
+"""Share of a time limit from which a failure is called its passing: FFmpeg names it in many ways."""
+
+
+def explained(
+    shown: str, error: Exception, *, waited_s: float, limits_s: Sequence[float], opening: bool, url: str = ""
+) -> CameraError:
+    """Return the error by name.
+
+    Args:
+        shown: the source without credentials.
+        error: what FFmpeg or the system raised.
+        waited_s: how long the failed call took.
+        limits_s: the time limits that were in force for it.
+        opening: whether the source was being opened, not read.
+        url: where the source is on a network, to ask the network itself; never shown.
+    """
+    trouble, words = _named(error, opening=opening)
+    passed_s = [limit_s for limit_s in limits_s if waited_s >= _PATIENCE * limit_s]
+    if isinstance(error, av.error.ExitError | TimeoutError) or passed_s:
+        limit_s = max(passed_s, default=min(limits_s))
+        trouble = Trouble.NO_ANSWER if opening else Trouble.FROZEN
+        words = f"no {'answer within' if opening else 'picture for'} {limit_s:g} s"
+    if opening and url and trouble in {Trouble.OTHER, Trouble.UNREADABLE, Trouble.UNREACHABLE}:
+        found = _asked_network(url)
+        trouble, words = found if found is not None else (trouble, words)
+    return CameraError(trouble, f"{shown}: {words}")
+
+
+def _named(error: Exception, *, opening: bool) -> tuple[Trouble, str]:
+    for kinds, trouble, words in _KINDS:
+        if isinstance(error, kinds):
+            return trouble, words
+    if isinstance(error, _UNREADABLE):
+        return Trouble.UNREADABLE, "no video that can be read" if opening else "its pictures do not decode"
+    trouble, words = _CODES.get(getattr(error, "errno", 0), (Trouble.OTHER, ""))
+    return trouble, words or _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _asked_network(url: str) -> tuple[Trouble, str] | None:
+    """Return what resolving the host and connecting to its port say; None when both work or say nothing."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
+    except ValueError:
+        return None
+    if not host or port is None:
+        return None
+    try:
+        socket.create_connection((host, port), timeout=_PROBE_S).close()
+    except socket.gaierror:
+        return Trouble.HOST_UNKNOWN, f"no address for the host {host!r}"
+    except TimeoutError:
+        return Trouble.UNREACHABLE, f"cannot be reached: port {port} does not answer"
+    except OSError as error:
+        return Trouble.UNREACHABLE, f"cannot be reached: {error.strerror}"
+    return None
