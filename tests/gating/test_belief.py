@@ -1,0 +1,265 @@
+"""The belief of a camera: the paper's rule as its special case, and a slow direct filter as its measure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gating.belief import MAX_ASKS, MAX_HELD, Beliefs, CameraBelief, fuse, spread, stay
+from gating.entropy import min_entropy_bits, softmax
+from gating.gate import Gate
+from schemas.belief_rule import STILLS, BeliefRule
+
+CLASSES = 4
+SECOND = 10**9
+logit_rows = st.lists(st.floats(-8, 8, width=32), min_size=CLASSES, max_size=CLASSES).map(
+    lambda values: np.asarray(values, dtype=np.float32)
+)
+probability_rows = st.lists(st.floats(0.01, 1), min_size=CLASSES, max_size=CLASSES).map(
+    lambda values: np.asarray(values) / sum(values)
+)
+angles = st.floats(0, 3)
+"""An embedding is a point on the unit circle, so that cosines are easy to choose."""
+rules = st.builds(
+    BeliefRule,
+    floor=st.floats(0, 0.9),
+    gamma=st.floats(0.1, 3),
+    memory_s=st.sampled_from([math.inf, 2.0, 0.5]),
+    alpha=st.floats(0.2, 1.5),
+    beta=st.floats(0, 2),
+    prior=st.sampled_from([(), (0.7, 0.1, 0.1, 0.1)]),
+)
+
+
+def embedding(angle: float) -> np.ndarray:
+    return np.asarray([3 * math.cos(angle), 3 * math.sin(angle)], dtype=np.float32)
+
+
+@dataclass
+class DirectFilter:
+    """The formulas as they are written, in plain Python numbers."""
+
+    rule: BeliefRule
+    b: list[float] | None = None
+    angle: float = 0.0
+    at_s: float = 0.0
+
+    def see(self, p: np.ndarray, angle: float, at_s: float) -> float:
+        prior = self.rule.prior or (1 / CLASSES,) * CLASSES
+        kept = 0.0
+        if self.b is not None:
+            cosine = math.cos(angle - self.angle)
+            kept = max(0.0, (cosine - self.rule.floor) / (1 - self.rule.floor)) ** self.rule.gamma
+            kept *= 0.5 ** ((at_s - self.at_s) / self.rule.memory_s)
+        mixed = [kept * b + (1 - kept) * q for b, q in zip(self.b or prior, prior, strict=True)]
+        self.b = normalised([m * x**self.rule.alpha for m, x in zip(mixed, p, strict=True)])
+        self.angle, self.at_s = angle, at_s
+        return kept
+
+    def answer(self, server: np.ndarray, weight: float) -> None:
+        assert self.b is not None
+        self.b = normalised([b * q ** (self.rule.beta * weight) for b, q in zip(self.b, server, strict=True)])
+
+
+def normalised(values: list[float]) -> list[float]:
+    return [value / sum(values) for value in values]
+
+
+@given(st.lists(logit_rows, min_size=1, max_size=6), st.floats(0, 3))
+def test_without_memory_it_is_the_papers_rule_to_the_bit(rows: list[np.ndarray], tau: float) -> None:
+    camera, gate = CameraBelief(STILLS), Gate()
+    steps = [camera.see(seq, seq * SECOND, row, embedding(0.0)) for seq, row in enumerate(rows)]
+    beliefs = np.stack([step.logits for step in steps])
+    assert gate.decide(beliefs, tau) == gate.decide(np.stack(rows), tau)
+    assert min_entropy_bits(beliefs).tobytes() == min_entropy_bits(np.stack(rows)).tobytes()
+    camera.ask(steps[-1])
+    assert camera.see(len(rows), 0, rows[0], embedding(0.0)).waits_for is None
+
+
+@given(rules, st.lists(st.tuples(logit_rows, angles, st.floats(0, 2)), min_size=1, max_size=8))
+def test_it_is_the_filter_that_the_formula_says(
+    rule: BeliefRule, frames: list[tuple[np.ndarray, float, float]]
+) -> None:
+    camera, direct, at_s = CameraBelief(rule), DirectFilter(rule), 0.0
+    for seq, (row, angle, gap_s) in enumerate(frames):
+        at_s += gap_s
+        step = camera.see(seq, round(at_s * 1e9), row, embedding(angle))
+        direct.see(softmax(row), angle, at_s)
+        np.testing.assert_allclose(softmax(step.logits), direct.b, rtol=1e-3, atol=1e-5)
+
+
+@given(
+    rules,
+    st.lists(st.tuples(logit_rows, angles), min_size=2, max_size=8),
+    probability_rows,
+    st.data(),
+)
+def test_a_late_answer_joins_by_what_is_left_of_its_frame(
+    rule: BeliefRule, frames: list[tuple[np.ndarray, float]], server: np.ndarray, data: st.DataObject
+) -> None:
+    """The asked frame takes the answer whole, each later one by the product of the stays in between."""
+    asked = data.draw(st.integers(0, len(frames) - 1))
+    rule = replace(rule, least_weight=1e-9)
+    camera, direct = CameraBelief(rule), DirectFilter(rule)
+    kept, held = [], []
+    for seq, (row, angle) in enumerate(frames):
+        step = camera.see(seq, seq * SECOND // 5, row, embedding(angle))
+        kept.append(direct.see(softmax(row), angle, seq / 5))
+        if seq == asked:
+            camera.ask(step)
+        elif step.waits_for == asked and camera.hold(step):
+            held.append(step)
+    weight = math.prod(kept[asked + 1 :])
+    direct.answer(server, weight)
+    settled = camera.answer(asked, server)
+    assert [step.seq for step in settled] == [asked, *(step.seq for step in held)]
+    assert all(step.rests_on == asked and step.waits_for is None for step in settled)
+    for before, after in zip(held, settled[1:], strict=True):
+        part = math.prod(kept[asked + 1 : before.seq + 1])
+        np.testing.assert_allclose(
+            softmax(after.logits),
+            softmax(fuse(before.logits, server, rule.beta * part)),
+            rtol=1e-2,
+            atol=1e-5,
+        )
+    again = camera.see(len(frames) - 1, 0, frames[-1][0], embedding(0.0))
+    np.testing.assert_allclose(softmax(again.logits), direct.b, rtol=1e-2, atol=1e-4)
+
+
+def test_nothing_is_asked_while_an_answer_that_counts_is_under_way() -> None:
+    camera = CameraBelief(BeliefRule(least_weight=0.5))
+    row = np.zeros(CLASSES, dtype=np.float32)
+    first = camera.see(1, 0, row, embedding(0.0))
+    camera.ask(first)
+    assert camera.see(2, 0, row, embedding(0.1)).waits_for == 1
+    # Another object: the cosine falls to cos(1.2) = .36, and the answer no longer counts.
+    other = camera.see(3, 0, row, embedding(1.3))
+    assert other.waits_for is None
+    assert not camera.hold(other)
+    camera.ask(other)
+    assert camera.see(4, 0, row, embedding(1.3)).waits_for == 3
+
+
+def test_a_frame_rests_on_the_last_answer_as_long_as_it_counts() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    camera.ask(camera.see(1, 0, row, embedding(0.0)))
+    assert camera.see(2, 0, row, embedding(0.0)).rests_on is None
+    camera.answer(1, np.asarray([0.97, 0.01, 0.01, 0.01]))
+    near = camera.see(3, 0, row, embedding(0.0))
+    assert near.rests_on == 1
+    assert near.logits.argmax() == 0
+    assert camera.see(4, 0, row, embedding(1.5)).rests_on is None
+
+
+def test_an_answer_that_comes_twice_or_never_asked_for_changes_nothing() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    server = np.asarray([0.97, 0.01, 0.01, 0.01])
+    camera.ask(camera.see(1, 0, row, embedding(0.0)))
+    camera.answer(1, server)
+    before = camera.see(1, 0, row, embedding(0.0))
+    assert camera.answer(1, server) == []
+    assert camera.answer(7, server) == []
+    assert camera.see(1, 0, row, embedding(0.0)) is before
+
+
+def test_an_ask_that_is_given_up_leaves_its_frames_as_they_are() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    first = camera.see(1, 0, row, embedding(0.0))
+    camera.ask(first)
+    second = camera.see(2, 0, row, embedding(0.0))
+    assert camera.hold(second)
+    left = camera.give_up(1)
+    assert [step.seq for step in left] == [1, 2]
+    assert [step.logits.tobytes() for step in left] == [first.logits.tobytes(), second.logits.tobytes()]
+    assert camera.give_up(1) == []
+    assert camera.see(3, 0, row, embedding(0.0)).waits_for is None
+
+
+@given(logit_rows, logit_rows, logit_rows)
+def test_a_frame_out_of_order_stands_for_itself(
+    early: np.ndarray, late: np.ndarray, after: np.ndarray
+) -> None:
+    rule = BeliefRule(alpha=0.4)
+    one, other = CameraBelief(rule), CameraBelief(rule)
+    for camera in (one, other):
+        camera.see(5, 5 * SECOND, early, embedding(0.0))
+    stranger = one.see(3, 3 * SECOND, late, embedding(0.0))
+    assert stranger.logits.tobytes() == late.astype(np.float64).tobytes()
+    one.ask(stranger)
+    (settled,) = one.answer(3, np.full(CLASSES, 1 / CLASSES))
+    assert settled.seq == 3
+    mine, theirs = (camera.see(6, 6 * SECOND, after, embedding(0.1)) for camera in (one, other))
+    assert mine.logits.tobytes() == theirs.logits.tobytes()
+
+
+def test_a_replay_of_an_asked_frame_waits_for_its_answer() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    camera.ask(camera.see(1, 0, row, embedding(0.0)))
+    camera.see(2, 0, row, embedding(0.0))
+    assert camera.see(1, 0, row, embedding(0.0)).waits_for == 1
+
+
+def test_held_frames_and_asks_are_bounded() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    camera.ask(camera.see(0, 0, row, embedding(0.0)))
+    held = [camera.hold(camera.see(seq, 0, row, embedding(0.0))) for seq in range(1, MAX_HELD + 10)]
+    assert sum(held) == MAX_HELD
+    for seq in range(100, 100 + 2 * MAX_ASKS):
+        camera.ask(camera.see(seq, 0, row, embedding(0.0)))
+    assert camera.answer(100, np.full(CLASSES, 0.25)) == []
+    assert camera.answer(100 + 2 * MAX_ASKS - 1, np.full(CLASSES, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("cosine", "dt_s", "expected"),
+    [
+        (1.0, 0.0, 1.0),
+        (1.0, 2.0, 0.5),
+        (0.75, 0.0, 0.25),
+        (0.5, 0.0, 0.0),
+        (-1.0, 0.0, 0.0),
+        (1.0000001, 0.0, 1.0),
+    ],
+)
+def test_the_stay_falls_with_distance_and_time(cosine: float, dt_s: float, expected: float) -> None:
+    rule = BeliefRule(floor=0.5, gamma=2.0, memory_s=2.0)
+    assert stay(cosine, dt_s, rule) == pytest.approx(expected)
+
+
+@given(probability_rows)
+def test_leading_classes_are_spread_to_a_whole_distribution(full: np.ndarray) -> None:
+    leading = np.argsort(-full)[:2]
+    made = spread(leading.tolist(), full[leading].tolist(), CLASSES)
+    assert made.sum() == pytest.approx(1.0)
+    assert made[leading].tolist() == full[leading].tolist()
+    assert len(set(np.delete(made, leading).tolist())) == 1
+    np.testing.assert_array_equal(spread(range(CLASSES), full.tolist(), CLASSES), full)
+
+
+@pytest.mark.parametrize(
+    ("classes", "probabilities"), [([4], [0.5]), ([1, 1], [0.5, 0.1]), ([1], [1.5]), ([1, 2], [0.5])]
+)
+def test_an_answer_that_is_none_is_refused(classes: list[int], probabilities: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"classes|probabilities"):
+        spread(classes, probabilities, CLASSES)
+
+
+def test_cameras_are_bounded_in_number_and_in_age() -> None:
+    beliefs = Beliefs(BeliefRule(), max_cameras=2, idle_s=10)
+    gate = beliefs.of("gate", 0.0)
+    assert beliefs.of("gate", 1.0) is gate
+    beliefs.of("door", 2.0)
+    assert beliefs.of("gate", 3.0) is gate
+    beliefs.of("yard", 4.0)
+    assert beliefs.known("door") is None
+    assert beliefs.known("gate") is gate
+    beliefs.of("yard", 13.5)
+    assert beliefs.known("gate") is None
+    assert beliefs.of("yard", 30.0) is beliefs.known("yard")
+    beliefs.forget("yard")
+    assert len(beliefs) == 0
