@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from runtime.section import OffIsNone
 from runtime.settings import MIB, READING_LIMITS, OffloadLimits, check_lets_through
@@ -13,6 +13,8 @@ from schemas.geometry import NUM_PATCHES
 from schemas.operating_point import OperatingPoint
 from schemas.topics import max_frame_record_bytes
 from uplink.settings import UplinkProgramSettings
+from vit.backends import check_backend
+from vit.codecs import check_codec, check_quality
 
 
 class EdgeSettings(OffloadLimits, extra="forbid"):
@@ -25,8 +27,8 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     """A timm name, a folder or file of safetensors, or `shipped`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor computes it."""
-    backend: Literal["torch", "openvino", "openvino_int8"] = "torch"
-    """What computes the model. OpenVINO is faster on x86 and needs the extra: pip install 'saccade[openvino]'."""
+    backend: str = "torch"
+    """What computes the model: torch, openvino or openvino_int8."""
     quantised: Annotated[Path | None, OffIsNone] = None
     """For openvino_int8: the folder that `saccade quantise` wrote from this very model."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
@@ -52,8 +54,7 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     delta: float = Field(default=0.97, ge=0, le=1)
     """Share of the attention that the sent patches cover; 1 sends all."""
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
-    codec: str = Field(default="webp", min_length=1)
-    """A patch codec by name; the worker names all there are where it does not know this one."""
+    codec: str = "webp"
     quality: int = Field(default=75, ge=0, le=100)
     selection: Literal["attention_sum", "threshold", "top_k"] = "attention_sum"
     offload_request_timeout_ms: int = Field(default=3_000, ge=500, le=3_000)
@@ -62,8 +63,21 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     commit_interval_ms: int = Field(default=250, ge=10, le=250)
     drain_s: float = Field(default=10.0, gt=0, le=600)
 
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, name: str) -> str:
+        check_backend(name)
+        return name
+
+    @field_validator("codec")
+    @classmethod
+    def _check_codec(cls, name: str) -> str:
+        check_codec(name)
+        return name
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_quality(self.codec, self.quality)
         if self.max_frame_age_s * 1_000 < self.max_latency_ms:
             raise ValueError(
                 f"max_frame_age_s {self.max_frame_age_s} is below max_latency_ms {self.max_latency_ms}: "

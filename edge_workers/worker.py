@@ -50,7 +50,6 @@ from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 from uplink.setup import make_uplink
 from uplink.shell import Uplink
 from vit import SHIPPED_FRONTIER
-from vit.codecs import check_codec
 
 if TYPE_CHECKING:
     from edge_workers.engine import EdgeEngine
@@ -237,7 +236,6 @@ async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
         SaccadeError: a setting, the model, Kafka or Redis does not allow to start.
         StoppedEarly: `stop` was set before the work began.
     """
-    check_codec(settings.edge.codec, settings.edge.quality)
     clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
     async with AsyncExitStack() as stack:

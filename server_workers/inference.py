@@ -26,17 +26,10 @@ from server_workers.isolate import each_apart
 from server_workers.labels import Final, FinalLabels
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
+from vit.backends import PendingScores
 
 _MAX_FAILED_IN_A_ROW = 8
 """So many records that fail even alone mean that the device is broken, not the records."""
-
-
-class PendingScores(Protocol):
-    """A batch that the device may still be computing."""
-
-    def result(self) -> NDArray[np.float32]:
-        """Waits; the scores (B, C) float32."""
-        ...
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from runtime.settings import MIB, READING_LIMITS, ProgramSettings, check_lets_th
 from schemas.geometry import FULL_TOKENS
 from schemas.identity import check_site
 from schemas.topics import max_offload_record_bytes
+from vit.backends import check_backend
 
 
 class ServerSettings(Section):
@@ -23,6 +24,8 @@ class ServerSettings(Section):
     """A timm name, a folder or file of safetensors, or `shipped`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    backend: str = "torch"
+    """What computes the model."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
     decode_threads: int = Field(default=2, ge=1, le=256)
     max_batch_tokens: int = Field(default=16 * FULL_TOKENS, ge=FULL_TOKENS)
@@ -43,6 +46,12 @@ class ServerSettings(Section):
     and the edge's stand. A worker with one Redis waits for it."""
     commit_interval_ms: int = Field(default=250, ge=10, le=250)
     drain_s: float = Field(default=10.0, gt=0, le=600)
+
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, name: str) -> str:
+        check_backend(name)
+        return name
 
     @field_validator("redis_by_site")
     @classmethod

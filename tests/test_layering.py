@@ -40,9 +40,9 @@ ON_USE = {"saccade": {*PRODUCT, "devstack", "lab"}, "devstack": {*PRODUCT, "sacc
 ARROWS = PRODUCT | LAB | ON_USE
 
 OWNERS = {
-    "torch": {"vit.*", "lab.training.*", "lab.research.*", "edge_workers.engine", "server_workers.engine"},
+    "torch": {"vit.*", "lab.training.*", "lab.research.*"},
     "timm": {"vit.*", "lab.training.*", "lab.research.*"},
-    "openvino": {"vit.*", "edge_workers.engine"},
+    "openvino": {"vit.*"},
     "aiokafka": {"runtime.kafka*"},
     "redis": {"runtime.redis_*"},
 }

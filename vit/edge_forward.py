@@ -14,23 +14,11 @@ from numpy.typing import NDArray
 
 from schemas.geometry import CROP_SIDE, FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.attention import EqualSetAttention
+from vit.backends import EdgeOutput
 from vit.cpu_attention import CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
 from vit.transformer import Transformer
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeOutput:
-    """What the edge's model says of B crops.
-
-    `logits` (B, C) float32. `attention` (B, 196) float32, each row non-negative with sum 1. `embedding` (B, D)
-    float32: the class token after all blocks and the last norm, which the head reads.
-    """
-
-    logits: NDArray[np.float32]
-    attention: NDArray[np.float32]
-    embedding: NDArray[np.float32]
 
 
 class EdgeForward:

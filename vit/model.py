@@ -13,6 +13,7 @@ from torch import nn
 
 from schemas.errors import ModelError
 from vit.architecture import Architecture, architecture_of
+from vit.backends import Identity
 from vit.classes import classes_hash
 from vit.plain_vit import PlainVit, build
 
@@ -62,6 +63,11 @@ class Model:
         built.load_state_dict(self.vit.state_dict(), assign=True)
         built.eval().requires_grad_(False)
         return built
+
+    @property
+    def identity(self) -> Identity:
+        """What tells this model from others."""
+        return Identity(self.name, self.classes, self.classes_hash, self.weights_hash)
 
     @cached_property
     def classes_hash(self) -> str:

@@ -5,7 +5,7 @@ Called by the server worker's engine on its device thread, and by evaluation. nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
 from vit.attention import CudaSetAttention, varlen_kernel
+from vit.backends import Patches, PositionSets
 from vit.cpu_attention import LENGTH_STEP, CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
@@ -21,9 +22,6 @@ from vit.preprocess import from_patches
 from vit.transformer import Transformer
 
 _PATCH_VALUES = PATCH_SIDE * PATCH_SIDE * 3
-
-Patches = Sequence[NDArray[np.uint8]]
-PositionSets = Sequence[NDArray[np.int64]]
 
 
 class PendingLogits:

@@ -24,10 +24,11 @@ import torch
 from gating.select import attention_sum
 from lab.benchmarks.patch_counts import crops_of
 from lab.benchmarks.report import Figure, publish
-from vit.edge_forward import EdgeForward, EdgeOutput
+from vit.backends import EdgeOutput
+from vit.edge_forward import EdgeForward
 from vit.hardware import best_dtype
 from vit.model import Model
-from vit.openvino_edge import OpenVinoEdgeForward, quantise
+from vit.openvino_network import OpenVinoEdgeForward, quantise
 from vit.packed_forward import normalised
 from vit.weights import load_model
 

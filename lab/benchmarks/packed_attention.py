@@ -26,10 +26,11 @@ import torch
 
 from lab.benchmarks.report import Figure, publish
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES
-from vit.hardware import available_threads, best_dtype
+from vit.hardware import best_dtype
 from vit.model import Model, random_model
 from vit.packed_forward import PackedForward, normalised
 from vit.preprocess import from_patches
+from vit.threads import available_threads
 
 COUNTS = Path(__file__).with_name("patch_counts.json")
 Contestant = Callable[[], object]

@@ -38,8 +38,9 @@ class VitModel:
 
     def __init__(self, model: Model, dtype: str = "auto") -> None:
         from vit.edge_forward import EdgeForward
-        from vit.hardware import available_threads, best_device, dtype_named
+        from vit.hardware import best_device, dtype_named
         from vit.packed_forward import PackedForward
+        from vit.threads import available_threads
 
         device = best_device()
         chosen = dtype_named(dtype, device)

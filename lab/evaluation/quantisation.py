@@ -40,7 +40,7 @@ def quantise_edge(data: Path, model: str, out: Path) -> Quantised:
         EvaluationError: too few readable images. ModelError: the model or the extra `openvino` is missing.
     """
     from vit.edge_forward import EdgeForward
-    from vit.openvino_edge import OpenVinoEdgeForward, quantise
+    from vit.openvino_network import OpenVinoEdgeForward, quantise
     from vit.weights import load_model
 
     loaded = load_model(model, role="edge")

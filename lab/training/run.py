@@ -19,8 +19,9 @@ from lab.training.plan import TrainingPlan, edge_plan, server_plan
 from lab.training.pool import Pool, camera_crop, quality_of, render_pool
 from lab.training.record import TrainingRecord, claim
 from lab.training.subsets import Orders, rank_pool
-from vit.hardware import available_threads, best_dtype
+from vit.hardware import best_dtype
 from vit.model import Model
+from vit.threads import available_threads
 from vit.weights import load_model, save_model
 
 FIRST_SEED: Final = TRAIN_SEEDS.start + 1_000_000

@@ -8,7 +8,7 @@ import pytest
 from devstack.settings import Settings
 from edge_workers.engine import EdgeEngine
 from schemas.errors import ModelError
-from vit.openvino_edge import quantise
+from vit.openvino_network import quantise
 from vit.weights import load_model
 
 HAS_OPENVINO = all(importlib.util.find_spec(name) for name in ("openvino", "nncf"))

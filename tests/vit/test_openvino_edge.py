@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from schemas.errors import ModelError
-from vit import openvino_edge
+from vit import openvino_network
 from vit.architecture import Architecture
 from vit.edge_forward import EdgeForward
 from vit.model import random_model
-from vit.openvino_edge import OpenVinoEdgeForward, quantise
+from vit.openvino_network import OpenVinoEdgeForward, quantise
 
 SMALL = Architecture(embed_dim=64, depth=3, num_heads=2, mlp_ratio=4.0, num_classes=7)
 
@@ -35,7 +35,7 @@ def test_without_nncf_the_way_to_get_it_is_named(monkeypatch, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_answer_is_the_torch_forwards(monkeypatch, name, dtype):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    monkeypatch.setattr(openvino_edge, "best_dtype", lambda: dtype)
+    monkeypatch.setattr(openvino_network, "best_dtype", lambda: dtype)
     model, crops = random_model(name), some_crops(3)
     expected, output = EdgeForward(model, torch.float32)(crops), OpenVinoEdgeForward(model)(crops)
     tolerance = 5e-5 if dtype == torch.float32 else 0.1

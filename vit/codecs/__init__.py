@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.errors import DecodeError, SettingsError
+from schemas.errors import DecodeError
 from schemas.geometry import NUM_PATCHES, Positions
 from vit.preprocess import Pixels
 from vit.registry import Registry
@@ -39,17 +39,17 @@ CODECS: Final = Registry(__name__, PatchCodec)
 """Name → codec. A record names its codec, so that a file's name here is part of the wire format."""
 
 
-def check_codec(codec: str, quality: int) -> None:
-    """Return where patches can be encoded so.
-
-    Raises:
-        SettingsError: no such codec, or a quality outside its range; names both.
-    """
+def check_codec(codec: str) -> None:
+    """Return where there is such a codec; ValueError, which names those that are, where not."""
     if codec not in CODECS:
-        raise SettingsError(f"codec {codec!r} is not one of {', '.join(CODECS)}")
+        raise ValueError(f"codec {codec!r} is not one of {', '.join(CODECS)}")
+
+
+def check_quality(codec: str, quality: int) -> None:
+    """Return where the codec takes the quality; ValueError, which names its range, where not."""
     qualities = CODECS[codec].qualities
     if quality not in qualities:
-        raise SettingsError(f"{codec} quality {quality} is outside {qualities[0]} to {qualities[-1]}")
+        raise ValueError(f"{codec} quality {quality} is outside {qualities[0]} to {qualities[-1]}")
 
 
 def encode_patches(codec: str, quality: int, crop: Pixels, positions: Positions) -> bytes:
@@ -62,10 +62,10 @@ def encode_patches(codec: str, quality: int, crop: Pixels, positions: Positions)
         positions: the kept patches, strictly ascending in 0..195, at least one.
 
     Raises:
-        SettingsError: an unknown codec or another quality.
-        ValueError: other positions.
+        ValueError: an argument leaves its range; the message names it.
     """
-    check_codec(codec, quality)
+    check_codec(codec)
+    check_quality(codec, quality)
     _check_positions(positions)
     return CODECS[codec].encode(crop, positions, quality)
 

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from schemas.errors import ModelError
 from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
-from vit.edge_forward import EdgeOutput
+from vit.backends import Crops, EdgeOutput
 from vit.hardware import best_dtype
 from vit.heap import keep_freed_memory
 from vit.model import Model
 
 if TYPE_CHECKING:
     import openvino
-
-Crops = NDArray[np.uint8]
 
 QUANTISED_NAME: Final = "edge_int8.xml"
 """What the quantised model is called in a folder; its weights lie beside it, in a .bin."""
