@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 import timm
@@ -19,6 +23,11 @@ from torch import nn
 from schemas.errors import ModelError
 
 Rgb = tuple[float, float, float]
+
+ANSWER_S = 10.0
+"""How long the hub may take to say that it has the weights."""
+_WEIGHTS = "model.safetensors"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +88,64 @@ def preset_of_config(path: Path) -> Preset:
 
 
 def download(preset: Preset, other_ways: str) -> Path:
-    """Return the local copy of a model's pretrained safetensors.
+    """Return the local copy of a model's pretrained safetensors; the hub is asked only where there is none.
+
+    A hub from which nothing is heard for `ANSWER_S` is given up; its name is logged before it is asked.
 
     Raises:
         ModelError: no weights there, or a hub that does not answer; ends with `other_ways`.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import logging
+    import huggingface_hub as hub
+    from huggingface_hub.utils import logging as hub_logging
 
     name = preset.name
     hub_id = _config(name).hf_hub_id
     if not hub_id:
         raise ModelError(f"model {name}: timm has no pretrained weights for it on the hub; {other_ways}")
+    cached = hub.try_to_load_from_cache(hub_id, _WEIGHTS)
+    if isinstance(cached, str):
+        return Path(cached)
+    host = hub.constants.ENDPOINT
+    _log.warning("model %s: asking %s for the weights of %s", name, host, hub_id)
     # Its warning for each retry would bury the one line that matters.
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        return Path(hf_hub_download(hub_id, "model.safetensors"))
+        # Asked once and briefly first: the download itself asks five times and waits long in between.
+        _within(
+            ANSWER_S, lambda: hub.get_hf_file_metadata(hub.hf_hub_url(hub_id, _WEIGHTS), timeout=ANSWER_S)
+        )
+        return Path(hub.hf_hub_download(hub_id, _WEIGHTS))
     except Exception as error:  # network, authorisation, cache: the hub client raises a dozen kinds
-        raise ModelError(f"model {name}: the hub gave no weights ({_root(error)}); {other_ways}") from error
+        raise ModelError(f"model {name}: {host} gave no weights ({_root(error)}); {other_ways}") from error
+
+
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Return when the call has; raises what it raises, or TimeoutError.
+
+    The call runs on a thread of its own, which nothing waits for: looking up a name cannot be cut short.
+    """
+    done: Queue[BaseException | None] = Queue()
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised where the call was made
+            done.put(error)
+        else:
+            done.put(None)
+
+    Thread(target=run, name="hub", daemon=True).start()
+    try:
+        error = done.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer in {seconds:g} s") from None
+    if error is not None:
+        raise error
 
 
 def _root(error: BaseException) -> str:
     """Return the first line of the innermost cause, such as the name that did not resolve."""
-    while inner := error.__cause__ or error.__context__:
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = inner
     return str(error).split("\n", maxsplit=1)[0] or type(error).__name__
 

@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 
 import huggingface_hub
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import ModelError
+from vit import timm_models
 from vit.architecture import Architecture
 from vit.classes import imagenet_names
 from vit.model import Model, random_model
@@ -168,27 +170,61 @@ def test_distilled_weights_are_refused(tmp_path):
         load_model(str(plain_tiny(path)))
 
 
-def test_a_hub_that_does_not_answer_is_one_line_with_the_other_ways(monkeypatch):
+@pytest.fixture
+def hub(monkeypatch):
+    """The hub's client: it has nothing yet and answers every question."""
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_args, **_kwargs: None)
+    return huggingface_hub
+
+
+@pytest.mark.parametrize("step", ["get_hf_file_metadata", "hf_hub_download"])
+def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch, hub, step):
     def fail(*_args, **_kwargs):
         raise OSError("an error\nof many lines") from ConnectionError("name not known\nmore")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    monkeypatch.setattr(hub, step, fail)
     with pytest.raises(ModelError) as caught:
         load_model("deit_tiny_patch16_224")
     assert str(caught.value) == (
-        "model deit_tiny_patch16_224: the hub gave no weights (name not known); give a folder "
+        "model deit_tiny_patch16_224: https://huggingface.co gave no weights (name not known); give a folder "
         "with its weights as safetensors instead, or 'shipped' for the pair that comes with Saccade"
     )
 
 
-def test_a_hub_model_is_read_from_its_safetensors_only(monkeypatch, tmp_path):
+def test_a_silent_hub_is_named_at_once_and_given_up(monkeypatch, hub, caplog):
+    silent, said = threading.Event(), []
+
+    def say_nothing(*_args, **_kwargs):
+        said.extend(caplog.messages)
+        silent.wait(60)
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", say_nothing)
+    monkeypatch.setattr(timm_models, "ANSWER_S", 0.1)
+    with pytest.raises(ModelError, match=r"https://huggingface.co gave no weights \(no answer in 0.1 s\)"):
+        load_model("deit_tiny_patch16_224")
+    silent.set()
+    assert said == [
+        "model deit_tiny_patch16_224: asking https://huggingface.co for the weights of "
+        "timm/deit_tiny_patch16_224.fb_in1k"
+    ]
+
+
+def test_weights_that_were_fetched_before_need_no_hub(monkeypatch, hub, tmp_path):
+    cached = plain_tiny(tmp_path / "model.safetensors")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: str(cached))
+    monkeypatch.setattr(hub, "hf_hub_download", None)
+    assert load_model("deit_tiny_patch16_224").name == "deit_tiny_patch16_224"
+
+
+def test_a_hub_model_is_read_from_its_safetensors_only(monkeypatch, hub, tmp_path):
     asked = []
 
     def download(repository, filename):
         asked.append((repository, filename))
         return str(plain_tiny(tmp_path / "model.safetensors"))
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "hf_hub_download", download)
     assert load_model("deit_tiny_patch16_224").name == "deit_tiny_patch16_224"
     assert asked == [("timm/deit_tiny_patch16_224.fb_in1k", "model.safetensors")]
 
