@@ -40,14 +40,15 @@ class Health:
     def __init__(self, clock: Clock, stuck_after_s: float, conditions: Iterable[str] = ()) -> None:
         self._clock = clock
         self._stuck_after_s = stuck_after_s
-        self._conditions = dict.fromkeys(conditions, False)
+        # What holds, or why it does not; the empty text where nobody has told.
+        self._conditions: dict[str, str | None] = dict.fromkeys(conditions, "")
         self._life = Life.STARTING
         self._lag = 0
         self._moved_at_s = clock.monotonic_s()
         self._reported_at_s: float | None = None
 
     def __repr__(self) -> str:
-        missing = [name for name, holds in self._conditions.items() if not holds]
+        missing = [name for name, why in self._conditions.items() if why is not None]
         return f"<Health {self._life} lag {self._lag} missing {missing}>"
 
     @property
@@ -63,15 +64,15 @@ class Health:
         """The role takes no more records."""
         self._life = Life.STOPPING
 
-    def meets(self, condition: str, holds: bool) -> None:
-        """`condition` holds, or not any more.
+    def meets(self, condition: str, holds: bool, why_not: str = "") -> None:
+        """`condition` holds, or does not; `why_not` is one line for people.
 
         Raises:
             KeyError: it was not named at the start.
         """
         if condition not in self._conditions:
             raise KeyError(f"condition {condition!r}, known are {', '.join(self._conditions)}")
-        self._conditions[condition] = holds
+        self._conditions[condition] = None if holds else why_not
 
     def progress(self, lag: int, moved: int) -> None:
         """`lag` records wait to be finished, `moved` were finished since the last call."""
@@ -96,7 +97,9 @@ class Health:
 
     def ready(self) -> Verdict:
         """The answer to /readyz."""
-        causes = [name for name, holds in self._conditions.items() if not holds]
+        causes = [
+            f"{name}: {why}" if why else name for name, why in self._conditions.items() if why is not None
+        ]
         if self._life is not Life.RUNNING:
             causes.insert(0, self._life.value)
         return Verdict(not causes, self._life, tuple(causes))

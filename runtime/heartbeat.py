@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import stamina
 
 from runtime.clock import Clock
 from runtime.health import GROUP_JOINED, Health
-from runtime.intake import Intake
-from runtime.kafka import Source
+from runtime.intake import Intake, RecordSource
 from runtime.log import get_logger
 from runtime.metrics import ConsumerMetrics
 from runtime.redis_store import LabelStore
@@ -23,11 +23,33 @@ _LARGE_OFFSET_S = 1.0
 _log = get_logger(__name__)
 
 
+class Member(RecordSource, Protocol):
+    """What one member of a group tells of itself."""
+
+    @property
+    def joined(self) -> bool:
+        """True while it holds an assignment, even an empty one."""
+        ...
+
+    @property
+    def num_missed(self) -> int:
+        """Records that the broker had deleted before this member came to read them."""
+        ...
+
+    def generation(self) -> int:
+        """How many assignments it has had."""
+        ...
+
+    async def lag(self) -> int:
+        """Records in the held partitions that `getmany` has not returned; `TransientError` if unknown."""
+        ...
+
+
 class Heartbeat:
     """Reports one consumer's progress to `health` and the metrics."""
 
     def __init__(
-        self, intake: Intake, source: Source, topic: str, *, health: Health, metrics: ConsumerMetrics
+        self, intake: Intake, source: Member, topic: str, *, health: Health, metrics: ConsumerMetrics
     ) -> None:
         self._intake = intake
         self._source = source

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class RecordSource(Protocol):
         """Up to `max_records` records; empty after `timeout_s`."""
         ...
 
-    def assignment(self) -> Iterable[TopicPartition]:
+    def assignment(self) -> Collection[TopicPartition]:
         """The partitions now held."""
         ...
 

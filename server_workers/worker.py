@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters
@@ -27,10 +28,10 @@ from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
-from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.status_server import serve_status
+from runtime.worker import GroupMember, answered, run_worker
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_offload_record_bytes
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from server_workers.engine import ServerEngine
 
 _PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3
-_FINAL_COMMIT_S = 2.0
 _log = get_logger(__name__)
 
 
@@ -69,7 +69,7 @@ class ServerWorker:
     def __init__(
         self,
         settings: ServerProgramSettings,
-        source: Source,
+        source: GroupMember,
         adapters: Adapters,
         *,
         clock: Clock,
@@ -78,20 +78,19 @@ class ServerWorker:
     ) -> None:
         server = settings.server
         self._settings = settings
-        self._source = source
         self._health = health
         self._clock = clock
         self._metrics = metrics.consumer
         self._sites = adapters.sites
         self._weights_hash = adapters.engine.weights_hash
-        self._letters = DeadLetters(adapters.letters_sink)
+        self.letters = DeadLetters(adapters.letters_sink)
         self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
         self._tally = ServerTally(metrics, settings.topics.offload)
         self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
         self._reader = RecordReader(
             source,
             self._batcher,
-            self._letters,
+            self.letters,
             self._threads,
             server.decode_threads,
             clock=clock,
@@ -105,6 +104,10 @@ class ServerWorker:
         self._inference = self._make_inference(adapters)
         self._up: set[str] = set()
         self._keepers = {redis.name: self._keeper(redis) for redis in self._sites.redises}
+        self._reporters = self._make_reporters()
+        self.heartbeat = Heartbeat(
+            self.intake, source, settings.topics.offload, health=health, metrics=self._metrics
+        )
 
     def _make_inference(self, adapters: Adapters) -> Inference:
         return Inference(
@@ -115,7 +118,7 @@ class ServerWorker:
             self._reader,
             finals=FinalLabels(self._sites, self._queues),
             sites=self._sites,
-            letters=self._letters,
+            letters=self.letters,
             tally=self._tally,
             clock=self._clock,
         )
@@ -130,47 +133,33 @@ class ServerWorker:
             answers=partial(self._answers, redis.name),
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
+    async def read(self) -> None:
+        """Takes records until cancelled."""
+        await self._reader.run()
 
-        Cancelled, it commits what is finished and leaves the rest to be read again.
-        """
-        settled = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name, queue in self._queues.items():
-                    group.create_task(queue.run(), name=f"labels {name}")
-                    group.create_task(self._keepers[name].run(settled), name=f"clock {name}")
-                for reporter in self._reporters():
-                    group.create_task(reporter.run(settled), name="report")
-                group.create_task(self._letters.run(), name="letters")
-                group.create_task(self._commit(settled), name="commit")
-                group.create_task(self._heartbeat().run(settled), name="heartbeat")
-                group.create_task(self._inference.begin(), name="infer")
-                collecting = group.create_task(self._inference.collect(), name="collect")
-                reading = group.create_task(self._reader.run(), name="read")
-                reading.add_done_callback(lambda _: self._reader.end())
-                reading.add_done_callback(lambda _: stop.set())
-                self._health.running()
-                await stop.wait()
-                self._health.stopping()
-                reading.cancel()
-                await asyncio.wait([collecting])
-                self._letters.close()
-                await self.intake.drained()
-                settled.set()
-        finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FINAL_COMMIT_S):
-                    await self.intake.commit()
+    def end(self) -> None:
+        """What waits for the model is released; the stages end one after another."""
+        self._reader.end()
 
-    async def _commit(self, settled: asyncio.Event) -> None:
-        await self.intake.commit_until(settled, self._settings.server.commit_interval_ms / 1000)
+    def stages(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """From the batcher to labels that wait at their site's Redis."""
+        return {"infer": self._inference.begin(), "collect": self._inference.collect()}
 
-    def _heartbeat(self) -> Heartbeat:
-        topic = self._settings.topics.offload
-        return Heartbeat(self.intake, self._source, topic, health=self._health, metrics=self._metrics)
+    def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """For each Redis: its labels, its clock, and what it is told."""
+        work = {}
+        for redis in self._sites.redises:
+            work[f"labels {redis.name}"] = self._queues[redis.name].run()
+            work[f"clock {redis.name}"] = self._keepers[redis.name].run(settled)
+            work[f"report {redis.name}"] = self._reporters[redis.name].run(settled)
+        return work
+
+    async def settle(self) -> None:
+        """Nothing: a label is written, or lost, when its queue is empty."""
+
+    def close(self) -> None:
+        """The codec threads are let go of."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _queue(self, redis: SiteRedis) -> FinalQueue:
         # Where one Redis is all there is, waiting for it costs nobody else anything.
@@ -183,11 +172,11 @@ class ServerWorker:
             give_up_s=self._settings.server.label_write_timeout_s if serves_several else None,
         )
 
-    def _reporters(self) -> list[Reporter]:
+    def _make_reporters(self) -> dict[str, Reporter]:
         server = f"{socket.gethostname()[:64]}-{os.getpid()}-{token_hex(2)}"
         known = self._sites.named | {"", self._settings.site}
-        return [
-            Reporter(
+        return {
+            redis.name: Reporter(
                 server,
                 redis,
                 self._sites,
@@ -198,7 +187,7 @@ class ServerWorker:
                 clock=self._clock,
             )
             for redis in self._sites.redises
-        ]
+        }
 
     def _answers(self, name: str, up: bool) -> None:
         """One Redis that answers makes the worker ready: a dead one is its own site's trouble."""
@@ -231,11 +220,9 @@ async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> No
     """
     clock, metrics = SystemClock(), Metrics("server", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        async with cut_short_by(stop):
-            adapters = await _connect(settings, clock, stack)
-        health.meets(MODEL_WARM, True)
+
+    async def connect(stack: AsyncExitStack) -> tuple[GroupMember, ServerWorker]:
+        adapters = await _connect(settings, clock, health, stack)
         source = Source(
             settings.offload_cluster,
             [settings.topics.offload],
@@ -245,11 +232,17 @@ async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> No
             max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
         )
         worker = ServerWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
-        await stack.enter_async_context(source)
-        await worker.run(stop)
+        stack.callback(worker.close)
+        return source, worker
+
+    async with serve_status(settings.metrics, metrics, health):
+        commit_interval_s = settings.server.commit_interval_ms / 1000
+        await run_worker(connect, stop, health=health, commit_interval_s=commit_interval_s)
 
 
-async def _connect(settings: ServerProgramSettings, clock: Clock, stack: AsyncExitStack) -> Adapters:
+async def _connect(
+    settings: ServerProgramSettings, clock: Clock, health: Health, stack: AsyncExitStack
+) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from server_workers.engine import ServerEngine
 
@@ -258,9 +251,10 @@ async def _connect(settings: ServerProgramSettings, clock: Clock, stack: AsyncEx
     sink = Sink(
         settings.offload_cluster, max_request_bytes=record_bytes, max_in_flight_bytes=8 * record_bytes
     )
-    await stack.enter_async_context(sink)
+    await answered(lambda: stack.enter_async_context(sink), health=health, condition=GROUP_JOINED)
     device = await stack.enter_async_context(DeviceThread("server-model"))
     engine = await device.submit(ServerEngine, settings.server)
     _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
+    health.meets(MODEL_WARM, True)
     results = await stack.enter_async_context(DeviceThread("server-results"))
     return Adapters(engine, device, results, sites, sink)

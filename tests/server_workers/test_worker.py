@@ -13,6 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 import zstandard
+from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.settings import Settings
 from runtime.kafka import Sink
@@ -227,8 +228,20 @@ async def test_two_members_share_the_work_and_hand_it_over(
     pipeline: Settings, unique: Callable[[str], str]
 ) -> None:
     camera = unique("camera")
+
+    async def two_members() -> bool:
+        admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            (answer,) = await admin.describe_consumer_groups([pipeline.server.group_id])
+        finally:
+            await admin.close()
+        (_, _, state, _, _, members, *_) = answer.groups[0]
+        return state == "Stable" and len(members) == 2
+
     async with LabelStore(pipeline.redis) as store, running(pipeline):
         async with running(pipeline):
+            await eventually(two_members)
             records = [offload(camera, seq) for seq in range(40)]
             await publish(pipeline, [encode_offload(each) for each in records])
             await finals(store, records)
