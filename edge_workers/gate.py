@@ -57,7 +57,7 @@ class Gating:
         results = self._gate.decide(np.stack([task.logits for task in tasks]), point.tau)
         for task, result in zip(tasks, results, strict=True):
             task.gate, task.point = result, point
-            self._uplink.observe(task.camera, result.score)
+            self._uplink.observe(result.score)
         self._tally.gated(results)
 
 

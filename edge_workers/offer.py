@@ -25,12 +25,13 @@ from schemas.geometry import NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.operating_point import OperatingPoint
 from schemas.topics import offload_partition
-from uplink.shell import GivenUp, Outcome, Pending, Uplink
+from uplink.shell import Uplink
+from uplink.task import DeliveryResult, Dropped, OffloadTask
 from vit.codecs import CODECS, encode_patches
 
 _MERGED_BATCHES = 4
 _LEAST_QUALITY = 10
-_STOPPED = GivenUp("stopped")
+_STOPPED = Dropped("stopped")
 
 
 def cheaper(point: OperatingPoint) -> Iterator[OperatingPoint]:
@@ -130,28 +131,27 @@ class Offerer:
 
     def _offer(self, task: FrameTask) -> None:
         if task.data is None:
-            self._settled(task, GivenUp("over_burst"))
+            self._settled(task, Dropped("over_burst"))
             return
         record = task.record
-        outcome = self._uplink.offer(
-            Pending(
-                record=record,
-                encoded=task.data,
-                partition=offload_partition(record.camera, record.seq, self._num_partitions),
-                min_entropy=record.score,
-                deadline_monotonic_s=self._site_clock.monotonic_s(record.deadline_ns),
-                camera=record.camera,
-            )
+        offload = OffloadTask(
+            camera=record.camera,
+            score=record.score,
+            deadline_s=self._site_clock.monotonic_s(record.deadline_ns),
+            num_bytes=len(task.data),
+            value=task.data,
+            partition=offload_partition(record.camera, record.seq, self._num_partitions),
         )
-        outcome.add_done_callback(lambda done: self._settled(task, _outcome_of(done)))
+        delivery = self._uplink.enqueue(offload)
+        delivery.add_done_callback(lambda done: self._settled(task, _result_of(done)))
 
-    def _settled(self, task: FrameTask, outcome: Outcome) -> None:
-        self._tally.offered(task, outcome)
-        if outcome == _STOPPED:  # whoever reads the frame next may still have the time to send it
+    def _settled(self, task: FrameTask, result: DeliveryResult) -> None:
+        self._tally.offered(task, result)
+        if result == _STOPPED:  # whoever reads the frame next may still have the time to send it
             task.delivery.release()
         else:
             task.delivery.ack()
 
 
-def _outcome_of(done: asyncio.Future[Outcome]) -> Outcome:
+def _result_of(done: asyncio.Future[DeliveryResult]) -> DeliveryResult:
     return _STOPPED if done.cancelled() else done.result()

@@ -13,7 +13,7 @@ from runtime.metrics import Metrics
 from runtime.redis_store import PutResult
 from schemas.label import Label, State
 from uplink.metrics import UplinkMetrics
-from uplink.shell import Outcome, Sent
+from uplink.task import Delivered, DeliveryResult
 
 
 class EdgeTally:
@@ -75,15 +75,15 @@ class EdgeTally:
         if label.state is State.DROPPED and result is PutResult.WRITTEN:
             self._process.frames_dropped.labels(camera, label.cause).inc()
 
-    def offered(self, task: FrameTask, outcome: Outcome) -> None:
+    def offered(self, task: FrameTask, result: DeliveryResult) -> None:
         """The uplink is done with a record."""
         self._edge.patches_kept.observe(task.num_patches)
         if task.data is not None:
             self._edge.record_bytes.observe(len(task.data))
-        if isinstance(outcome, Sent):
+        if isinstance(result, Delivered):
             self._uplink.offloads.labels("sent").inc()
-            self._uplink.offload_bytes.labels(self._uplink.label_of(task.camera)).inc(outcome.num_bytes)
+            self._uplink.offload_bytes.labels(self._uplink.label_of(task.camera)).inc(result.num_bytes)
             if task.repeated:
-                self._uplink.repeated_bytes.inc(outcome.num_bytes)
+                self._uplink.repeated_bytes.inc(result.num_bytes)
         else:
-            self._uplink.offloads.labels(outcome.cause).inc()
+            self._uplink.offloads.labels(result.cause).inc()

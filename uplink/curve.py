@@ -1,17 +1,18 @@
 """What each operating point would cost and be worth for the frames of now: a frontier, re-weighed.
 
-A family is a way to encode (δ, floor, codec, quality, selection); τ is free within it. The frontier's
-accuracy by min-entropy says what a server answer is worth at each entropy, its points say how much of that
-a family keeps.
+`FrameMix` keeps what the cameras show now: the frame rate and the distribution of the gate's scores, weighted
+towards the present. `Curve` is the calibrated frontier. A family is a way to encode (δ, floor, codec, quality,
+selection); τ is free within it. The frontier's accuracy by score says what a server answer is worth at each, its
+points say how much of that a family keeps.
 
-Called by the controller. Pure.
+Called by tuning. Pure.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,14 +22,101 @@ from numpy.typing import NDArray
 from schemas.errors import SaccadeError
 from schemas.frontier import Frontier, FrontierPoint
 from schemas.operating_point import OperatingPoint
-from uplink.mix import Floats, Mix
 
+Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Bools = NDArray[np.bool_]
 
-HUNGRY: Final = 8.0
+MEMORY_S: Final = 2.0
+RATE_WINDOW_S: Final = 3.0
+MIN_FRAMES: Final = 32
+MAX_FRAMES: Final = 4096
+MAX_AGE_S: Final = 60.0
+_PRIOR_FRAMES: Final = 8.0
+OVERDEMAND: Final = 8.0
 """How much more is asked for as soon as the bucket runs full."""
 KEEP_MARGIN: Final = 0.002
 """Another family must promise this much more accuracy before the encoder changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The present mix of frames.
+
+    `scores`: (n,) float64, of the gate, ascending, bits; `share_from`: (n,) float64, share of frames at or above each
+    of them, descending from 1; `frames_per_s` over all cameras.
+    """
+
+    frames_per_s: float
+    scores: Floats
+    share_from: Floats
+
+
+class FrameMix:
+    """Collects frames; `snapshot` weighs them with exp(−age / memory), a memory of 16 frames at least.
+
+    Until enough frames were seen, the distribution of the calibration fills in.
+
+    State: the last frames' times and scores in `[_first, _last)` of two arrays, 4096 of them at most.
+    """
+
+    def __init__(self, prior_quantiles: Sequence[float], now_s: float) -> None:
+        inner = np.asarray(prior_quantiles, dtype=np.float64)
+        self._prior = inner[np.linspace(0, len(inner) - 1, 34).astype(int)[1:-1]] if len(inner) else inner
+        self._prior_weights = np.full(len(self._prior), _PRIOR_FRAMES / max(len(self._prior), 1))
+        self._times_s = np.empty(2 * MAX_FRAMES)
+        self._scores = np.empty(2 * MAX_FRAMES)
+        self._first = 0
+        self._last = 0
+        self._start_s = now_s
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def observe(self, score: float, now_s: float) -> None:
+        """One more frame was classified at `now_s`."""
+        if self._last == len(self._times_s):
+            kept = slice(self._last - MAX_FRAMES, self._last)
+            self._times_s[:MAX_FRAMES] = self._times_s[kept]
+            self._scores[:MAX_FRAMES] = self._scores[kept]
+            self._first, self._last = 0, MAX_FRAMES
+        self._times_s[self._last] = now_s
+        self._scores[self._last] = score
+        self._last += 1
+
+    def frames_per_s(self, now_s: float) -> float:
+        """Frames per second lately: over 3 s, or longer until 32 frames are counted."""
+        times_s = self._times_s[self._first : self._last]
+        from_idx = int(np.searchsorted(times_s, now_s - RATE_WINDOW_S, side="right"))
+        from_idx = max(min(from_idx, len(times_s) - MIN_FRAMES), 0)
+        count = len(times_s) - from_idx
+        if count == 0:
+            return 0.0
+        since_s = max(now_s - float(times_s[from_idx]), RATE_WINDOW_S)
+        return count / max(min(since_s, now_s - self._start_s), 0.25)
+
+    def snapshot(self, now_s: float) -> Mix:
+        """The mix as it is now; needs a frame or a prior, else it is empty."""
+        self._forget(now_s - MAX_AGE_S)
+        rate = self.frames_per_s(now_s)
+        memory_s = max(MEMORY_S, 16.0 / rate) if rate > 0 else MAX_AGE_S
+        from_idx = self._first + self._count_before(now_s - 6.0 * memory_s)
+        scores = self._scores[from_idx : self._last]
+        weights = np.exp((self._times_s[from_idx : self._last] - now_s) / memory_s)
+        if len(scores) < MIN_FRAMES and len(self._prior):
+            scores = np.concatenate([scores, self._prior])
+            weights = np.concatenate([weights, self._prior_weights])
+        order = np.argsort(scores, kind="stable")
+        share_from = weights[order][::-1].cumsum()[::-1]
+        if len(share_from):
+            share_from = share_from / share_from[0]
+        return Mix(rate, scores[order], share_from)
+
+    def _count_before(self, at_s: float) -> int:
+        return int(np.searchsorted(self._times_s[self._first : self._last], at_s))
+
+    def _forget(self, before_s: float) -> None:
+        self._first += self._count_before(before_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +133,20 @@ class Family:
 class Choice:
     """A decision: the point, the share of frames that it offloads now, and what that costs and is worth.
 
-    `hungry_tau` offloads some times as much: for moments at which less comes than was foreseen.
+    `overdemand_point` offloads some times as much: for moments at which less comes than was foreseen.
+    `wanted_bytes_per_s` is what the frames would cost if nothing limited them, `edge_accuracy` that of the edge
+    alone.
     """
 
     point: OperatingPoint
+    overdemand_point: OperatingPoint
     family: int
-    share: float
-    bytes_per_offload: float
-    bytes_per_s: float
-    accuracy: float
-    hungry_tau: float
+    share: float = 1.0
+    bytes_per_offload: float = 0.0
+    bytes_per_s: float = 0.0
+    wanted_bytes_per_s: float = 0.0
+    accuracy: float = 0.0
+    edge_accuracy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +190,25 @@ class Curve:
     """A frontier ready for decisions; immutable."""
 
     def __init__(self, frontier: Frontier) -> None:
-        self._edges, self._edge_accuracy, self._gain = _accuracy_by_entropy(frontier)
+        self._edges, self._edge_accuracy, self._gain = _accuracy_by_score(frontier)
         self.families = tuple(_family(frontier, group) for group in _grouped(frontier.points))
         self._bytes = np.array([family.bytes_per_offload for family in self.families])
         self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
         self._kept = np.array([family.kept for family in self.families])
-        self._edge_bits, self._gain_by_bin = self._edges.tolist(), self._gain.tolist()
+        self._bin_bits, self._gain_by_bin = self._edges.tolist(), self._gain.tolist()
         self._kept_by_family = self._kept.tolist()
 
-    def edge_accuracy_at(self, min_entropy: Floats) -> Floats:
-        """(n,) bits -> (n,): how likely the edge is right at each entropy."""
-        return self._edge_accuracy[self._bin(min_entropy)]
+    def edge_accuracy_at(self, scores: Floats) -> Floats:
+        """(n,) bits -> (n,): how likely the edge is right at each score."""
+        return self._edge_accuracy[self._bin(scores)]
 
-    def full_gain_at(self, min_entropy: Floats) -> Floats:
+    def full_gain_at(self, scores: Floats) -> Floats:
         """(n,) bits -> (n,): how much likelier the server is right with the whole frame."""
-        return self._gain[self._bin(min_entropy)]
+        return self._gain[self._bin(scores)]
 
-    def gain_at(self, min_entropy: float, family: int) -> float:
-        """How much likelier than the edge's a server answer is right for a frame of this entropy."""
-        gain: float = self._gain_by_bin[bisect_right(self._edge_bits, min_entropy)]
+    def gain_at(self, score: float, family: int) -> float:
+        """How much likelier than the edge's a server answer is right for a frame of this score."""
+        gain: float = self._gain_by_bin[bisect_right(self._bin_bits, score)]
         kept: float = self._kept_by_family[family]
         return gain * kept
 
@@ -130,7 +222,7 @@ class Curve:
 
     def weigh(self, mix: Mix) -> Weighed:
         """What any share of this mix, the most uncertain first, would gain."""
-        idx = self._bin(mix.min_entropy)
+        idx = self._bin(mix.scores)
         weights = mix.share_from.copy()
         weights[:-1] -= mix.share_from[1:]
         gain_from = np.zeros(len(idx) + 1)
@@ -138,19 +230,6 @@ class Curve:
         gain_from[:-1] = gains[::-1].cumsum()[::-1]
         best_from, best_start = _best_suffix(gain_from, gains)
         return Weighed(mix, float(weights @ self._edge_accuracy[idx]), gain_from, best_from, best_start)
-
-    def wanted_bytes_per_s(
-        self, weighed: Weighed, *, overhead_bytes: float, bytes_scale: float, max_record_bytes: float
-    ) -> float:
-        """What the frames would cost if nothing but the size of a record limited them: `choose` without rates."""
-        value = self._kept * weighed.best_from[0]
-        if max_record_bytes < math.inf:
-            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
-        start = int(weighed.best_start[0])
-        mix = weighed.mix
-        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
-        cost = float(self._bytes[value.argmax()]) * bytes_scale + overhead_bytes
-        return share * max(mix.frames_per_s, 1e-9) * cost
 
     def choose(
         self,
@@ -161,7 +240,7 @@ class Curve:
         bytes_scale: float = 1.0,
         max_records_per_s: float = math.inf,
         max_record_bytes: float = math.inf,
-        hunger: float = HUNGRY,
+        overdemand: float = OVERDEMAND,
         current: int | None = None,
     ) -> Choice:
         """The family and τ with the highest accuracy that the rates allow.
@@ -173,45 +252,56 @@ class Curve:
             bytes_scale: by how much records are larger now than when calibrated.
             max_records_per_s: what the servers finish.
             max_record_bytes: families whose 95th percentile is above it are left out while others remain.
-            hunger: by how much `hungry_tau` asks for more.
+            overdemand: by how much `overdemand_point` asks for more.
             current: the family in use; kept unless another is better by `KEEP_MARGIN`.
         """
         mix = weighed.mix
         cost = self._bytes * bytes_scale + overhead_bytes
+        fits = self._fits(max_record_bytes, bytes_scale) if max_record_bytes < math.inf else None
         frames_per_s = max(mix.frames_per_s, 1e-9)
         allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
         descending = -mix.share_from
         first = descending.searchsorted(-allowed)
-        value = self._kept * weighed.best_from[first]
-        if max_record_bytes < math.inf:
-            value = np.where(self._fits(max_record_bytes, bytes_scale), value, value - 1e3)
+        value = _among(self._kept * weighed.best_from[first], fits)
         family = int(value.argmax())
         if current is not None and value[current] >= value[family] - KEEP_MARGIN:
             family = current
         start = int(weighed.best_start[first[family]])
-        more = descending.searchsorted(-hunger * allowed[family])
-        hungry = int(weighed.best_start[more])
+        more = descending.searchsorted(-overdemand * allowed[family])
         share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        point = self.families[family].point
         return Choice(
-            point=replace(self.families[family].point, tau=_tau(mix, start)),
+            point=replace(point, tau=_tau(mix, start)),
+            overdemand_point=replace(point, tau=_tau(mix, int(weighed.best_start[more]))),
             family=family,
             share=share,
             bytes_per_offload=float(cost[family]),
             bytes_per_s=share * frames_per_s * float(cost[family]),
-            hungry_tau=_tau(mix, hungry),
+            wanted_bytes_per_s=self._wanted_bytes_per_s(weighed, cost, fits),
             accuracy=weighed.edge_accuracy + float(self._kept[family] * weighed.gain_from[start]),
+            edge_accuracy=weighed.edge_accuracy,
         )
 
-    def _fits(
-        self, max_record_bytes: float, bytes_scale: float
-    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        fits: np.ndarray[tuple[int], np.dtype[np.bool_]] = self._bytes_p95 * bytes_scale <= max_record_bytes
+    def _wanted_bytes_per_s(self, weighed: Weighed, cost: Floats, fits: Bools | None) -> float:
+        """What the frames would cost if nothing but the size of a record limited them."""
+        mix, start = weighed.mix, int(weighed.best_start[0])
+        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        family = _among(self._kept * weighed.best_from[0], fits).argmax()
+        return share * max(mix.frames_per_s, 1e-9) * float(cost[family])
+
+    def _fits(self, max_record_bytes: float, bytes_scale: float) -> Bools:
+        fits: Bools = self._bytes_p95 * bytes_scale <= max_record_bytes
         if not fits.any():
             fits = self._bytes_p95 <= self._bytes_p95.min()
         return fits
 
-    def _bin(self, min_entropy: Floats) -> Indices:
-        return self._edges.searchsorted(min_entropy, side="right")
+    def _bin(self, scores: Floats) -> Indices:
+        return self._edges.searchsorted(scores, side="right")
+
+
+def _among(value: Floats, fits: Bools | None) -> Floats:
+    """The values, those of families that do not fit below all others."""
+    return value if fits is None else np.where(fits, value, value - 1e3)
 
 
 def _family(frontier: Frontier, group: list[FrontierPoint]) -> Family:
@@ -256,7 +346,7 @@ def _grouped(points: Iterable[FrontierPoint]) -> list[list[FrontierPoint]]:
     return list(groups.values())
 
 
-def _accuracy_by_entropy(frontier: Frontier) -> tuple[Floats, Floats, Floats]:
+def _accuracy_by_score(frontier: Frontier) -> tuple[Floats, Floats, Floats]:
     """Bin edges (b−1,), edge accuracy (b,) and server gain (b,); one bin if the frontier has none."""
     bins = [each for each in frontier.accuracy_by_h_min if each.count > 0]
     if not bins:
@@ -288,6 +378,6 @@ def _tau(mix: Mix, start: int) -> float:
     """A threshold between the last frame that stays and the first that goes; above all if none goes."""
     if start == 0:
         return 0.0
-    if start >= len(mix.min_entropy):
-        return float(np.nextafter(mix.min_entropy[-1], math.inf)) if len(mix.min_entropy) else math.inf
-    return float(mix.min_entropy[start - 1] + mix.min_entropy[start]) / 2
+    if start >= len(mix.scores):
+        return float(np.nextafter(mix.scores[-1], math.inf)) if len(mix.scores) else math.inf
+    return float(mix.scores[start - 1] + mix.scores[start]) / 2

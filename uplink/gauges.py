@@ -1,18 +1,18 @@
-"""The uplink's metrics, set from what the governor explains."""
+"""The uplink's metrics, set from what the scheduler explains."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from uplink.governor import Governor
     from uplink.metrics import UplinkMetrics
+    from uplink.scheduler import UplinkScheduler
 
 SHOW_S: Final = 1.0
 
 
 class UplinkGauges:
-    """Shows the governor once a second.
+    """Shows the scheduler once a second.
 
     State: the wire bytes already counted, the state and codec already shown, and when.
     """
@@ -29,24 +29,24 @@ class UplinkGauges:
         self._metrics.send_delay.observe(seconds)
 
     def queue_age(self, seconds: float) -> None:
-        """A record was handed over so long after it was offered."""
+        """A record was handed over so long after it was queued."""
         self._metrics.queue_age.observe(seconds)
 
-    def show(self, governor: Governor[Any], now_s: float) -> None:
+    def show(self, scheduler: UplinkScheduler, now_s: float) -> None:
         """The gauges hold what is true now; at most once a second."""
         if now_s < self._shown_s + SHOW_S:
             return
         self._shown_s = now_s
-        told, metrics = governor.explain(now_s), self._metrics
+        told, metrics = scheduler.explain(now_s), self._metrics
         metrics.wire_bytes.inc(max(told.wire_bytes - self._wire_bytes, 0.0))
         self._wire_bytes = max(told.wire_bytes, self._wire_bytes)
         metrics.wire_rate.set(told.measured_bytes_per_s)
-        metrics.budget_rate.set(governor.allowance.told_bytes_per_s)
+        metrics.budget_rate.set(scheduler.admission.allowance.told_bytes_per_s)
         metrics.share_rate.set(told.budget_bytes_per_s)
-        by_servers = told.max_records_per_s * governor.meter.record_bytes
+        by_servers = told.max_records_per_s * scheduler.admission.meter.record_bytes
         metrics.affordable_rate.set(min(told.usable_bytes_per_s, by_servers))
         metrics.burst_bytes.set(told.burst_bytes)
-        metrics.tokens_bytes.set(governor.allowance.bucket.tokens(now_s))
+        metrics.tokens_bytes.set(scheduler.admission.allowance.bucket.tokens(now_s))
         metrics.waiting_records.set(told.waiting_records)
         metrics.waiting_bytes.set(told.waiting_bytes)
         metrics.in_flight_bytes.set(told.in_flight_bytes)

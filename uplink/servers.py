@@ -1,6 +1,6 @@
 """What the servers finish in time, from their reports: a limit on records/s, and whether they are there.
 
-Called by the governor when reports were read (once a second). Pure. Bytes are not the only scarce thing:
+Called by admission when reports were read (once a second). Pure. Bytes are not the only scarce thing:
 records beyond what the servers finish cost uplink and expire.
 """
 
@@ -25,18 +25,18 @@ _EXPIRED_TROUBLE: Final = 0.02
 
 
 class ServerWatch:
-    """Follows the reports of all servers of one site.
+    """Follows the reports of all servers of one site; one that does not watch believes that they cope.
 
     State: when each server was last heard and its newest report, the present limit, and the expired share.
     """
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, *, is_watching: bool = True) -> None:
+        self._is_watching = is_watching
         self._heard_s = now_s
         self._reports: dict[str, tuple[float, ServerReport]] = {}
         self._limit = math.inf
         self._bound_s = now_s
         self._expired_share = 0.0
-        self._goodput = 0.0
 
     @property
     def max_records_per_s(self) -> float:
@@ -50,7 +50,7 @@ class ServerWatch:
 
     def are_gone(self, now_s: float) -> bool:
         """True without any heartbeat for 5 s."""
-        return now_s - self._heard_s > HEARTBEAT_S
+        return self._is_watching and now_s - self._heard_s > HEARTBEAT_S
 
     def are_overrun(self) -> bool:
         """True while more than a fifth of the records expire at the servers."""
@@ -75,7 +75,7 @@ class ServerWatch:
                 what the way took is not their doing.
             now_s: when they were read.
         """
-        fresh = [report for report in reports if self._is_new(report)]
+        fresh = [report for report in reports if self._is_new(report)] if self._is_watching else []
         for report in fresh:
             self._reports[report.server] = (now_s, report)
         if not fresh:
@@ -88,18 +88,14 @@ class ServerWatch:
         expired = sum(r.expired / max(r.interval_s, 1e-3) for r in newest)
         done = finals + expired
         self._expired_share = expired / done if done > 0 and link_delay_s < _LATE_AGE_S else 0.0
-        self._goodput = finals
         queue_age_s = max(r.queue_age_s for r in newest) - link_delay_s
-        self._set_limit(queue_age_s, own_share, own_records_per_s, now_s)
+        self._set_limit(queue_age_s, finals * own_share, own_records_per_s, now_s)
 
     def _is_new(self, report: ServerReport) -> bool:
         known = self._reports.get(report.server)
         return known is None or known[1].sent_ns != report.sent_ns
 
-    def _set_limit(
-        self, queue_age_s: float, own_share: float, own_records_per_s: float, now_s: float
-    ) -> None:
-        goodput = self._goodput * own_share
+    def _set_limit(self, queue_age_s: float, goodput: float, own_records_per_s: float, now_s: float) -> None:
         if queue_age_s > _LATE_AGE_S or self._expired_share > _EXPIRED_TROUBLE:
             # Below the goodput, or the backlog that made the records late would never drain.
             self._limit = max(min(_DRAIN * goodput, self._limit), MIN_RECORDS_PER_S)

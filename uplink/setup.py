@@ -12,10 +12,10 @@ from schemas.errors import DecodeError, SettingsError
 from schemas.frontier import Frontier, load_frontier
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule, Volume, constant
+from uplink.admission import AdmissionConfig
 from uplink.curve import FrontierRefusedError, check_models
 from uplink.default_curve import default_frontier
 from uplink.gauges import UplinkGauges
-from uplink.governor import GovernorConfig
 from uplink.metrics import UplinkMetrics
 from uplink.settings import UplinkProgramSettings
 from uplink.shell import UNLIMITED, OffloadSink, Uplink
@@ -86,14 +86,14 @@ def _config(
     budget: Schedule | Auto | Volume | None,
     clock: Clock,
     request_timeout_s: float,
-) -> GovernorConfig:
+) -> AdmissionConfig:
     if budget is None:
         return UNLIMITED
     # A volume's rate is known once Redis has told what was spent of it; until then nothing may leave.
     told = constant(0.0) if isinstance(budget, Volume) else budget
     start_unix_s = settings.budget.schedule_start_unix_s
     origin_s = None if start_unix_s is None else clock.monotonic_s() - (clock.time_ns() / 1e9 - start_unix_s)
-    return GovernorConfig(
+    return AdmissionConfig(
         budget=told,
         origin_s=origin_s,
         is_shared=not isinstance(budget, Auto),

@@ -1,71 +1,38 @@
-"""The way out of an edge worker: offload records wait here until they may be sent, and end in one outcome.
+"""The way out of an edge worker: offload tasks wait here until they may be sent, and end in one result.
 
 The gate asks `point` for the present operating point and reports every frame to `observe`; the encoder
-hands finished records to `offer`, which never blocks. `run` moves them to the Kafka sink. An offset of
-`frames` may be committed once the outcome of its record is known, whichever it is.
+hands finished tasks to `enqueue`, which never blocks. `run` moves them to the Kafka sink. An offset of
+`frames` may be committed once the result of its task is known, whichever it is.
 
-This is the thin shell around `uplink`: the governor decides, here it is awaited and told.
+This is the thin shell around the scheduler, which decides; here it is awaited and told.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from runtime.channel import Channel
 from runtime.waiting import set_within
+from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
-from uplink.governor import SAMPLE_S, Drop, Governor, GovernorConfig, Send
+from uplink.queue import until_deadline
+from uplink.scheduler import SAMPLE_S, UplinkScheduler
+from uplink.task import DeliveryResult, Dropped, OffloadTask
 
 if TYPE_CHECKING:
     from runtime.clock import Clock
     from schemas.frontier import Frontier
-    from schemas.offload import Offload
     from schemas.operating_point import OperatingPoint
-    from uplink.explain import Explanation
     from uplink.gauges import UplinkGauges
+    from uplink.scheduler import Explanation
     from uplink.site_share import SiteShare
 
-UNLIMITED = GovernorConfig(budget=None, watch_servers=False, fixed_point=True, max_wait_s=float("inf"))
+UNLIMITED = AdmissionConfig(budget=None, watch_servers=False, deadline_rule=until_deadline)
 """No budget: the settings' point, records wait until their deadline, only the bytes in flight are bounded."""
 _MAX_HANDED = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """An encoded offload record that wants to leave before its deadline in monotonic time."""
-
-    record: Offload
-    encoded: bytes
-    partition: int
-    min_entropy: float
-    deadline_monotonic_s: float
-    camera: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The broker acknowledged the record; `num_bytes` is the size of its value."""
-
-    num_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """Nobody waits for the record any more; the frame keeps its edge label. `cause` is a short slug.
-
-    Causes: `expired` (its deadline came), `no_tokens` (others were more uncertain), `over_burst`,
-    `queue_full`, `no_budget`, `no_lease`, `no_server`, `uplink_down`, `delivery_failed`, `stopped`.
-    """
-
-    cause: str
-
-
-Outcome = Sent | GivenUp
 
 
 class OffloadSink(Protocol):
@@ -86,17 +53,8 @@ class OffloadSink(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Offer:
-    """A record, its outcome, and when it was offered."""
-
-    pending: Pending
-    outcome: asyncio.Future[Outcome]
-    offered_s: float
-
-
 class Uplink:
-    """Sends offered records as the governor decides, each at most until its deadline.
+    """Sends the tasks that the scheduler lets out; each is waited for until its deadline at most.
 
     `share` exchanges leases, reports and explanations with the site's Redis, `gauges` shows the metrics; both
     may be absent. All state is touched from the event loop's thread only, between awaits.
@@ -109,7 +67,7 @@ class Uplink:
         point: OperatingPoint,
         *,
         topic: str = "offload",
-        config: GovernorConfig = UNLIMITED,
+        config: AdmissionConfig = UNLIMITED,
         frontier: Frontier | None = None,
         share: SiteShare | None = None,
         gauges: UplinkGauges | None = None,
@@ -121,55 +79,46 @@ class Uplink:
         self._share = share
         self._gauges = gauges
         curve = frontier or default_frontier()
-        self._governor: Governor[_Offer] = Governor(config, curve, point, clock.monotonic_s())
+        self._scheduler = UplinkScheduler(
+            config, curve, point, clock.monotonic_s(), is_fixed=self._is_unlimited
+        )
         self._changed = asyncio.Event()
-        self._handed: Channel[Send[_Offer]] = Channel(_MAX_HANDED)
-        # Records with the producer, by deadline: their outcome does not wait longer than that.
-        self._flying: list[tuple[float, int, _Offer]] = []
-        self._order = itertools.count()
+        self._handed: Channel[OffloadTask] = Channel(_MAX_HANDED)
         self._is_over = False
         self._sampled_s = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Uplink {self._governor!r}>"
+        return f"<Uplink {self._scheduler!r}>"
 
     @property
     def point(self) -> OperatingPoint:
         """The operating point that gate, selection and encoder use now."""
-        return self._governor.point
+        return self._scheduler.tuning.point
 
     @property
     def max_record_bytes(self) -> int | None:
         """The largest record that can be sent under the present budget; None without a budget or a share."""
-        limit = self._governor.max_record_bytes
+        limit = self._scheduler.admission.max_record_bytes
         return None if self._is_unlimited or limit <= 0 else int(limit)
 
-    def observe(self, camera: str, min_entropy: float) -> None:  # noqa: ARG002 - one forecast for all cameras
-        """Note the min-entropy (bits) of a frame, offloaded or not, for the forecast of the demand."""
-        self._governor.observe(min_entropy, self._clock.monotonic_s())
+    def observe(self, score: float) -> None:
+        """Note the gate's score (bits) of a frame, offloaded or not, for the forecast of the demand."""
+        self._scheduler.observe(score, self._clock.monotonic_s())
 
-    def offer(self, pending: Pending) -> asyncio.Future[Outcome]:
-        """Queue a record; the future resolves to its one outcome. Never blocks, never raises."""
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def enqueue(self, task: OffloadTask) -> asyncio.Future[DeliveryResult]:
+        """Queue a task; the future, which is its `delivery`, resolves to its one result. Never blocks or raises."""
+        task.delivery = asyncio.get_running_loop().create_future()
         if self._is_over:
-            outcome.set_result(GivenUp("stopped"))
-            return outcome
-        now_s = self._clock.monotonic_s()
-        drops = self._governor.offer(
-            _Offer(pending, outcome, now_s),
-            len(pending.encoded),
-            pending.camera,
-            pending.min_entropy,
-            pending.deadline_monotonic_s,
-            now_s,
-        )
-        self._give_up(drops)
-        self._changed.set()
-        return outcome
+            task.end(Dropped("stopped"))
+            _tell([task])
+        else:
+            _tell(self._scheduler.enqueue(task, self._clock.monotonic_s()).dropped)
+            self._changed.set()
+        return task.delivery
 
     def explain(self) -> Explanation:
         """What the uplink does now and why."""
-        return self._governor.explain(self._clock.monotonic_s())
+        return self._scheduler.explain(self._clock.monotonic_s())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set, then give up what still waits or flies (`stopped`)."""
@@ -177,20 +126,16 @@ class Uplink:
             async with asyncio.TaskGroup() as group:
                 helpers = [group.create_task(self._hand_over(), name="hand over")]
                 if self._share is not None:
-                    helpers.append(group.create_task(self._share.run(self._governor), name="share"))
+                    helpers.append(group.create_task(self._share.run(self._scheduler), name="share"))
                 await self._steer(stop)
-                for task in helpers:
-                    task.cancel()
+                for helper in helpers:
+                    helper.cancel()
         finally:
             self._is_over = True
-            self._give_up(self._governor.stop())
-            for send in self._handed.take_ready(_MAX_HANDED):
-                _resolve(send.ticket.outcome, GivenUp("stopped"))
-            for _, _, offer in self._flying:
-                _resolve(offer.outcome, GivenUp("stopped"))
+            _tell(self._scheduler.stop())
 
     async def _steer(self, stop: asyncio.Event) -> None:
-        """Let the governor decide whenever something changed, and at the times it asked for."""
+        """Let the scheduler decide whenever something changed, and at the times it asked for."""
         ending = asyncio.create_task(stop.wait())
         ending.add_done_callback(lambda _: self._changed.set())
         try:
@@ -199,7 +144,7 @@ class Uplink:
                 now_s = self._clock.monotonic_s()
                 self._sample(now_s)
                 self._step(now_s)
-                wake_s = self._governor.wake_s(now_s)
+                wake_s = self._scheduler.wake_s(now_s)
                 await set_within(self._changed, max(wake_s - self._clock.monotonic_s(), 0.001))
         finally:
             ending.cancel()
@@ -209,50 +154,42 @@ class Uplink:
             return
         self._sampled_s = now_s
         wire_bytes = self._sink.wire_bytes_sent()
-        self._governor.measured(wire_bytes, now_s, round_trip_s=self._sink.round_trip_s())
+        self._scheduler.measured(wire_bytes, now_s, round_trip_s=self._sink.round_trip_s())
         if self._gauges is not None:
-            self._gauges.show(self._governor, now_s)
+            self._gauges.show(self._scheduler, now_s)
 
     def _step(self, now_s: float) -> None:
-        while self._flying and (self._flying[0][0] <= now_s or self._flying[0][2].outcome.done()):
-            _resolve(heapq.heappop(self._flying)[2].outcome, GivenUp("expired"))
-        sends, drops = self._governor.step(now_s)
-        self._give_up(drops)
-        for send in sends:
-            offer = send.ticket
-            heapq.heappush(self._flying, (offer.pending.deadline_monotonic_s, next(self._order), offer))
+        _tell(self._scheduler.take_overdue(now_s))
+        sent, dropped = self._scheduler.step(now_s)
+        _tell(dropped)
+        for task in sent:
             if self._gauges is not None:
-                self._gauges.queue_age(now_s - offer.offered_s)
-            self._handed.put_nowait(send)
+                self._gauges.queue_age(now_s - task.queued_s)
+            self._handed.put_nowait(task)
 
     async def _hand_over(self) -> None:
         """One after the other to the producer, which may take its time; decisions go on meanwhile."""
         while True:
-            send = await self._handed.get()
-            pending = send.ticket.pending
-            delivery = await self._sink.send(
-                self._topic, pending.encoded, key=pending.camera.encode(), partition=pending.partition
+            task = await self._handed.get()
+            acknowledged = await self._sink.send(
+                self._topic, task.value, key=task.camera.encode(), partition=task.partition
             )
-            delivery.add_done_callback(partial(self._landed, send))
+            acknowledged.add_done_callback(partial(self._landed, task))
 
-    def _landed(self, send: Send[_Offer], delivery: asyncio.Future[object]) -> None:
+    def _landed(self, task: OffloadTask, acknowledged: asyncio.Future[object]) -> None:
         now_s = self._clock.monotonic_s()
-        offer = send.ticket
-        if delivery.cancelled() or delivery.exception() is not None:
-            self._governor.failed(send, now_s)
-            _resolve(offer.outcome, GivenUp("delivery_failed"))
+        if acknowledged.cancelled() or acknowledged.exception() is not None:
+            self._scheduler.failed(task, now_s)
         else:
-            self._governor.delivered(send, offer.pending.camera, offer.pending.min_entropy, now_s)
-            _resolve(offer.outcome, Sent(len(offer.pending.encoded)))
+            self._scheduler.delivered(task, now_s)
             if self._gauges is not None:
-                self._gauges.send_delay(now_s - send.hand_over.at_s)
+                self._gauges.send_delay(now_s - task.handed_over_s)
+        _tell([task])
         self._changed.set()
 
-    def _give_up(self, drops: list[Drop[_Offer]]) -> None:
-        for drop in drops:
-            _resolve(drop.ticket.outcome, GivenUp(drop.cause))
 
-
-def _resolve(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not future.done():
-        future.set_result(outcome)
+def _tell(ended: Iterable[OffloadTask]) -> None:
+    """Whoever waits for these tasks knows their results."""
+    for task in ended:
+        if task.delivery is not None and task.result is not None and not task.delivery.done():
+            task.delivery.set_result(task.result)

@@ -18,8 +18,8 @@ from uplink.leases import RENEW_S, Grant, decode_row, encode_row, renew
 if TYPE_CHECKING:
     from runtime.clock import Clock
     from schemas.server_report import ServerReport
-    from uplink.governor import Governor
     from uplink.leases import Claim, Row
+    from uplink.scheduler import UplinkScheduler
     from uplink.volume import VolumePlan
 
 REPORT_S: Final = 1.0
@@ -85,18 +85,18 @@ class SiteShare:
         self._spent_bytes = 0
         self._last_state: tuple[str, str] | None = None
 
-    async def run(self, governor: Governor[Any]) -> None:
+    async def run(self, scheduler: UplinkScheduler) -> None:
         """Exchange until cancelled."""
         async with asyncio.TaskGroup() as group:
             if self._is_shared:
-                group.create_task(self._every(RENEW_S, self._renew, governor), name="lease")
+                group.create_task(self._every(RENEW_S, self._renew, scheduler), name="lease")
             if self._volume is not None:
-                group.create_task(self._every(REPORT_S, self._count, governor), name="volume")
-            group.create_task(self._every(REPORT_S, self._listen, governor), name="reports")
-            group.create_task(self._every(REPORT_S, self._publish, governor), name="state")
+                group.create_task(self._every(REPORT_S, self._count, scheduler), name="volume")
+            group.create_task(self._every(REPORT_S, self._listen, scheduler), name="reports")
+            group.create_task(self._every(REPORT_S, self._publish, scheduler), name="state")
 
     async def _every(
-        self, period_s: float, exchange: Callable[[Governor[Any]], Any], governor: Governor[Any]
+        self, period_s: float, exchange: Callable[[UplinkScheduler], Any], scheduler: UplinkScheduler
     ) -> None:
         """Call `exchange` at a steady pace; one that is late is not made up for."""
         due_s = self._clock.monotonic_s()
@@ -104,7 +104,7 @@ class SiteShare:
         while True:
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    await exchange(governor)
+                    await exchange(scheduler)
                 was_failing = False
             except (TransientError, TimeoutError) as error:
                 if not was_failing:
@@ -114,23 +114,23 @@ class SiteShare:
             due_s = max(due_s + period_s, now_s)
             await asyncio.sleep(due_s - now_s)
 
-    async def _renew(self, governor: Governor[Any]) -> None:
+    async def _renew(self, scheduler: UplinkScheduler) -> None:
         asked_s = self._clock.monotonic_s()
-        claim = governor.claim(self._worker, asked_s)
+        claim = scheduler.claim(self._worker, asked_s)
         grant: Grant | None = None
         try:
             grant = await self._store.change_uplink_table(self._site, lambda *table: _renewed(claim, *table))
         finally:
-            governor.leased(grant, asked_s, self._clock.monotonic_s())
+            scheduler.leased(grant, asked_s, self._clock.monotonic_s())
 
-    async def _listen(self, governor: Governor[Any]) -> None:
+    async def _listen(self, scheduler: UplinkScheduler) -> None:
         reports = await self._store.read_reports(self._site)
         if not reports and self._site:
             # Servers report on a site from its first record on; until then, what they tell every site of this
             # Redis says that they are there. Without it a new site would wait for them, and they for it.
             reports = await self._store.read_reports("")
         self._compare(reports)
-        governor.heard(reports, self._clock.monotonic_s())
+        scheduler.heard(reports, self._clock.monotonic_s())
 
     def _compare(self, reports: Iterable[ServerReport]) -> None:
         for report in reports:
@@ -144,18 +144,18 @@ class SiteShare:
                     calibrated_for=self._server_hash[:16],
                 )
 
-    async def _count(self, governor: Governor[Any]) -> None:
+    async def _count(self, scheduler: UplinkScheduler) -> None:
         """What was sent since the last count is the site's, and the rate of now follows from the total."""
         assert self._volume is not None
-        sent = int(governor.meter.wire_bytes - self._counted_bytes)
+        sent = int(scheduler.admission.meter.wire_bytes - self._counted_bytes)
         utc_s = self._clock.time_ns() / 1e9
         self._spent_bytes = await self._store.add_spent(self._site, self._volume.period(utc_s), sent)
         self._counted_bytes += sent
         rate = self._volume.rate_bytes_per_s(self._spent_bytes, utc_s)
-        governor.allowance.set_told(rate, self._clock.monotonic_s())
+        scheduler.admission.allowance.set_told(rate, self._clock.monotonic_s())
 
-    async def _publish(self, governor: Governor[Any]) -> None:
-        told = governor.explain(self._clock.monotonic_s())
+    async def _publish(self, scheduler: UplinkScheduler) -> None:
+        told = scheduler.explain(self._clock.monotonic_s())
         if (told.state, told.cause) != self._last_state:
             self._last_state = (told.state, told.cause)
             _log.info("uplink", state=told.state, cause=told.cause, tau=told.point.tau)

@@ -17,7 +17,7 @@ from lab.simulation.fixed import BestFixed, best_fixed
 from lab.simulation.recording import Recording
 from lab.simulation.simulate import Scenario
 from schemas.rates import Auto, Schedule
-from uplink.controller import MAX_PUSH
+from uplink.tuning import MAX_FEEDBACK_GAIN
 
 RECORD_OVERHEAD: Final = 0.2
 """Bytes on the link beyond the topic's values, at most: headers, requests, answers to them, metadata."""
@@ -161,7 +161,7 @@ def steps_down_and_up(run: Run) -> list[Figure]:
                 (
                     at_s - from_s
                     for at_s, state in run.states
-                    if at_s >= from_s and state["expected_bytes_per_s"] <= MAX_PUSH * rate
+                    if at_s >= from_s and state["expected_bytes_per_s"] <= MAX_FEEDBACK_GAIN * rate
                 ),
                 float("nan"),
             )

@@ -22,7 +22,7 @@ from lab.simulation.worker import (
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Schedule
-from uplink.bucket import DEPTH_SHARE, burst_bytes
+from uplink.allowance import DEPTH_SHARE, burst_bytes
 
 NUM_FINALISTS: Final = 4
 

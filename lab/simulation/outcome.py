@@ -12,7 +12,7 @@ from lab.simulation.judge import judge, utilisation
 from lab.simulation.worker import SimulatedWorker
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule
-from uplink.bucket import burst_bytes
+from uplink.allowance import burst_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Moment:
     @classmethod
     def of(cls, worker: SimulatedWorker, now_s: float) -> Self:
         """The worker as it explains itself now."""
-        told = worker.governor.explain(now_s)
+        told = worker.scheduler.explain(now_s)
         return cls(
             second=now_s,
             worker=worker.name,
@@ -136,7 +136,7 @@ def summarise(
     finals = sum(each.finals for each in counts)
     held: dict[str, int] = {}
     for worker in workers:
-        for cause, count in worker.governor.held_back.items():
+        for cause, count in worker.scheduler.admission.held_back.items():
             held[cause] = held.get(cause, 0) + count
     return SimulationResult(
         duration_s=duration_s,

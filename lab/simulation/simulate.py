@@ -22,9 +22,10 @@ from lab.simulation.worker import SimulatedWorker, schedule_cameras
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule
+from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
-from uplink.governor import Governor, GovernorConfig
 from uplink.leases import RENEW_S
+from uplink.scheduler import UplinkScheduler
 
 RECORDED_FRAMES: Final = 20_000
 _REDIS_DELAY_S: Final = 0.005
@@ -92,10 +93,9 @@ def _workers(
 ) -> list[SimulatedWorker]:
     rng = np.random.default_rng(scenario.seed + 1)
     start = scenario.fixed_point or OperatingPoint(tau=0.8, delta=1.0)
-    config = GovernorConfig(
+    config = AdmissionConfig(
         budget=scenario.budget,
         is_shared=scenario.workers > 1 and isinstance(scenario.budget, Schedule),
-        fixed_point=scenario.fixed_point is not None,
     )
     workers = []
     for idx in range(scenario.workers):
@@ -113,7 +113,7 @@ def _workers(
                 name,
                 recording,
                 cameras,
-                Governor(config, frontier, start, 0.0),
+                UplinkScheduler(config, frontier, start, 0.0, is_fixed=scenario.fixed_point is not None),
                 link,
                 servers,
                 max_latency_s=scenario.max_latency_s,
@@ -143,7 +143,7 @@ def _play(scenario: Scenario, workers: list[SimulatedWorker], servers: Simulated
             report = servers.report(next_s)
             for worker in workers:
                 if worker.resumes_s(next_s) is None:
-                    worker.governor.heard([report], next_s)
+                    worker.scheduler.heard([report], next_s)
                 moments.append(Moment.of(worker, next_s))
             next_report_s += REPORT_S
         else:
@@ -160,7 +160,7 @@ def _renew(
     if resumes_s is not None:
         heapq.heappush(renewals, (resumes_s, idx))
         return
-    claim = worker.governor.claim(worker.name, now_s)
+    claim = worker.scheduler.claim(worker.name, now_s)
     grant = table.renew(claim, now_s + _REDIS_DELAY_S / 2)
-    worker.governor.leased(grant, now_s, now_s + _REDIS_DELAY_S)
+    worker.scheduler.leased(grant, now_s, now_s + _REDIS_DELAY_S)
     heapq.heappush(renewals, (now_s + RENEW_S, idx))

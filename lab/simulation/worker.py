@@ -1,4 +1,4 @@
-"""One simulated edge worker: recorded frames through gate, real governor, link and servers. Pure."""
+"""One simulated edge worker: recorded frames through gate, real scheduler, link and servers. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lab.simulation.link import SimulatedLink
 from lab.simulation.recording import Recording
 from lab.simulation.servers import SimulatedServers
-from uplink.governor import SAMPLE_S, Governor, Send
+from uplink.scheduler import SAMPLE_S, UplinkScheduler
+from uplink.task import OffloadTask
 
 RECORD_OVERHEAD_BYTES: Final = 70.0
 REQUEST_OVERHEAD_BYTES: Final = 250.0
@@ -22,14 +23,12 @@ HARDEST_SHARE: Final = 0.2
 _NEVER: Final = float("inf")
 
 
-@dataclass(slots=True, eq=False)
-class Frame:
-    """A frame on its way out: its place in the recording, its camera, times in seconds, its family."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class SimulatedTask(OffloadTask):
+    """A recorded frame on its way out: its place in the recording, when it was shown, its family there."""
 
     idx: int
-    camera: int
-    offered_s: float
-    deadline_s: float
+    shown_s: float
     family: int
 
 
@@ -100,7 +99,7 @@ def schedule_cameras(
 class SimulatedWorker:
     """Plays its cameras; `run_until` handles everything that is due and returns when something is next.
 
-    State: the governor, the next frame, the request under way and what goes into the next, and the counts.
+    State: the scheduler, the next frame, the request under way and what goes into the next, and the counts.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class SimulatedWorker:
         name: str,
         recording: Recording,
         cameras: Cameras,
-        governor: Governor[Frame],
+        scheduler: UplinkScheduler,
         link: SimulatedLink,
         servers: SimulatedServers,
         *,
@@ -116,14 +115,16 @@ class SimulatedWorker:
         stopped: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.name = name
-        self.governor = governor
+        self.scheduler = scheduler
         self.counts = Counts()
         self._recording = recording
         self._times: list[float] = cameras.times_s.tolist()
         self._cameras: list[int] = cameras.camera.tolist()
         self._places: list[int] = cameras.idx.tolist()
         self._entropy: list[float] = recording.min_entropy.tolist()
-        self._families = [recording.families.index(family.point) for family in governor.curve.families]
+        self._families = [
+            recording.families.index(family.point) for family in scheduler.tuning.curve.families
+        ]
         self._link = link
         self._servers = servers
         self._max_latency_s = max_latency_s
@@ -133,8 +134,8 @@ class SimulatedWorker:
         self._next_step_s = 0.0
         self._wire_bytes = 0.0
         # As a Kafka producer has it: one request under way, everything handed over meanwhile goes into the next.
-        self._handed: list[Send[Frame]] = []
-        self._request: list[Send[Frame]] = []
+        self._handed: list[SimulatedTask] = []
+        self._request: list[SimulatedTask] = []
         self._acknowledged_s = _NEVER
 
     @property
@@ -145,7 +146,7 @@ class SimulatedWorker:
     def next_s(self) -> float:
         """When something is due; frames that stay at the edge are looked at with the next thing that is."""
         due_s = min(self._acknowledged_s, self._next_sample_s, self._next_step_s)
-        tau = self.governor.point.tau
+        tau = self.scheduler.tuning.point.tau
         for idx in range(self._next_frame, len(self._times)):
             at_s = self._times[idx]
             if at_s >= due_s:
@@ -168,31 +169,31 @@ class SimulatedWorker:
         self._take_acks(now_s)
         self._take_frames(now_s)
         if now_s >= self._next_sample_s:
-            self.governor.measured(self._wire_bytes, now_s, round_trip_s=self._link.round_trip_s)
+            self.scheduler.measured(self._wire_bytes, now_s, round_trip_s=self._link.round_trip_s)
             self._next_sample_s = now_s + SAMPLE_S
             self._note_burst(now_s)
         self.step(now_s)
         return self.next_s()
 
     def step(self, now_s: float) -> None:
-        """The governor decides, the link carries."""
-        sends, _drops = self.governor.step(now_s)
-        for send in sends:
-            self._send(send, now_s)
-        self._next_step_s = max(self.governor.wake_s(now_s), now_s + 1e-4)
+        """The scheduler decides, the link carries."""
+        sent, _dropped = self.scheduler.step(now_s)
+        for task in sent:
+            assert isinstance(task, SimulatedTask)
+            self._send(task, now_s)
+        self._next_step_s = max(self.scheduler.wake_s(now_s), now_s + 1e-4)
 
     def _take_acks(self, now_s: float) -> None:
         if self._acknowledged_s > now_s:
             return
-        for send in self._request:
-            frame = send.ticket
-            self.governor.delivered(send, str(frame.camera), self._entropy[frame.idx], now_s)
+        for task in self._request:
+            self.scheduler.delivered(task, now_s)
         self._request = []
         self._acknowledged_s = _NEVER
         self._request_next(now_s)
 
     def _take_frames(self, now_s: float) -> None:
-        counts, governor, recording = self.counts, self.governor, self._recording
+        counts, scheduler, recording = self.counts, self.scheduler, self._recording
         while self._next_frame < len(self._times) and self._times[self._next_frame] <= now_s:
             at_s = self._times[self._next_frame]
             idx, camera = self._places[self._next_frame], self._cameras[self._next_frame]
@@ -204,17 +205,26 @@ class SimulatedWorker:
             counts.frames_by_second[second] += 1
             counts.right_by_second[second] += right
             entropy = self._entropy[idx]
-            governor.observe(entropy, at_s)
-            if entropy < governor.point.tau or self.resumes_s(at_s) is not None:
+            scheduler.observe(entropy, at_s)
+            tuning = scheduler.tuning
+            if entropy < tuning.point.tau or self.resumes_s(at_s) is not None:
                 continue
-            frame = Frame(idx, camera, at_s, at_s + self._max_latency_s, self._families[governor.family])
-            num_bytes: int = recording.num_bytes.item(idx, frame.family)
-            governor.offer(frame, num_bytes, str(camera), entropy, frame.deadline_s, now_s)
+            family = self._families[tuning.in_use.family]
+            task = SimulatedTask(
+                camera=str(camera),
+                score=entropy,
+                deadline_s=at_s + self._max_latency_s,
+                num_bytes=recording.num_bytes.item(idx, family),
+                idx=idx,
+                shown_s=at_s,
+                family=family,
+            )
+            scheduler.enqueue(task, now_s)
 
-    def _send(self, send: Send[Frame], now_s: float) -> None:
+    def _send(self, task: SimulatedTask, now_s: float) -> None:
         self.counts.sent += 1
-        self.counts.queue_ages.append((now_s, now_s - send.ticket.offered_s))
-        self._handed.append(send)
+        self.counts.queue_ages.append((now_s, now_s - task.shown_s))
+        self._handed.append(task)
         if not self._request:
             self._request_next(now_s)
 
@@ -223,29 +233,29 @@ class SimulatedWorker:
         if not self._handed:
             return
         self._request, self._handed = self._handed, []
-        values = sum(send.hand_over.num_bytes for send in self._request)
+        values = sum(task.num_bytes for task in self._request)
         wire = (
             REQUEST_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(self._request) + (1 + SEGMENT_SHARE) * values
         )
         self._wire_bytes += wire
         self.counts.departures.append((now_s, wire))
         arrives_s, self._acknowledged_s = self._link.carry(wire, now_s)
-        for send in self._request:
-            self._serve(send.ticket, arrives_s, now_s)
+        for task in self._request:
+            self._serve(task, arrives_s, now_s)
 
-    def _serve(self, frame: Frame, arrives_s: float, sent_s: float) -> None:
-        final_s = None if arrives_s == _NEVER else self._servers.take(arrives_s, frame.deadline_s)
+    def _serve(self, task: SimulatedTask, arrives_s: float, sent_s: float) -> None:
+        final_s = None if arrives_s == _NEVER else self._servers.take(arrives_s, task.deadline_s)
         if final_s is None:
             self.counts.expired.append(sent_s)
             return
         self.counts.finals += 1
         self.counts.final_times.append(final_s)
-        self.counts.finals_by_camera[frame.camera] += 1
-        edge_right: bool = self._recording.edge_right.item(frame.idx)
-        server_right: bool = self._recording.server_right.item(frame.idx, frame.family)
-        self.counts.right_by_second[int(frame.offered_s)] += server_right - edge_right
+        self.counts.finals_by_camera[int(task.camera)] += 1
+        edge_right: bool = self._recording.edge_right.item(task.idx)
+        server_right: bool = self._recording.server_right.item(task.idx, task.family)
+        self.counts.right_by_second[int(task.shown_s)] += server_right - edge_right
 
     def _note_burst(self, now_s: float) -> None:
-        burst = self.governor.allowance.burst_bytes
+        burst = self.scheduler.admission.allowance.burst_bytes
         if not self.counts.bursts or self.counts.bursts[-1][1] != burst:
             self.counts.bursts.append((now_s, burst))

@@ -31,10 +31,10 @@ class FakeUplink:
     point = POINT
 
     def __init__(self) -> None:
-        self.observed: list[tuple[str, float]] = []
+        self.observed: list[float] = []
 
-    def observe(self, camera: str, score: float) -> None:
-        self.observed.append((camera, score))
+    def observe(self, score: float) -> None:
+        self.observed.append(score)
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_frames_are_gated_in_their_order_at_the_point_of_now_and_refused_ones_ar
     tasks[0].refuse(State.UNDECODABLE, "not_finite")
     gating(uplink, Gate()).decide(tasks)
     assert [task.label.state for task in tasks] == [State.UNDECODABLE, State.FINAL, State.PROVISIONAL]
-    assert [camera for camera, _ in uplink.observed] == ["c", "c"]
-    assert uplink.observed[1][1] == tasks[2].gate.score > tasks[1].gate.score
+    assert uplink.observed == [task.gate.score for task in tasks[1:]]
+    assert uplink.observed[1] > uplink.observed[0]
     assert tasks[2].point is POINT
 
 

@@ -20,7 +20,7 @@ from runtime.site_clock import SiteClock
 from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
 from schemas.topics import offload_partition
-from uplink.shell import GivenUp, Outcome, Pending, Sent
+from uplink.task import Delivered, DeliveryResult, Dropped, OffloadTask
 from vit.codecs import CODECS, decode_patches
 
 S = 1_000_000_000
@@ -78,17 +78,17 @@ def test_cheaper_points_begin_at_the_point_itself_and_end(codec: str) -> None:
 class FakeUplink:
     """Ends every record as it is told."""
 
-    def __init__(self, outcome: Outcome | None, max_record_bytes: int | None = None) -> None:
-        self.outcome = outcome
+    def __init__(self, result: DeliveryResult | None, max_record_bytes: int | None = None) -> None:
+        self.result = result
         self.max_record_bytes = max_record_bytes
-        self.offered: list[Pending] = []
-        self.futures: list[asyncio.Future[Outcome]] = []
+        self.offered: list[OffloadTask] = []
+        self.futures: list[asyncio.Future[DeliveryResult]] = []
 
-    def offer(self, pending: Pending) -> asyncio.Future[Outcome]:
-        self.offered.append(pending)
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        if self.outcome is not None:
-            future.set_result(self.outcome)
+    def enqueue(self, task: OffloadTask) -> asyncio.Future[DeliveryResult]:
+        self.offered.append(task)
+        future: asyncio.Future[DeliveryResult] = asyncio.get_running_loop().create_future()
+        if self.result is not None:
+            future.set_result(self.result)
         self.futures.append(future)
         return future
 
@@ -131,39 +131,39 @@ async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_dead
 ) -> None:
     uplink = FakeUplink(None)
     await offer(uplink, *range(3))
-    assert [pending.record.seq for pending in uplink.offered] == [0, 1, 2]
-    pending = uplink.offered[2]
-    assert pending.partition == offload_partition("c", 2, 48)
-    assert (pending.min_entropy, pending.camera) == (1.3, "c")
-    assert pending.deadline_monotonic_s == pytest.approx(60.0)
+    assert [decode_offload(task.value, max_offload_bytes=1 << 20).seq for task in uplink.offered] == [0, 1, 2]
+    task = uplink.offered[2]
+    assert task.partition == offload_partition("c", 2, 48)
+    assert (task.score, task.camera, task.num_bytes) == (1.3, "c", len(task.value))
+    assert task.deadline_s == pytest.approx(60.0)
     assert ends.acked == []
-    uplink.futures[1].set_result(Sent(10))
+    uplink.futures[1].set_result(Delivered(10))
     await asyncio.sleep(0)
     assert ends.acked == [1]
 
 
-@pytest.mark.parametrize("outcome", [Sent(5), GivenUp("expired"), GivenUp("no_tokens")])
+@pytest.mark.parametrize("result", [Delivered(5), Dropped("expired"), Dropped("no_tokens")])
 async def test_acknowledged_or_given_up_the_offset_is_finished(
-    offer: Offer, ends: Any, outcome: Outcome
+    offer: Offer, ends: Any, result: DeliveryResult
 ) -> None:
-    metrics = await offer(FakeUplink(outcome), 7)
+    metrics = await offer(FakeUplink(result), 7)
     assert (ends.acked, ends.released) == ([7], [])
     assert metrics.registry.get_sample_value("saccade_patches_kept_count") == 1
 
 
 async def test_what_a_stop_kept_from_being_sent_is_left_to_be_read_again(offer: Offer, ends: Any) -> None:
-    await offer(FakeUplink(GivenUp("stopped")), 7)
+    await offer(FakeUplink(Dropped("stopped")), 7)
     assert (ends.acked, ends.released) == ([], [7])
 
 
 async def test_a_record_that_no_encoding_makes_small_enough_is_given_up_without_an_offer(
     offer: Offer, ends: Any
 ) -> None:
-    uplink = FakeUplink(Sent(1), max_record_bytes=50)
+    uplink = FakeUplink(Delivered(1), max_record_bytes=50)
     await offer(uplink, 7)
     assert (uplink.offered, ends.acked) == ([], [7])
 
 
 async def test_repeated_bytes_are_told(offer: Offer) -> None:
-    metrics = await offer(FakeUplink(Sent(123)), 1, 2, repeated=2)
+    metrics = await offer(FakeUplink(Delivered(123)), 1, 2, repeated=2)
     assert metrics.registry.get_sample_value("saccade_offload_repeated_bytes_total") == 123

@@ -1,6 +1,6 @@
 """An edge worker's uplink alone, as a process: `sharing_process.py NAME REDIS_URL SOCKET BYTES_PER_S FPS`.
 
-Records of 2 kB at a steady pace; what the governor lets go is written to the Unix socket, one letter and then
+Records of 2 kB at a steady pace; what the scheduler lets go is written to the Unix socket, one letter and then
 the record, and counts as acknowledged at once.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
 
 import numpy as np
 
@@ -17,9 +16,10 @@ from runtime.connections import RedisSettings
 from runtime.redis_coordination import Coordination
 from schemas.operating_point import OperatingPoint
 from schemas.rates import constant
-from uplink.governor import GovernorConfig
-from uplink.shell import Pending, Uplink
+from uplink.admission import AdmissionConfig
+from uplink.shell import Uplink
 from uplink.site_share import SiteShare
+from uplink.task import OffloadTask
 
 RECORD_BYTES = 2_000
 LATENCY_S = 1.0
@@ -54,7 +54,7 @@ async def main(name: str, redis_url: str, socket: str, bytes_per_s: float, fps: 
     clock = SystemClock()
     async with Coordination(RedisSettings(url=redis_url)) as store:
         share = SiteShare(store, clock, site="s", worker=name, is_shared=True)
-        config = GovernorConfig(budget=constant(bytes_per_s), is_shared=True, watch_servers=False)
+        config = AdmissionConfig(budget=constant(bytes_per_s), is_shared=True, watch_servers=False)
         uplink = Uplink(
             SocketSink(writer), clock, OperatingPoint(tau=0.0, delta=1.0), config=config, share=share
         )
@@ -67,16 +67,22 @@ async def main(name: str, redis_url: str, socket: str, bytes_per_s: float, fps: 
 async def show(uplink: Uplink, clock: SystemClock, name: str, fps: float) -> None:
     """Frames of all entropies, until the process is killed."""
     rng = np.random.default_rng(ord(name))
-    record: Any = None
     value = name.encode() * RECORD_BYTES
     due_s = clock.monotonic_s()
     while True:
         due_s = max(due_s + 1.0 / fps, clock.monotonic_s())
         await asyncio.sleep(due_s - clock.monotonic_s())
         entropy = float(rng.uniform(0.0, 6.0))
-        uplink.observe("cam", entropy)
+        uplink.observe(entropy)
         if entropy >= uplink.point.tau:
-            uplink.offer(Pending(record, value, 0, entropy, clock.monotonic_s() + LATENCY_S, f"cam-{name}"))
+            task = OffloadTask(
+                camera=f"cam-{name}",
+                score=entropy,
+                deadline_s=clock.monotonic_s() + LATENCY_S,
+                num_bytes=len(value),
+                value=value,
+            )
+            uplink.enqueue(task)
 
 
 if __name__ == "__main__":

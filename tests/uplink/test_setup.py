@@ -52,14 +52,14 @@ def test_without_a_budget_nothing_is_limited_and_the_settings_decide_the_point()
     ],
 )
 def test_each_kind_of_budget_starts_as_it_must(rate: str, told: float, usable: float) -> None:
-    allowance = make({"rate": rate})._governor.allowance
+    allowance = make({"rate": rate})._scheduler.admission.allowance
     assert (allowance.told_bytes_per_s, allowance.rate_bytes_per_s) == (told, usable)
 
 
 def test_a_schedule_may_have_begun_before_the_worker() -> None:
     start_unix_s = ManualClock(100.0).time_ns() / 1e9 - 20.0
     uplink = make({"rate": "400kbit@0,80kbit@9", "schedule_start_unix_s": start_unix_s})
-    assert uplink._governor.allowance.told_bytes_per_s == 10_000.0
+    assert uplink._scheduler.admission.allowance.told_bytes_per_s == 10_000.0
 
 
 def test_a_frontier_of_these_models_is_used_and_one_of_others_refused(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_frontier_of_these_models_is_used_and_one_of_others_refused(tmp_path: 
     )
     dump_frontier(frontier, path)
     budget = {"rate": "400kbit", "frontier": str(path)}
-    assert len(make(budget)._governor.curve.families) == 1
+    assert len(make(budget)._scheduler.tuning.curve.families) == 1
     with pytest.raises(SettingsError, match=r"budget\.frontier: .*edge model"):
         make(budget, edge_hash="x" * 64)
     path.write_text("{}")

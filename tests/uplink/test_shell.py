@@ -1,4 +1,4 @@
-"""The uplink's shell: every record ends in one outcome, whatever the producer, the clock or a stop does."""
+"""The uplink's shell: every record ends in one result, whatever the producer, the clock or a stop does."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import pytest
 
 from runtime.clock import ManualClock, SystemClock
 from runtime.metrics import Metrics
-from schemas.bitmap import bitmap_of
 from schemas.errors import StackError
-from schemas.offload import Offload, encode_offload
 from schemas.operating_point import OperatingPoint
 from schemas.rates import constant
+from uplink.admission import AdmissionConfig
 from uplink.gauges import UplinkGauges
-from uplink.governor import GovernorConfig
 from uplink.metrics import UplinkMetrics
-from uplink.shell import GivenUp, Outcome, Pending, Sent, Uplink
+from uplink.shell import Uplink
+from uplink.task import Delivered, DeliveryResult, Dropped, OffloadTask
 
 POINT = OperatingPoint(tau=0.8, delta=1.0)
-KB_10 = GovernorConfig(budget=constant(10_000.0), watch_servers=False)
+KB_10 = AdmissionConfig(budget=constant(10_000.0), watch_servers=False)
 
 
 class FakeSink:
@@ -54,30 +53,18 @@ class FakeSink:
         return 0.0
 
 
-def make_pending(
+def make_task(
     name: str = "r", *, num_bytes: int = 1_000, deadline_s: float = 1e9, entropy: float = 1.0
-) -> Pending:
-    import numpy as np
-
-    record = Offload(
-        site="",
+) -> OffloadTask:
+    value = name.encode().ljust(num_bytes, b".")
+    return OffloadTask(
         camera="cam",
-        seq=1,
-        captured_ns=1,
-        deadline_ns=0,
-        bitmap=bitmap_of(np.arange(3)),
-        codec="webp",
-        quality=75,
-        patches=name.encode(),
-        edge_label=0,
-        edge_confidence=0.5,
-        min_entropy=entropy,
-        tau=0.8,
-        delta=1.0,
-        classes_hash="h",
+        score=entropy,
+        deadline_s=deadline_s,
+        num_bytes=num_bytes,
+        value=value,
+        partition=3,
     )
-    encoded = encode_offload(record)
-    return Pending(record, encoded + bytes(max(num_bytes - len(encoded), 0)), 3, entropy, deadline_s, "cam")
 
 
 @asynccontextmanager
@@ -91,7 +78,7 @@ async def running(uplink: Uplink) -> AsyncIterator[asyncio.Event]:
         await task
 
 
-async def outcome(future: asyncio.Future[Outcome]) -> Outcome:
+async def result(future: asyncio.Future[DeliveryResult]) -> DeliveryResult:
     async with asyncio.timeout(5):
         return await future
 
@@ -100,91 +87,91 @@ async def test_an_acknowledged_record_is_sent() -> None:
     sink = FakeSink()
     uplink = Uplink(sink, SystemClock(), POINT)
     async with running(uplink):
-        future = uplink.offer(make_pending())
+        future = uplink.enqueue(make_task())
         value, delivery = await sink.sent.get()
         assert not future.done()
         delivery.set_result(None)
-        assert await outcome(future) == Sent(len(value))
+        assert await result(future) == Delivered(len(value))
 
 
 async def test_a_record_that_the_broker_never_takes_is_given_up() -> None:
     sink = FakeSink()
     uplink = Uplink(sink, SystemClock(), POINT)
     async with running(uplink):
-        future = uplink.offer(make_pending())
+        future = uplink.enqueue(make_task())
         (await sink.sent.get())[1].set_exception(OSError("no"))
-        assert await outcome(future) == GivenUp("delivery_failed")
+        assert await result(future) == Dropped("delivery_failed")
 
 
 async def test_a_record_in_flight_is_given_up_at_its_deadline_and_a_late_delivery_harms_nobody() -> None:
     sink, clock = FakeSink(), SystemClock()
     uplink = Uplink(sink, clock, POINT)
     async with running(uplink):
-        future = uplink.offer(make_pending(deadline_s=clock.monotonic_s() + 0.2))
+        future = uplink.enqueue(make_task(deadline_s=clock.monotonic_s() + 0.2))
         _, delivery = await sink.sent.get()
-        assert await outcome(future) == GivenUp("expired")
+        assert await result(future) == Dropped("expired")
         delivery.set_result(None)
-        again = uplink.offer(make_pending())
+        again = uplink.enqueue(make_task())
         (await sink.sent.get())[1].set_result(None)
-        assert isinstance(await outcome(again), Sent)
+        assert isinstance(await result(again), Delivered)
 
 
 async def test_a_producer_that_blocks_does_not_keep_records_from_expiring() -> None:
     sink, clock = FakeSink(blocked=True), SystemClock()
     uplink = Uplink(sink, clock, POINT, config=KB_10)
     async with running(uplink):
-        futures = [uplink.offer(make_pending(num_bytes=5_000)) for _ in range(4)]
-        futures.append(uplink.offer(make_pending(deadline_s=clock.monotonic_s() + 0.1)))
-        causes = {await outcome(future) for future in futures[-2:]}
-        assert causes <= {GivenUp("no_tokens"), GivenUp("expired"), GivenUp("uplink_down")}
+        futures = [uplink.enqueue(make_task(num_bytes=5_000)) for _ in range(4)]
+        futures.append(uplink.enqueue(make_task(deadline_s=clock.monotonic_s() + 0.1)))
+        causes = {await result(future) for future in futures[-2:]}
+        assert causes <= {Dropped("no_tokens"), Dropped("expired"), Dropped("uplink_down")}
 
 
 async def test_stopping_gives_up_what_waits_and_what_flies() -> None:
     sink = FakeSink()
     uplink = Uplink(sink, SystemClock(), POINT, config=KB_10)
     async with running(uplink):
-        futures = [uplink.offer(make_pending(num_bytes=6_000)) for _ in range(4)]
+        futures = [uplink.enqueue(make_task(num_bytes=6_000)) for _ in range(4)]
         await sink.sent.get()
-    assert [future.result() for future in futures] == [GivenUp("stopped")] * 4
-    assert await outcome(uplink.offer(make_pending())) == GivenUp("stopped")
+    assert [future.result() for future in futures] == [Dropped("stopped")] * 4
+    assert await result(uplink.enqueue(make_task())) == Dropped("stopped")
 
 
-async def test_cancelling_leaves_no_record_without_an_outcome() -> None:
+async def test_cancelling_leaves_no_record_without_a_result() -> None:
     sink = FakeSink(blocked=True)
     uplink = Uplink(sink, SystemClock(), POINT)
     task = asyncio.create_task(uplink.run(asyncio.Event()))
-    future = uplink.offer(make_pending())
+    future = uplink.enqueue(make_task())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert future.result() == GivenUp("stopped")
+    assert future.result() == Dropped("stopped")
 
 
 async def test_a_broken_cluster_stops_the_worker() -> None:
     uplink = Uplink(FakeSink(error=StackError("no topic")), SystemClock(), POINT)
-    future = uplink.offer(make_pending())
+    future = uplink.enqueue(make_task())
     with pytest.raises(ExceptionGroup, match="unhandled errors") as caught:
         await uplink.run(asyncio.Event())
     assert caught.group_contains(StackError)
-    assert future.result() == GivenUp("stopped")
+    assert future.result() == Dropped("stopped")
 
 
 async def test_a_budget_bounds_what_the_producer_holds() -> None:
     """10 kB/s: at most 10 kB are with the producer, the most uncertain ones, though it would take all."""
     sink = FakeSink()
     uplink = Uplink(sink, SystemClock(), POINT, config=KB_10)
-    futures = [uplink.offer(make_pending(num_bytes=4_000, entropy=float(idx))) for idx in range(8)]
+    futures = [uplink.enqueue(make_task(num_bytes=4_000, entropy=float(idx))) for idx in range(8)]
     async with running(uplink):
-        results = [await outcome(future) for future in futures[:2]]
-        assert results == [GivenUp("no_tokens")] * 2
+        results = [await result(future) for future in futures[:2]]
+        assert results == [Dropped("no_tokens")] * 2
         assert sink.sent.qsize() == 2
 
 
 async def test_a_record_above_the_burst_is_refused_at_once() -> None:
     uplink = Uplink(FakeSink(), SystemClock(), POINT, config=KB_10)
     assert uplink.max_record_bytes == 14_000
-    assert await outcome(uplink.offer(make_pending(num_bytes=15_000))) == GivenUp("over_burst")
+    assert await result(uplink.enqueue(make_task(num_bytes=15_000))) == Dropped("over_burst")
     assert Uplink(FakeSink(), SystemClock(), POINT).max_record_bytes is None
 
 
@@ -192,10 +179,10 @@ async def test_the_metrics_show_what_is_in_force() -> None:
     metrics, clock = Metrics("edge"), ManualClock()
     uplink = Uplink(FakeSink(), clock, POINT, config=KB_10, gauges=UplinkGauges(metrics.group(UplinkMetrics)))
     async with running(uplink):
-        future = uplink.offer(make_pending())
+        future = uplink.enqueue(make_task())
         sink: Any = uplink._sink
         (await sink.sent.get())[1].set_result(None)
-        await outcome(future)
+        await result(future)
     text = metrics.exposition().decode()
     assert "saccade_budget_bytes_per_second 10000.0" in text
     assert "saccade_affordable_bytes_per_second 10000.0" in text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from devstack.locks import Locks
 from devstack.redis_server import RedisServer
@@ -20,8 +21,9 @@ from schemas.errors import TransientError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Schedule, Volume, constant
 from schemas.server_report import ServerReport
+from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
-from uplink.governor import Governor, GovernorConfig
+from uplink.scheduler import UplinkScheduler
 from uplink.site_share import SiteShare
 from uplink.volume import VolumePlan
 
@@ -67,14 +69,14 @@ class FakeStore:
         return self.spent
 
 
-def make_governor(budget: Schedule, *, is_shared: bool = True) -> Governor[Any]:
-    config = GovernorConfig(budget=budget, is_shared=is_shared)
-    return Governor(config, default_frontier(), POINT, CLOCK.monotonic_s())
+def make_scheduler(budget: Schedule, *, is_shared: bool = True) -> UplinkScheduler:
+    config = AdmissionConfig(budget=budget, is_shared=is_shared)
+    return UplinkScheduler(config, default_frontier(), POINT, CLOCK.monotonic_s())
 
 
 @asynccontextmanager
-async def sharing(share: SiteShare, governor: Governor[Any]) -> AsyncIterator[None]:
-    task = asyncio.create_task(share.run(governor))
+async def sharing(share: SiteShare, scheduler: UplinkScheduler) -> AsyncIterator[None]:
+    task = asyncio.create_task(share.run(scheduler))
     try:
         yield
     finally:
@@ -84,56 +86,55 @@ async def sharing(share: SiteShare, governor: Governor[Any]) -> AsyncIterator[No
 
 
 async def test_the_only_worker_gets_the_whole_budget_hears_the_servers_and_shows_its_state() -> None:
-    store, governor = FakeStore(), make_governor(constant(10_000.0))
+    store, scheduler = FakeStore(), make_scheduler(constant(10_000.0))
     share = SiteShare(store, CLOCK, site="", worker="w", is_shared=True, about={"budget": "80kbit"})
-    async with sharing(share, governor), asyncio.timeout(5):
+    async with sharing(share, scheduler), asyncio.timeout(5):
         state = await store.states.get()
         assert (state["worker"], state["budget"], state["state"]) == ("w", "80kbit", "startup")
-        assert governor.allowance.fraction(CLOCK.monotonic_s()) == 1.0
-        assert governor.claim("w", CLOCK.monotonic_s()).held == 1.0
+        assert scheduler.admission.allowance.fraction(CLOCK.monotonic_s()) == 1.0
+        assert scheduler.claim("w", CLOCK.monotonic_s()).held == 1.0
 
 
+@pytest.mark.parametrize(("known", "warnings"), [("", 0), ("5eed", 0), ("0ther", 1)])
 async def test_one_warning_tells_of_a_server_whose_model_the_frontier_does_not_know(
-    capfd: pytest.CaptureFixture[str],
+    known: str, warnings: int
 ) -> None:
-    warned = []
-    for known in ("", "5eed", "0ther"):
-        store, governor = FakeStore(), make_governor(constant(10_000.0))
-        share = SiteShare(store, CLOCK, site="", worker="w", is_shared=False, server_hash=known)
-        async with sharing(share, governor), asyncio.timeout(10):
+    store, scheduler = FakeStore(), make_scheduler(constant(10_000.0))
+    share = SiteShare(store, CLOCK, site="", worker="w", is_shared=False, server_hash=known)
+    with capture_logs() as logs:
+        async with sharing(share, scheduler), asyncio.timeout(10):
             await store.states.get()
             await store.states.get()
-        output = capfd.readouterr()
-        warned.append((output.out + output.err).count("calibrated for another server model"))
-    assert warned == [0, 0, 1]
+    told = [entry["calibrated_for"] for entry in logs if entry["log_level"] == "warning"]
+    assert told == [known] * warnings
 
 
 async def test_a_redis_that_does_not_answer_leaves_the_lease_to_end() -> None:
-    store, governor = FakeStore(), make_governor(constant(10_000.0))
+    store, scheduler = FakeStore(), make_scheduler(constant(10_000.0))
     store.away = True
     share = SiteShare(store, CLOCK, site="", worker="w", is_shared=True)
-    async with sharing(share, governor), asyncio.timeout(5):
+    async with sharing(share, scheduler), asyncio.timeout(5):
         await store.asked.wait()
-        assert governor.allowance.fraction(CLOCK.monotonic_s()) == 0.0
+        assert scheduler.admission.allowance.fraction(CLOCK.monotonic_s()) == 0.0
         store.away = False
         await store.states.get()
         store.asked.clear()
         await store.asked.wait()
-    assert governor.allowance.fraction(CLOCK.monotonic_s()) > 0.0
+    assert scheduler.admission.allowance.fraction(CLOCK.monotonic_s()) > 0.0
 
 
 async def test_a_volume_sets_the_rate_by_what_the_site_has_spent() -> None:
-    store, governor = FakeStore(), make_governor(constant(0.0), is_shared=False)
+    store, scheduler = FakeStore(), make_scheduler(constant(0.0), is_shared=False)
     store.spent = 10**6
     plan = VolumePlan(Volume(10**6, 3600.0))
     share = SiteShare(store, CLOCK, site="", worker="w", is_shared=False, volume=plan)
-    async with sharing(share, governor), asyncio.timeout(5):
+    async with sharing(share, scheduler), asyncio.timeout(5):
         assert (await store.states.get())["spent_bytes"] == 10**6
-        assert governor.allowance.rate_bytes_per_s == 0.0
+        assert scheduler.admission.allowance.rate_bytes_per_s == 0.0
         store.spent = 0
         while (await store.states.get())["spent_bytes"] != 0:
             pass
-        assert governor.allowance.rate_bytes_per_s >= 10**6 / 3600
+        assert scheduler.admission.allowance.rate_bytes_per_s >= 10**6 / 3600
 
 
 @pytest.fixture
@@ -155,15 +156,15 @@ async def test_a_volume_survives_a_restart_of_the_worker_and_of_redis(own_redis:
     plan = VolumePlan(Volume(10**6, 30 * 86_400.0))
     rates = []
     for spent in (600_000.0, 0.0):
-        governor = make_governor(constant(0.0), is_shared=False)
+        scheduler = make_scheduler(constant(0.0), is_shared=False)
         for total in (0.0, spent):
-            governor.measured(total, CLOCK.monotonic_s())
+            scheduler.measured(total, CLOCK.monotonic_s())
         async with Coordination(RedisSettings(url=own_redis.url)) as store, asyncio.timeout(20):
             share = SiteShare(store, CLOCK, site="s", worker="w", is_shared=False, volume=plan)
-            async with sharing(share, governor):
-                while governor.allowance.told_bytes_per_s == 0:  # noqa: ASYNC110 - another process counts
+            async with sharing(share, scheduler):
+                while scheduler.admission.allowance.told_bytes_per_s == 0:  # noqa: ASYNC110 - another process counts
                     await asyncio.sleep(0.02)
-            rates.append(governor.allowance.told_bytes_per_s)
+            rates.append(scheduler.admission.allowance.told_bytes_per_s)
             assert await store.add_spent("s", plan.period(CLOCK.time_ns() / 1e9), 0) == 600_000
         await own_redis.kill()
         await own_redis.start()
@@ -176,15 +177,15 @@ async def test_shares_never_sum_to_more_than_one_while_redis_is_killed_and_resta
     own_redis: RedisServer,
 ) -> None:
     """Three workers on a real Redis: fair before, nobody richer during the restart, fair again after it."""
-    governors = [make_governor(constant(30_000.0)) for _ in range(3)]
+    schedulers = [make_scheduler(constant(30_000.0)) for _ in range(3)]
     sums: list[float] = []
 
     def shares() -> list[float]:
         now_s = CLOCK.monotonic_s()
-        for governor in governors:
-            governor.observe(4.0, now_s)
-            governor.step(now_s)
-        held = [governor.allowance.fraction(now_s) for governor in governors]
+        for scheduler in schedulers:
+            scheduler.observe(4.0, now_s)
+            scheduler.step(now_s)
+        held = [scheduler.admission.allowance.fraction(now_s) for scheduler in schedulers]
         sums.append(sum(held))
         return held
 
@@ -197,10 +198,10 @@ async def test_shares_never_sum_to_more_than_one_while_redis_is_killed_and_resta
 
     async with AsyncExitStack() as stack, asyncio.timeout(40), asyncio.TaskGroup() as group:
         settings = RedisSettings(url=own_redis.url)
-        stores = [await stack.enter_async_context(Coordination(settings)) for _ in governors]
+        stores = [await stack.enter_async_context(Coordination(settings)) for _ in schedulers]
         tasks = [
-            group.create_task(SiteShare(store, CLOCK, site="s", worker=name, is_shared=True).run(governor))
-            for store, governor, name in zip(stores, governors, "abc", strict=True)
+            group.create_task(SiteShare(store, CLOCK, site="s", worker=name, is_shared=True).run(scheduler))
+            for store, scheduler, name in zip(stores, schedulers, "abc", strict=True)
         ]
         await until_fair(fresh=1)
         await own_redis.kill()
