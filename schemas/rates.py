@@ -36,11 +36,6 @@ class Volume:
     volume_bytes: float
     period_s: float
 
-    @property
-    def mean_bytes_per_s(self) -> float:
-        """The rate that uses the volume evenly."""
-        return self.volume_bytes / self.period_s
-
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -122,12 +117,3 @@ def parse_budget(text: str) -> Budget:
         return constant(parse_rate(plain))
     except ValueError:
         raise ValueError(f"budget {text!r}: expected {_ALLOWED}") from None
-
-
-def format_rate(bytes_per_s: float) -> str:
-    """The rate in tc's bit units with three significant digits, such as `400kbit`."""
-    bits = bytes_per_s * 8
-    for unit, scale in (("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)):
-        if bits >= scale:
-            return f"{bits / scale:.3g}{unit}"
-    return f"{bits:.3g}bit"
