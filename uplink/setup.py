@@ -15,8 +15,7 @@ from schemas.rates import Auto, Schedule, Volume, constant
 from uplink.admission import AdmissionConfig
 from uplink.curve import FrontierRefusedError, check_models
 from uplink.default_curve import default_frontier
-from uplink.gauges import UplinkGauges
-from uplink.metrics import UplinkMetrics
+from uplink.metrics import UplinkGauges, UplinkMetrics
 from uplink.settings import UplinkProgramSettings
 from uplink.shell import UNLIMITED, OffloadSink, Uplink
 from uplink.site_share import SiteShare, SiteStore

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.clock import Clock
     from schemas.frontier import Frontier
     from schemas.operating_point import OperatingPoint
-    from uplink.gauges import UplinkGauges
+    from uplink.metrics import UplinkGauges
     from uplink.scheduler import Explanation
     from uplink.site_share import SiteShare
 

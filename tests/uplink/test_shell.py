@@ -15,8 +15,7 @@ from schemas.errors import StackError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import constant
 from uplink.admission import AdmissionConfig
-from uplink.gauges import UplinkGauges
-from uplink.metrics import UplinkMetrics
+from uplink.metrics import UplinkGauges, UplinkMetrics
 from uplink.shell import Uplink
 from uplink.task import Delivered, DeliveryResult, Dropped, OffloadTask
 
