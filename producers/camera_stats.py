@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from producers.trouble import Trouble, trouble_of
+from schemas.errors import SourceError
+
 
 class Cause(StrEnum):
     """Why a frame was not published."""
@@ -40,6 +43,9 @@ class StatsSink(Protocol):
 
     def reconnected(self) -> None:
         """Count one lost session."""
+
+    def troubled(self, trouble: str) -> None:
+        """Count one error by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,7 @@ class CameraStats:
         self._pending = 0
         self._reconnects = 0
         self._thinned = 0
+        self._last_trouble: tuple[Trouble, str] | None = None
         self.error = ""
 
     @property
@@ -175,11 +182,18 @@ class CameraStats:
         """State whether the source gives frames now."""
         self._metrics.connected(up)
 
-    def lost(self) -> None:
-        """Count a session that ended without being asked to."""
+    def lost(self, error: SourceError) -> None:
+        """Count a session that ended without being asked to, and why."""
         with self._lock:
             self._reconnects += 1
+        self.troubled(trouble_of(error), str(error))
         self._metrics.reconnected()
+
+    def troubled(self, trouble: Trouble, why: str) -> None:
+        """Remember what last kept the camera from giving frames, and when; counted by name."""
+        with self._lock:
+            self._last_trouble = (trouble, why)
+        self._metrics.troubled(trouble.value)
 
     def summary(self) -> CameraSummary:
         """Return the counts; what is still pending is in none of them."""

@@ -22,6 +22,7 @@ class ProducerMetrics(MetricGroup):
         )
         self.connected = self.gauge("camera_connected", "1 while the source gives frames", ("camera",))
         self.reconnects = self.counter("camera_reconnects_total", "Sessions that ended unasked", ("camera",))
+        self.errors = self.counter("camera_errors_total", "Errors of cameras, by name", ("camera", "error"))
         self.last_frame = self.gauge(
             "camera_last_frame_timestamp_seconds", "UTC time of the latest acknowledged frame", ("camera",)
         )
@@ -55,3 +56,7 @@ class CameraSeries:
     def reconnected(self) -> None:
         """One session ended unasked."""
         self._producer.reconnects.labels(self._label).inc()
+
+    def troubled(self, trouble: str) -> None:
+        """One error of that name kept the camera from giving frames."""
+        self._producer.errors.labels(self._label, trouble).inc()

@@ -12,9 +12,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, ParamSpec, Protocol, Self, TypeVar
 
 from producers.sequence import Sequence, SequenceFile, producer_id
+from producers.trouble import Trouble
 from runtime.clock import Clock
 from runtime.log import get_logger
 from schemas.errors import LeaseError, TransientError
@@ -22,6 +23,10 @@ from schemas.redis_keys import CAMERA_LEASE_TTL_S
 
 _log = get_logger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DISK_RETRY_S: Final = 1.0
 RENEW_INTERVAL_S: Final = CAMERA_LEASE_TTL_S / 3
 TAKE_OVER_WAIT_S: Final = CAMERA_LEASE_TTL_S + 2.0
 """A killed producer leaves its lease behind: a successor with another state folder waits until it must have
@@ -58,6 +63,7 @@ class CameraOwnership:
         clock: Clock,
         renew_interval_s: float = RENEW_INTERVAL_S,
         take_over_wait_s: float,
+        tell: Callable[[Trouble, str], None] | None = None,
     ) -> None:
         self._camera = camera
         self._owner = ""
@@ -68,6 +74,7 @@ class CameraOwnership:
         self._clock = clock
         self._renew_interval_s = renew_interval_s
         self._take_over_wait_s = take_over_wait_s
+        self._tell = tell
         self._file: SequenceFile | None = None
         self._sequence: Sequence | None = None
         self._held_s = 0.0
@@ -75,15 +82,15 @@ class CameraOwnership:
     async def __aenter__(self) -> Self:
         """The camera is ours and its numbers start above all that were used.
 
-        Waits for as long as Redis or Kafka do not answer.
+        Waits for as long as Redis or Kafka do not answer or the disk is full.
 
         Raises:
             LeaseError: another live producer publishes it.
             SettingsError: the state file cannot be read or written.
         """
-        self._file = await asyncio.to_thread(SequenceFile, self._state_dir, self._camera)
-        self._owner = await asyncio.to_thread(producer_id, self._state_dir)
+        self._file = await self._with_disk(SequenceFile, self._state_dir, self._camera)
         try:
+            self._owner = await self._with_disk(producer_id, self._state_dir)
             first = await self._take_lease(self._file)
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -108,7 +115,7 @@ class CameraOwnership:
 
         Raises:
             LeaseError: this process stood still for so long that another producer has taken the camera.
-            SettingsError: the disk refuses a new block.
+            SettingsError: the disk refuses a new block for good; a full disk is waited for.
         """
         assert self._sequence is not None
         assert self._file is not None
@@ -116,7 +123,7 @@ class CameraOwnership:
             await self._renew()
         bound = self._sequence.wanted_bound
         if bound is not None:
-            await asyncio.to_thread(self._file.reserve, bound)
+            await self._with_disk(self._file.reserve, bound)
             self._sequence.reserved(bound)
         return self._sequence.next()
 
@@ -165,12 +172,28 @@ class CameraOwnership:
             await asyncio.sleep(min(1.0, self._renew_interval_s))
 
     async def _first_number(self, file: SequenceFile) -> int:
+        """Return a number above all that file, Redis and Kafka know of.
+
+        Each of them alone can be behind. Another machine may have published the camera since the file was written;
+        its frames have no label in Redis while the edge is down; and it had reserved up to a block more than Kafka
+        holds.
+        """
         bound = await asyncio.to_thread(file.bound)
         in_redis = await self._store.newest_seq(self._camera)
-        if bound is not None and (in_redis is None or in_redis < bound):
-            return bound
-        # No state file, or another machine published the camera since it was written: Kafka may know of later
-        # frames that have no label yet, and that machine had reserved up to a block more.
         in_kafka = await self._newest_in_kafka(self._camera)
-        known = [number for number in (in_redis, in_kafka) if number is not None]
-        return max([bound or 0, *(number + 1 + self._block for number in known)])
+        above = [n + 1 + self._block for n in (in_redis, in_kafka) if n is not None and n >= (bound or 0)]
+        return max([bound or 0, *above])
+
+    async def _with_disk(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the blocking action on the state folder does, again and again while the disk is full."""
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(action, *args, **kwargs)
+            except TransientError as full:
+                if not told:
+                    _log.warning("waiting for the disk", camera=self._camera, why=str(full))
+                    if self._tell is not None:
+                        self._tell(Trouble.DISK_FULL, str(full))
+                    told = True
+            await asyncio.sleep(DISK_RETRY_S)

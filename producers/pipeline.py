@@ -17,6 +17,7 @@ from producers.publish import Publisher
 from producers.reconnect import ReconnectSchedule
 from producers.settings import ProducerSettings
 from producers.sources.source import EncodedImage
+from producers.trouble import CameraError, Trouble, trouble_of
 from runtime.clock import Clock
 from runtime.log import get_logger
 from schemas.errors import SourceError
@@ -102,7 +103,7 @@ class CameraPipeline:
                 if self._num_sent == self._spec.limit:
                     return
             if self._spec.self_paced:
-                raise SourceError(f"{self._spec}: the stream ended")
+                raise CameraError(Trouble.ENDED, f"{self._spec}: the stream ended")
         finally:
             self._context.stats.connected(False)
             if not await capture.close(CLOSE_WAIT_S):
@@ -132,9 +133,15 @@ class CameraPipeline:
     async def _wait_after(self, error: SourceError) -> None:
         started_s = self._first_frame_s
         lived_s = 0.0 if started_s is None else self._context.clock.monotonic_s() - started_s
-        delay_s = self._reconnect.lost(lived_s)
-        self._context.stats.lost()
-        _log.warning("camera lost", camera=self._context.camera, why=str(error), retry_s=round(delay_s, 1))
+        delay_s = self._reconnect.lost(lived_s, longest=trouble_of(error) is Trouble.LOGIN_REFUSED)
+        self._context.stats.lost(error)
+        _log.warning(
+            "camera lost",
+            camera=self._context.camera,
+            why=str(error),
+            error=trouble_of(error).value,
+            retry_s=round(delay_s, 1),
+        )
         await asyncio.sleep(delay_s)
 
     async def _publish(self, timed: TimedImage) -> None:

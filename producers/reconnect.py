@@ -35,8 +35,14 @@ class ReconnectSchedule:
         if not 0 < self.first_s <= self.cap_s:
             raise ValueError(f"first_s {self.first_s}, cap_s {self.cap_s}: want 0 < first_s <= cap_s")
 
-    def lost(self, lived_s: float) -> float:
-        """Return the seconds to wait after a session that gave frames for `lived_s` (0: it gave none)."""
+    def lost(self, lived_s: float, *, longest: bool = False) -> float:
+        """Return the seconds to wait after a session that gave frames for `lived_s` (0: it gave none).
+
+        `longest` takes the cap at once: a camera that refuses a login locks it out after some tries.
+        """
+        if longest:
+            self._delay_s = self.cap_s
+            return self.cap_s
         if self._delay_s == 0.0 or lived_s > self._delay_s:
             self._delay_s = self.first_s
         else:

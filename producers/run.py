@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from producers.camera import CameraSpec, check_names
 from producers.camera_stats import ProducerSummary
+from producers.newest import NewestNumbers
 from producers.publish import Publisher
 from producers.settings import ProducerProgramSettings
 from producers.worker import ProducerPorts, ProducerWorker
@@ -18,7 +20,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
-from runtime.kafka_newest import newest_match
+from runtime.kafka_newest import newest_by_key
 from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
@@ -26,7 +28,7 @@ from runtime.redis_store import LabelStore
 from runtime.status_server import serve_status
 from schemas.errors import DecodeError, SettingsError, StackError
 from schemas.frame import decode_frame
-from schemas.topics import frames_partition, frames_specs, max_frame_record_bytes
+from schemas.topics import frames_specs, max_frame_record_bytes
 
 _log = get_logger(__name__)
 
@@ -87,7 +89,7 @@ async def open_ports(
         flush=sink.flush,
         in_flight_bytes=lambda: sink.in_flight_bytes,
         store=store,
-        newest_in_kafka=lambda camera: newest_seq_in_kafka(settings, camera, num_partitions),
+        newest_in_kafka=NewestNumbers(partial(newest_seqs, settings), num_partitions=num_partitions),
         pool=pool,
         metrics=metrics,
         health=health,
@@ -130,19 +132,16 @@ async def check_frames_topic(settings: ProducerProgramSettings) -> None:
         _log.warning("topic differs from the settings", problem=problem)
 
 
-async def newest_seq_in_kafka(
-    settings: ProducerProgramSettings, camera: str, num_partitions: int
-) -> int | None:
-    """Return the number of the camera's newest frame that the topic still holds, None without one.
+async def newest_seqs(
+    settings: ProducerProgramSettings, partition: int, keys: Collection[bytes]
+) -> dict[bytes, int]:
+    """Return, by key, the number of each camera's newest frame in a partition of the topic.
 
     Raises:
         TransientError: Kafka does not answer.
     """
-    key = camera.encode()
 
     def seq_of(record: Record) -> int | None:
-        if record.key != key:
-            return None
         try:
             return decode_frame(
                 record.value, max_frame_bytes=len(record.value), max_frame_pixels=sys.maxsize
@@ -150,5 +149,4 @@ async def newest_seq_in_kafka(
         except DecodeError:
             return None  # garbage under this camera's key; the edge workers count it
 
-    partition = frames_partition(camera, num_partitions)
-    return await newest_match(settings.kafka, settings.topics.frames, partition, seq_of)
+    return await newest_by_key(settings.kafka, settings.topics.frames, partition, keys, seq_of)

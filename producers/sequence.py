@@ -5,6 +5,7 @@ A process that dies between reserving and using leaves a gap, never a repetition
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,16 +16,19 @@ from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from schemas.errors import LeaseError, SettingsError
+from schemas.errors import LeaseError, SettingsError, TransientError
 from schemas.limits import MAX_SEQ
 
 _FORMAT: Final = 1
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+"""Errors of a disk that end by themselves, or when somebody makes room."""
 
 
 def producer_id(folder: Path) -> str:
     """Return the name that all producers with this state folder share, making it when there is none. Blocks.
 
     Raises:
+        TransientError: the disk is full or fails at present.
         SettingsError: the folder cannot be read or written.
     """
     path = folder / "producer-id"
@@ -37,7 +41,13 @@ def producer_id(folder: Path) -> str:
             mine.unlink()
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"producer.state_dir {str(folder)!r}: {error.strerror}") from error
+        raise _refused(f"producer.state_dir {str(folder)!r}", error) from error
+
+
+def _refused(where: str, error: OSError) -> SettingsError | TransientError:
+    """The error for a state folder that cannot be used: for now, or until somebody changes the setting."""
+    kind = TransientError if error.errno in _PASSING else SettingsError
+    return kind(f"{where}: {error.strerror}")
 
 
 class SequenceFile:
@@ -52,6 +62,7 @@ class SequenceFile:
 
         Raises:
             LeaseError: another process on this machine holds it.
+            TransientError: the disk is full or fails at present.
             SettingsError: the folder cannot be written.
         """
         stem = quote(camera, safe="")
@@ -68,7 +79,7 @@ class SequenceFile:
             raise LeaseError(f"camera {camera}: another producer on this machine publishes it") from None
         except OSError as error:
             self.close()
-            raise SettingsError(f"producer.state_dir {str(folder)!r}: {error.strerror}") from error
+            raise _refused(f"producer.state_dir {str(folder)!r}", error) from error
 
     def bound(self) -> int | None:
         """Return the first number that was never reserved, or None without a file. Blocks.
@@ -99,7 +110,8 @@ class SequenceFile:
         """Every number below `bound` is reserved when this returns, also after a power cut. Blocks.
 
         Raises:
-            SettingsError: the disk refuses it; nothing is reserved.
+            TransientError: the disk is full or fails at present; nothing is reserved.
+            SettingsError: the disk refuses it for good.
         """
         temporary = self._path.with_suffix(".new")
         state = {"format": _FORMAT, "camera": self._camera, "reserved_below": bound}
@@ -115,7 +127,7 @@ class SequenceFile:
             finally:
                 os.close(folder_fd)
         except OSError as error:
-            raise SettingsError(f"producer.state_dir, file {str(self._path)!r}: {error.strerror}") from error
+            raise _refused(f"producer.state_dir, file {str(self._path)!r}", error) from error
 
     def close(self) -> None:
         """Let go of the lock; harmless when called again."""

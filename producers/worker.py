@@ -104,6 +104,7 @@ class ProducerWorker:
             newest_in_kafka=ports.newest_in_kafka,
             clock=ports.clock,
             take_over_wait_s=TAKE_OVER_WAIT_S,
+            tell=self.stats[camera].troubled,
         )
         async with ownership, asyncio.TaskGroup() as group:
             keeper = group.create_task(ownership.keep())

@@ -277,6 +277,9 @@ class CameraCounts:
     def reconnected(self) -> None:
         self.events.append("reconnected")
 
+    def troubled(self, trouble: str) -> None:
+        self.events.append(f"troubled {trouble}")
+
 
 @pytest.fixture
 def counts() -> CameraCounts:

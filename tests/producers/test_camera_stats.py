@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from producers.camera_stats import CameraStats, Cause, ProducerSummary, is_landmark
+from schemas.errors import SourceError
 
 
 def test_captured_is_published_plus_everything_dropped(stats: CameraStats, counts: Any) -> None:
@@ -16,7 +17,7 @@ def test_captured_is_published_plus_everything_dropped(stats: CameraStats, count
     stats.failed(Cause.UNACKNOWLEDGED)
     stats.dropped(Cause.TOO_LARGE)
     stats.thinned()
-    stats.lost()
+    stats.lost(SourceError("gone"))
     summary = stats.summary()
     assert (summary.published, summary.published_bytes, summary.reconnects, summary.thinned) == (2, 150, 1, 1)
     assert summary.dropped == {"refused": 1, "too_large": 1, "unacknowledged": 1}
@@ -27,6 +28,7 @@ def test_captured_is_published_plus_everything_dropped(stats: CameraStats, count
         "dropped refused",
         "dropped unacknowledged",
         "dropped too_large",
+        "troubled other",
         "reconnected",
     ]
 

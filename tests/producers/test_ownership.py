@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from producers.ownership import CameraOwnership
 from producers.sequence import SequenceFile
+from producers.trouble import Trouble
 from runtime.clock import Clock, ManualClock, SystemClock
 from schemas.errors import LeaseError, SettingsError, TransientError
 from schemas.redis_keys import CAMERA_LEASE_TTL_S
@@ -29,7 +31,13 @@ class Kafka:
 
 
 def ownership(
-    folder: Path, store: Any, kafka: Kafka, *, wait_s: float = 0.05, clock: Clock | None = None
+    folder: Path,
+    store: Any,
+    kafka: Kafka,
+    *,
+    wait_s: float = 0.05,
+    clock: Clock | None = None,
+    tell: Any = lambda trouble, why: None,
 ) -> CameraOwnership:
     return CameraOwnership(
         CAMERA,
@@ -40,6 +48,7 @@ def ownership(
         clock=clock or SystemClock(),
         renew_interval_s=0.01,
         take_over_wait_s=wait_s,
+        tell=tell,
     )
 
 
@@ -55,6 +64,8 @@ def ownership(
         (500, 499, None, 500),
         (500, 500, 507, 518),
         (500, 500, None, 511),
+        (500, 41, 1699, 1710),
+        (500, None, 499, 500),
     ],
 )
 async def test_the_first_number_lies_above_all_that_are_known(
@@ -70,18 +81,50 @@ async def test_the_first_number_lies_above_all_that_are_known(
         assert [await camera.next() for _ in range(12)] == list(range(first, first + 12))
 
 
-async def test_kafka_is_only_read_when_the_state_file_cannot_be_trusted(tmp_path: Path, store: Any) -> None:
-    kafka = Kafka(41)
-    async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 52
-    assert kafka.asked == 1
-    async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 62
-    assert kafka.asked == 1
-    store.newest[CAMERA], kafka.newest = 200, 300  # another machine published in between
-    async with ownership(tmp_path, store, kafka) as camera:
-        assert await camera.next() == 311
-    assert kafka.asked == 2
+async def test_no_number_comes_twice_when_two_machines_take_turns_while_the_edge_is_down(
+    tmp_path: Path, store: Any
+) -> None:
+    """A dies, B takes over, A returns with its old state file; no label ever reaches Redis."""
+    kafka, used = Kafka(), []
+    for machine, count in [("a", 15), ("b", 1200), ("a", 5), ("b", 5)]:
+        async with ownership(tmp_path / machine, store, kafka) as camera:
+            used += [await camera.next() for _ in range(count)]
+        kafka.newest = max(used)
+    assert len(set(used)) == len(used)
+    assert used == sorted(used)
+
+
+async def test_a_disk_that_is_full_for_a_while_costs_a_camera_nothing_but_time(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Trouble] = []
+    monkeypatch.setattr("producers.ownership.DISK_RETRY_S", 0.001)
+    full = 3
+
+    def fsync(fd: int) -> None:
+        nonlocal full
+        if full:
+            full -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("producers.sequence.os.fsync", fsync)
+    async with ownership(tmp_path, store, Kafka(), tell=lambda trouble, why: told.append(trouble)) as camera:
+        assert [await camera.next() for _ in range(11)] == list(range(11))
+        full = 2
+        assert [await camera.next() for _ in range(11)] == list(range(11, 22))
+    assert told == [Trouble.DISK_FULL, Trouble.DISK_FULL]
+
+
+async def test_a_disk_that_refuses_for_good_is_a_setting_to_change(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("producers.sequence.os.fsync", refuse)
+    async with ownership(tmp_path, store, Kafka()) as camera:
+        with pytest.raises(SettingsError, match=r"producer\.state_dir"):
+            await camera.next()
 
 
 async def test_every_number_given_was_reserved_on_disk_before(tmp_path: Path, store: Any) -> None:

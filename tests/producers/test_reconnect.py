@@ -20,6 +20,12 @@ def test_a_session_that_outlives_the_last_delay_starts_over() -> None:
     assert schedule.lost(33) == 1
 
 
+def test_a_refused_login_takes_the_longest_pause_at_once() -> None:
+    schedule = ReconnectSchedule(1, 60, random=lambda: 0.0)
+    assert [schedule.lost(0, longest=True) for _ in range(3)] == [60, 60, 60]
+    assert schedule.lost(61) == 0.5
+
+
 def test_a_camera_that_dies_after_each_frame_is_not_hammered() -> None:
     schedule = ReconnectSchedule(1, 60, random=lambda: 0.0)
     attempts, clock_s = 0, 0.0

@@ -8,7 +8,7 @@ from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics
-from runtime.kafka_newest import newest_match
+from runtime.kafka_newest import newest_by_key
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack
@@ -25,8 +25,8 @@ async def filled(stack: EmbeddedStack, topic: str, keys: list[bytes]) -> KafkaSe
     return kafka
 
 
-def number_if(key: bytes) -> Callable[[Record], int | None]:
-    return lambda record: int(record.value) if record.key == key else None
+def number(record: Record) -> int | None:
+    return int(record.value)
 
 
 @pytest.mark.parametrize("wanted", [0, 5, 300, 498])
@@ -36,12 +36,22 @@ async def test_the_newest_match_is_found_wherever_it_lies(
     keys = [b"rare" if number in (0, wanted) else b"common" for number in range(500)]
     topic = unique("newest")
     kafka = await filled(stack, topic, keys)
-    assert await newest_match(kafka, topic, PARTITION, number_if(b"rare")) == wanted
-    assert await newest_match(kafka, topic, PARTITION, number_if(b"common")) == 499
-    assert await newest_match(kafka, topic, PARTITION, number_if(b"never")) is None
+    found = await newest_by_key(kafka, topic, PARTITION, {b"rare", b"common", b"never"}, number)
+    assert found == {b"rare": wanted, b"common": 499}
 
 
-async def test_an_empty_partition_has_no_match(stack: EmbeddedStack, unique: Callable[[str], str]) -> None:
+async def test_records_that_cannot_be_read_do_not_count(
+    stack: EmbeddedStack, unique: Callable[[str], str]
+) -> None:
+    topic = unique("newest")
+    kafka = await filled(stack, topic, [b"a"] * 9)
+    found = await newest_by_key(
+        kafka, topic, PARTITION, {b"a"}, lambda record: None if record.value == b"8" else record.value
+    )
+    assert found == {b"a": b"7"}
+
+
+async def test_an_empty_partition_has_no_newest(stack: EmbeddedStack, unique: Callable[[str], str]) -> None:
     topic = unique("newest")
     kafka = await filled(stack, topic, [])
-    assert await newest_match(kafka, topic, PARTITION, lambda record: record.offset) is None
+    assert await newest_by_key(kafka, topic, PARTITION, {b"a"}, number) == {}
