@@ -31,6 +31,8 @@ from vit.codecs import CODECS, encode_patches
 
 _MERGED_BATCHES = 4
 _LEAST_QUALITY = 10
+_LEADING = 2
+"""Classes of the edge's answer that a record carries: the server weighs them with its own."""
 _STOPPED = Dropped("stopped")
 
 
@@ -65,9 +67,8 @@ def encode(tasks: Sequence[FrameTask], *, classes_hash: str, max_record_bytes: i
 def _record(
     task: FrameTask, point: OperatingPoint, positions: NDArray[np.int64], classes_hash: str
 ) -> Offload:
-    frame, label = task.frame, task.label
+    frame, label, answer = task.frame, task.label, task.gate.answer
     return Offload(
-        site=frame.site,
         camera=frame.camera,
         seq=frame.seq,
         captured_ns=frame.captured_ns,
@@ -76,11 +77,7 @@ def _record(
         codec=point.codec,
         quality=point.quality,
         patches=encode_patches(point.codec, point.quality, task.crop, positions),
-        edge_label=label.label,
-        edge_confidence=label.confidence,
-        score=task.gate.score,
-        tau=point.tau,
-        delta=point.delta,
+        leading=tuple(zip(answer.classes, answer.probabilities, strict=True))[:_LEADING],
         classes_hash=classes_hash,
     )
 
@@ -136,7 +133,7 @@ class Offerer:
         record = task.record
         offload = OffloadTask(
             camera=record.camera,
-            score=record.score,
+            score=task.gate.score,
             deadline_s=self._site_clock.monotonic_s(record.deadline_ns),
             num_bytes=len(task.data),
             value=task.data,

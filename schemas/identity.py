@@ -26,6 +26,12 @@ def camera_id(site: str, name: str) -> str:
     return camera
 
 
+def site_of(camera: str) -> str:
+    """The site that a camera's id names, empty where it names none."""
+    site, slash, _ = camera.partition("/")
+    return site if slash else ""
+
+
 def check_site(site: str) -> None:
     """Returns when `site` is empty (no site) or a name, else `DecodeError` `bad_name`."""
     if site and not _is_name(site):

@@ -49,7 +49,7 @@ def _open(
 ) -> Opened:
     try:
         record = decode_offload(delivery.record.value, max_offload_bytes=max_offload_bytes)
-        if record.classes_hash != classes_hash:
+        if not record.is_of_classes(classes_hash):
             found = f"offload.classes_hash: {record.classes_hash!r:.80}"
             return Rejected(delivery, "classes", f"{found}, this server's model has {classes_hash!r}")
         deadline_s = deadline_of(record.site, record.deadline_ns)

@@ -101,7 +101,6 @@ def _server_answers(
 def _record(patches: bytes) -> bytes:
     return encode_offload(
         Offload(
-            site="",
             camera="cam00",
             seq=1,
             captured_ns=1,
@@ -110,11 +109,7 @@ def _record(patches: bytes) -> bytes:
             codec="jpeg",
             quality=90,
             patches=patches,
-            edge_label=0,
-            edge_confidence=0.5,
-            score=1.0,
-            tau=0.8,
-            delta=1.0,
+            leading=((0, 0.5),),
             classes_hash="0" * 64,
         )
     )

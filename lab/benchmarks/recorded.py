@@ -102,7 +102,6 @@ def offload_record(
     """Return the set as a record of the topic `offload`, with a deadline in an hour."""
     return encode_offload(
         Offload(
-            site="",
             camera=camera,
             seq=seq,
             captured_ns=captured_ns,
@@ -111,11 +110,7 @@ def offload_record(
             codec="webp",
             quality=75,
             patches=token_set.patches,
-            edge_label=0,
-            edge_confidence=0.5,
-            score=1.0,
-            tau=0.8,
-            delta=0.97,
+            leading=((0, 0.5),),
             classes_hash=classes_hash,
         )
     )

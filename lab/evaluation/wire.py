@@ -39,7 +39,6 @@ def record_wire_bytes(
     The other fields hold values of everyday length; `patches` may be any method's payload.
     """
     record = Offload(
-        site="site-1",
         camera="site-1/camera-01",
         seq=1_000_000,
         captured_ns=1_790_000_000_123_456_789,
@@ -48,11 +47,7 @@ def record_wire_bytes(
         codec=codec,
         quality=quality,
         patches=patches,
-        edge_label=7,
-        edge_confidence=0.512345678,
-        score=0.964822,
-        tau=0.8,
-        delta=0.97,
+        leading=((7, 0.512345678),),
         classes_hash="0123456789abcdef",
     )
     return wire_bytes(len(encode_offload(record)))

@@ -31,7 +31,7 @@ Offer = Callable[..., Any]
 
 
 def encoded(task: FrameTask, max_record_bytes: int = 1 << 20) -> FrameTask:
-    encode([task], classes_hash="abc", max_record_bytes=max_record_bytes)
+    encode([task], classes_hash="abcdef01", max_record_bytes=max_record_bytes)
     return task
 
 
@@ -45,10 +45,9 @@ def test_the_record_holds_the_selected_patches_and_the_edges_answer(codec: str, 
     assert positions.tolist() == select(task.attention, task.point).tolist()
     assert decode_patches(codec, record.patches, positions).shape == (task.num_patches, 16, 16, 3)
     assert (record.site, record.camera, record.seq, record.captured_ns) == ("site", "site/c", 7, 123)
-    assert (record.edge_label, record.edge_confidence, record.score) == (4, 0.4, 1.3)
-    assert (record.tau, record.delta, record.quality) == (0.5, 0.9, 80)
-    assert record.deadline_ns == task.label.deadline_ns
-    assert record == task.record
+    assert (record.edge_label, record.edge_confidence, record.quality) == (4, 0.4, 80)
+    assert 0 <= task.label.deadline_ns - record.deadline_ns < 1_000_000
+    assert record.is_of_classes("abcdef01" + "0" * 56)
 
 
 def test_a_record_above_the_limit_is_encoded_cheaper_until_it_fits(asking_task: Make) -> None:
@@ -113,7 +112,7 @@ def offer(asking_task: Make) -> Offer:
                 threads,
                 2,
                 site_clock=site_clock,
-                classes_hash="hash",
+                classes_hash="abcdef01",
                 max_offload_bytes=200_000,
                 num_partitions=48,
                 asking=channel,

@@ -147,9 +147,7 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
     )
     for offset, length in enumerate(lengths):
         positions = np.arange(length)
-        record = Offload(
-            "", "c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", 0, 0.5, 1.0, 0.5, 0.9, "hash"
-        )
+        record = Offload("c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", ((0, 0.5),), "00000000")
         delivery = Delivery(Record("offload", 0, offset, 0, None, str(length).encode()), reader.settle)
         patches = np.zeros((length, 16, 16, 3), np.uint8)
         batcher.push(Ready(delivery, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)

@@ -15,21 +15,16 @@ from vit.codecs import encode_patches
 CROP = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
 POSITIONS = np.array([0, 5, 195])
 GOOD = Offload(
-    site="",
     camera="c",
     seq=1,
     captured_ns=0,
-    deadline_ns=50,
+    deadline_ns=50_000_000,
     bitmap=bitmap_of(POSITIONS),
     codec="raw",
     quality=0,
     patches=encode_patches("raw", 1, CROP, POSITIONS),
-    edge_label=0,
-    edge_confidence=0.5,
-    score=1.0,
-    tau=0.5,
-    delta=0.9,
-    classes_hash="right",
+    leading=((0, 0.5),),
+    classes_hash="7191e700",
 )
 
 
@@ -40,7 +35,7 @@ def opened(*values: bytes, deadline_s: float = math.inf) -> list[Opened]:
     ]
     return open_records(
         batch,
-        classes_hash="right",
+        classes_hash="7191e700",
         max_offload_bytes=200_000,
         deadline_of=lambda site, deadline_ns: deadline_s,
         clock=ManualClock(10.0),
@@ -58,7 +53,7 @@ def test_a_sound_record_becomes_a_token_set_with_its_patches() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"classes_hash": "other"}, "classes"),
+        ({"classes_hash": "0badc0de"}, "classes"),
         ({"codec": "unknown"}, "bad_patches"),
         ({"patches": b"short"}, "bad_patches"),
         ({"bitmap": bitmap_of(np.arange(7))}, "bad_patches"),

@@ -21,9 +21,7 @@ S = 1_000_000_000
 def ready(site: str) -> Ready:
     camera = f"{site}/c" if site else "c"
     positions = np.arange(3)
-    record = Offload(
-        site, camera, 0, 0, 0, bitmap_of(positions), "raw", 0, b"", 0, 0.5, 1.0, 0.5, 0.9, "hash"
-    )
+    record = Offload(camera, 0, 0, 0, bitmap_of(positions), "raw", 0, b"", ((0, 0.5),), "00000000")
     delivery = Delivery(Record("offload", 0, 0, 0, None, b""), lambda *_: None)
     return Ready(delivery, record, positions, np.zeros((3, 16, 16, 3), np.uint8), 1e9, 0.0)
 

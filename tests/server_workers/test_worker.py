@@ -19,6 +19,7 @@ from devstack.settings import Settings
 from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
+from schemas import offload as wire
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import ModelError
 from schemas.label import Label, Source, State
@@ -40,7 +41,6 @@ def offload(camera: str, seq: int, *, site: str = "", latency_s: float = 60.0, *
     positions = np.sort(rng.choice(196, rng.integers(1, 197), replace=False)).astype(np.int64)
     now_ns = time.time_ns()
     record = Offload(
-        site=site,
         camera=camera,
         seq=seq,
         captured_ns=now_ns,
@@ -49,11 +49,7 @@ def offload(camera: str, seq: int, *, site: str = "", latency_s: float = 60.0, *
         codec="webp",
         quality=75,
         patches=encode_patches("webp", 75, crop, positions),
-        edge_label=0,
-        edge_confidence=0.5,
-        score=1.0,
-        tau=0.8,
-        delta=0.97,
+        leading=((0, 0.5),),
         classes_hash=classes_hash(FIVE_CLASSES),
     )
     return replace(record, **changes)
@@ -146,8 +142,11 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
     good = [offload(camera, seq) for seq in range(11)]
     whole = encode_offload(offload(camera, 50))
     huge = zstandard.ZstdCompressor().compress(b"\0" * (8 << 20))
-    plain = msgpack.unpackb(zstandard.ZstdDecompressor().decompress(whole))
-    other_version = zstandard.ZstdCompressor().compress(msgpack.packb(plain | {"v": 99}))
+    other_version = zstandard.ZstdCompressor().compress(msgpack.packb({"v": 99}))
+    lean = zstandard.ZstdDecompressor(wire._dictionary(), format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    items = msgpack.unpackb(lean.decompress(whole[1:]))
+    items[wire._FIELDS.index("kept")] = b"\xff" * 24
+    unordered = whole[:1] + wire._compressor().compress(msgpack.packb(items))
     # Magic number, a descriptor that says "eight bytes of content size follow", the size, no block.
     declares_a_terabyte = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little")
     garbage = [
@@ -155,7 +154,7 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         b"not zstd",
         whole[: len(whole) // 2],
         huge,
-        encode_offload(offload(camera, 51, bitmap=b"\xff" * 24)),
+        unordered,
         encode_offload(offload(camera, 52, bitmap=bitmap_of(np.arange(196)))),
         encode_offload(offload(camera, 53, codec="raw")),
         encode_offload(offload(camera, 54, codec="hologram")),
