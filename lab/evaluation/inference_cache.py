@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.entropy import confidence
+from gating.entropy import softmax
+from gating.task import NUM_LEADING
 from lab.evaluation.corpus import Corpus
-from lab.evaluation.models import AttentiveModel, Logits, PatchModel
+from lab.evaluation.models import AttentiveModel, Embedding, Logits, PatchModel, View
 from lab.evaluation.schemes import PLAIN_RESTORERS, FrameFacts, Restorers, Scheme, SentPatches, scheme_key
 from lab.progress import Progress
 from schemas.errors import DecodeError
-from schemas.geometry import Attention
+from schemas.geometry import NUM_PATCHES, Attention
 from vit.preprocess import Pixels, from_patches
 
 DEFAULT_CACHE: Final = Path(".cache/evaluation")
@@ -76,25 +77,40 @@ class ChunkStore:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """One model's view of every image: (N, C) logits, (N, 196) attention by source.
+    """One model's view of every image: (N, C) logits, (N, 196) attention by source, (N, D) embedding.
 
     Rows of images that are not `readable` (N,) hold zeros.
     """
 
     logits: Logits
     attention: Mapping[str, Attention]
+    embedding: Embedding
     readable: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the server said of every image under one scheme, all (N,), and what that cost."""
+    """What the server said of every image under one scheme, and what that cost.
 
-    top1: Ints
-    confidence: Floats
+    `classes` and `probabilities` (N, k): the leading classes, most probable first, as an answer names them. The
+    rest is (N,).
+    """
+
+    classes: Ints
+    probabilities: Floats
     processed: Ints
     sent_patches: Floats
     wire_bytes: Floats
+
+    @property
+    def top1(self) -> Ints:
+        """(N,) the most probable class."""
+        return self.classes[:, 0]
+
+    @property
+    def confidence(self) -> Floats:
+        """(N,) its probability."""
+        return self.probabilities[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +134,9 @@ def glance(
             store.save(key, part)
         parts.append(part)
         progress.advance(len(rows))
-    joined = _join(parts)
-    attention = {source: joined[f"attention_{source}"] for source in sources}
-    return Glance(joined["logits"], attention, joined["readable"])
+    whole = _join(parts)
+    attention = {source: whole[f"attention_{source}"] for source in sources}
+    return Glance(whole["logits"], attention, whole["embedding"], whole["readable"])
 
 
 def glance_treated(
@@ -143,13 +159,13 @@ def glance_treated(
         if part is None:
             sent = [scheme.apply(corpus.crop(idx), FrameFacts(corpus.names[idx], {})) for idx in rows]
             seen = np.stack([from_patches(each.patches) for each in sent])
-            logits, attention = _attend(model, seen, [source])
-            part = _answer_arrays(logits, sent) | {"attention": attention[source]}
+            view = _attend(model, seen, [source])
+            part = _answer_arrays(view.logits, sent) | {"attention": view.attention[source]}
             store.save(key, part)
         parts.append(part)
         progress.advance(len(rows))
-    joined = _join(parts)
-    return _answers(joined), AttentionOf(joined["attention"], model.facts.identity)
+    whole = _join(parts)
+    return _answers(whole), AttentionOf(whole["attention"], model.facts.identity)
 
 
 def answer(
@@ -178,6 +194,13 @@ def answer(
             parts[scheme].append(part)
             progress.advance(len(rows))
     return {scheme: _answers(_join(each)) for scheme, each in parts.items()}
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Return the answers about several corpora as one, one corpus after the other."""
+    return Answers(
+        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Answers))
+    )
 
 
 def missing_answers(
@@ -220,7 +243,7 @@ def chunks(num_images: int) -> Iterator[range]:
 
 
 def _key(what: str, model: str, images: list[list[str]], **more: object) -> dict[str, object]:
-    return {"what": what, "model": model, "preprocessing": PREPROCESSING, "images": images, **more}
+    return {"what": f"{what} 2", "model": model, "preprocessing": PREPROCESSING, "images": images, **more}
 
 
 def _images(corpus: Corpus, rows: range) -> list[list[str]]:
@@ -237,28 +260,35 @@ def _glance_chunk(corpus: Corpus, model: AttentiveModel, sources: Sequence[str],
     places = np.fromiter(crops, dtype=np.int64, count=len(crops))
     readable = np.zeros(len(rows), dtype=np.bool_)
     readable[places] = True
-    arrays: Arrays = {
+    empty = View(
+        np.zeros((0, len(model.facts.classes)), np.float32),
+        dict.fromkeys(sources, np.zeros((0, NUM_PATCHES), np.float32)),
+        np.zeros((0, model.facts.embed_dim), np.float32),
+    )
+    view = _attend(model, np.stack(list(crops.values())), sources) if crops else empty
+
+    def everywhere(found: NDArray[np.float32]) -> NDArray[np.float32]:
+        whole = np.zeros((len(rows), found.shape[1]), np.float32)
+        whole[places] = found
+        return whole
+
+    return {
         "readable": readable,
-        "logits": np.zeros((len(rows), len(model.facts.classes)), np.float32),
+        "logits": everywhere(view.logits),
+        "embedding": everywhere(view.embedding),
+        **{f"attention_{source}": everywhere(view.attention[source]) for source in sources},
     }
-    for source in sources:
-        arrays[f"attention_{source}"] = np.zeros((len(rows), 196), dtype=np.float32)
-    if crops:
-        logits, attention = _attend(model, np.stack(list(crops.values())), sources)
-        arrays["logits"][places] = logits
-        for source in sources:
-            arrays[f"attention_{source}"][places] = attention[source]
-    return arrays
 
 
-def _attend(
-    model: AttentiveModel, crops: NDArray[np.uint8], sources: Sequence[str]
-) -> tuple[Logits, dict[str, Attention]]:
-    batches = [
+def _attend(model: AttentiveModel, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
+    parts = [
         model.attend(crops[first : first + BATCH_SETS], sources) for first in range(0, len(crops), BATCH_SETS)
     ]
-    logits = np.concatenate([each for each, _ in batches])
-    return logits, {source: np.concatenate([each[source] for _, each in batches]) for source in sources}
+    return View(
+        np.concatenate([each.logits for each in parts]),
+        {source: np.concatenate([each.attention[source] for each in parts]) for source in sources},
+        np.concatenate([each.embedding for each in parts]),
+    )
 
 
 def _answer_chunk(
@@ -285,18 +315,20 @@ def _answer_chunk(
 
 
 def _answer_arrays(logits: Logits, sent: Sequence[SentPatches]) -> Arrays:
+    probabilities = softmax(logits)
+    leading = np.argsort(-probabilities, axis=1, kind="stable")[:, :NUM_LEADING]
     return {
-        "top1": logits.argmax(axis=1).astype(np.int64),
-        "confidence": confidence(logits),
+        "classes": leading,
+        "probabilities": np.take_along_axis(probabilities, leading, axis=1),
         "processed": np.asarray([each.positions.size for each in sent], dtype=np.int64),
         "sent_patches": np.asarray([each.sent_patches for each in sent], dtype=np.float64),
         "wire_bytes": np.asarray([each.wire_bytes for each in sent], dtype=np.float64),
     }
 
 
-def _answers(joined: Arrays) -> Answers:
-    names = ("top1", "confidence", "processed", "sent_patches", "wire_bytes")
-    return Answers(*(joined[name] for name in names))
+def _answers(whole: Arrays) -> Answers:
+    names = ("classes", "probabilities", "processed", "sent_patches", "wire_bytes")
+    return Answers(*(whole[name] for name in names))
 
 
 def _join(parts: Sequence[Arrays]) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.evaluation.corpus import Corpus, folder_corpus, scene_corpus, table_corpus
-from lab.evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, AttentiveModel, Logits, ModelFacts, PatchModel
+from lab.evaluation.models import (
+    LAST,
+    LAYER_ROLLOUT,
+    ROLLOUT,
+    AttentiveModel,
+    Logits,
+    ModelFacts,
+    PatchModel,
+    View,
+)
 from lab.evaluation.schemes import PLAIN_RESTORERS, Restorers
 from lab.progress import Progress
 from schemas.geometry import Attention, Positions
@@ -65,15 +74,13 @@ class VitModel:
         """What the report says of it."""
         return self._facts
 
-    def attend(
-        self, crops: NDArray[np.uint8], sources: Sequence[str]
-    ) -> tuple[Logits, Mapping[str, Attention]]:
-        """Return (B, C) logits and (B, 196) attention by source; rollouts need a second, slower pass."""
+    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
+        """Return the view of B crops; rollouts need a second, slower pass."""
         output = self._edge(crops)
         attention = {LAST: output.attention}
         if {ROLLOUT, LAYER_ROLLOUT} & set(sources):
             attention |= self._rollouts(crops)
-        return output.logits, attention
+        return View(output.logits, attention, output.embedding)
 
     def classify(self, patches: Sequence[Pixels], positions: Sequence[Positions]) -> Logits:
         """Return (B, C) logits of B sets of patches."""

@@ -15,7 +15,7 @@ from lab.errors import EvaluationError
 from lab.evaluation.corpus import Corpus, Subset, calibration_half
 from lab.evaluation.experiments import Plan
 from lab.evaluation.inference_cache import Answers, AttentionOf, ChunkStore, glance, missing_answers
-from lab.evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, AttentiveModel, Logits, PatchModel
+from lab.evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, AttentiveModel, Embedding, Logits, PatchModel
 from lab.evaluation.paired import LABEL, Ints, PairedPredictions, Timings
 from lab.evaluation.schemes import (
     EDGE,
@@ -38,11 +38,12 @@ _SOURCES: Final = {LAST: EDGE, ROLLOUT: EDGE_ROLLOUT, LAYER_ROLLOUT: EDGE_LAYER_
 
 @dataclass(frozen=True)
 class EdgeView:
-    """The readable images, and what the edge made of them: (N, C) logits and attentions by source."""
+    """The readable images, and what the edge made of them: (N, C) logits, (N, D) embedding, attentions."""
 
     corpus: Corpus
     unreadable: tuple[str, ...]
     logits: Logits
+    embedding: Embedding
     attention: dict[str, AttentionOf]
 
     @property
@@ -72,7 +73,8 @@ def look(
         for source in sources
     }
     kept = Subset(corpus, np.flatnonzero(seen.readable))
-    return EdgeView(kept, unreadable, seen.logits[seen.readable], attention)
+    readable = seen.readable
+    return EdgeView(kept, unreadable, seen.logits[readable], seen.embedding[readable], attention)
 
 
 def pair_up(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from schemas.geometry import PATCH_SIDE, Attention, Positions
 from vit.preprocess import Pixels
 
 Logits = NDArray[np.float32]
+Embedding = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,17 @@ class ModelFacts:
     dtype: str
 
 
+class View(NamedTuple):
+    """What a model makes of B whole crops.
+
+    `logits` (B, C); `attention` (B, 196) by source; `embedding` (B, D), the final class token before the head.
+    """
+
+    logits: Logits
+    attention: Mapping[str, Attention]
+    embedding: Embedding
+
+
 class AttentiveModel(Protocol):
     """A model that classifies whole crops and tells where it looked."""
 
@@ -36,10 +48,8 @@ class AttentiveModel(Protocol):
         """What the report says of it."""
         ...
 
-    def attend(
-        self, crops: NDArray[np.uint8], sources: Sequence[str]
-    ) -> tuple[Logits, Mapping[str, Attention]]:
-        """Return (B, C) logits and (B, 196) attention by source ("last", "rollout", "layer_rollout").
+    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
+        """Return the view of B crops, with attention of each source ("last", "rollout", "layer_rollout").
 
         Args:
             crops: (B, 224, 224, 3) uint8.

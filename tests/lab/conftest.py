@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lab.evaluation.inference_cache import Answers
-from lab.evaluation.models import ModelFacts
+from lab.evaluation.models import ModelFacts, View
 from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.schemes import EDGE, Scheme
 from vit.preprocess import to_patches
@@ -41,9 +41,7 @@ class FakeModel:
     def facts(self) -> ModelFacts:
         return self._facts
 
-    def attend(
-        self, crops: np.ndarray, sources: Sequence[str]
-    ) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    def attend(self, crops: np.ndarray, sources: Sequence[str]) -> View:
         self.calls += 1
         patches = np.stack([to_patches(crop) for crop in crops]).astype(np.float64)
         contrast = np.abs(patches.mean(axis=(2, 3)) - patches.mean(axis=(1, 2, 3))[:, None]).sum(-1) + 1.0
@@ -51,7 +49,8 @@ class FakeModel:
         logits = np.stack([self._logits(each) for each in patches])
         flat = np.full_like(attention, 1 / 196)
         mixed = {"last": attention, "layer_rollout": (attention + flat) / 2, "rollout": flat}
-        return logits, {source: mixed[source] for source in sources}
+        embedding = np.repeat(patches.mean(axis=(1, 2, 3)), 64, axis=1).astype(np.float32)
+        return View(logits, {source: mixed[source] for source in sources}, embedding)
 
     def classify(self, patches: Sequence[np.ndarray], positions: Sequence[np.ndarray]) -> np.ndarray:
         self.calls += 1
@@ -117,8 +116,8 @@ def _pair_up(
         processed = scheme.processed(rows, size)
         hit = rng.random(size) < right
         answers[scheme] = Answers(
-            top1=np.where(hit, truth, (truth + 1) % 3),
-            confidence=rng.uniform(0.3, 1.0, size),
+            classes=np.where(hit, truth, (truth + 1) % 3)[:, None],
+            probabilities=rng.uniform(0.3, 1.0, (size, 1)),
             processed=processed,
             sent_patches=processed.astype(float),
             wire_bytes=processed * 20.0 + 500 + place,

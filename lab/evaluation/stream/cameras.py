@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from lab.errors import EvaluationError
-from lab.evaluation.corpus import UNLABELLED
+from lab.evaluation.corpus import UNLABELLED, MemoryCorpus
 from lab.progress import Progress
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.stream import SceneStream
@@ -34,6 +35,12 @@ class Camera:
     fps: float
     crops: NDArray[np.uint8]
     truth: NDArray[np.int64]
+
+    @cached_property
+    def corpus(self) -> MemoryCorpus:
+        """The frames as images of a measurement, in the order of time."""
+        names = tuple(f"{self.name}/{idx}" for idx in range(len(self.crops)))
+        return MemoryCorpus(f"{self.name} at {self.fps:g} frames/s", names, self.truth, list(self.crops))
 
 
 def rendered_cameras(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.entropy import min_entropy_bits
 from lab.evaluation.bootstrap import mean_interval
 from lab.evaluation.corpus import calibration_half
+from lab.evaluation.models import Embedding, Logits
 from lab.evaluation.points import ALL, CALIBRATION, Point, Setting
 from lab.evaluation.stream.cameras import Camera
 from lab.evaluation.sweep import Payload, measure
@@ -39,14 +42,14 @@ class Frames:
     """T frames of all cameras, one camera after the other.
 
     `camera` (T,) is the camera's number. `truth` (T,) is -1 where a frame is streamed but not scored.
-    `edge_top1` and `h_min` (T,) are the edge's. `full_macs` is one server pass over a whole image.
+    `edge_logits` (T, C) and `embedding` (T, D) are the edge's. `full_macs` is one server pass over a whole image.
     """
 
     cameras: Sequence[Camera]
     camera: Ints
     truth: Ints
-    edge_top1: Ints
-    h_min: Floats
+    edge_logits: Logits
+    embedding: Embedding
     full_macs: float
 
     @property
@@ -62,7 +65,12 @@ class Frames:
     @property
     def edge_correct(self) -> Mask:
         """(T,) whether the edge is right."""
-        return np.asarray(self.edge_top1 == self.truth)
+        return np.asarray(self.edge_logits.argmax(axis=1) == self.truth)
+
+    @cached_property
+    def h_min(self) -> Floats:
+        """(T,) min-entropy of the edge in bits."""
+        return min_entropy_bits(self.edge_logits)
 
     def rows_of(self, number: int) -> Ints:
         """Return the rows of one camera, in the order of time."""

@@ -9,10 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from gating.entropy import min_entropy_bits
-from lab.evaluation.corpus import MemoryCorpus
 from lab.evaluation.experiments import HEADLINE_DELTA, MAIN_SHARE
-from lab.evaluation.inference_cache import Answers, ChunkStore, answer
+from lab.evaluation.inference_cache import Answers, ChunkStore, answer, joined
 from lab.evaluation.loading import FullModel
 from lab.evaluation.measurement import EdgeView, look
 from lab.evaluation.models import forward_macs
@@ -37,10 +35,12 @@ from lab.evaluation.stream.rivals import (
 )
 from lab.evaluation.sweep import Payload
 from lab.progress import Progress
-from schemas.geometry import NUM_PATCHES
+from schemas.geometry import NUM_PATCHES, Attention
 
 DEFAULT_CAMERAS: Final = 12
 """Of so many, by the hashes of their names, half choose and half report."""
+ASKED_SHARES: Final = (0.06, 0.12)
+"""Shares of the patches, by count, with which a belief asks: 12 and 24 of 196."""
 SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 30.0, 25.0: 10.0}
 """How long each camera is watched: slow streams longer, so that each rate sees several objects pass."""
 
@@ -73,18 +73,19 @@ def measure_cameras(
 ) -> StreamPart:
     """Write one source's report at one rate; return what it says."""
     store = ChunkStore(request.cache)
-    names = tuple(f"{camera.name}/{idx}" for camera in cameras for idx in range(len(camera.crops)))
     truth = np.concatenate([camera.truth for camera in cameras])
-    crops = [crop for camera in cameras for crop in camera.crops]
-    seen = look(MemoryCorpus(name, names, truth, crops), edge, store, progress, rollouts=False)
-    answers = _stills(request, seen, server, store, progress)
+    # Camera by camera: what is kept of one does not depend on how many there are.
+    views = [look(camera.corpus, edge, store, progress, rollouts=False) for camera in cameras]
+    wanted = still_schemes(np.concatenate([view.rows[EDGE] for view in views]), full=request.full)
+    answers = answered_stills(views, wanted, server, store, progress)
     labelled = bool((truth >= 0).any())
+    logits = np.concatenate([view.logits for view in views])
     frames = Frames(
         cameras=cameras,
         camera=np.repeat(np.arange(len(cameras)), [len(camera.crops) for camera in cameras]),
         truth=truth if labelled else answers[Whole()].top1,
-        edge_top1=seen.logits.argmax(axis=1),
-        h_min=min_entropy_bits(seen.logits),
+        edge_logits=logits,
+        embedding=np.concatenate([view.embedding for view in views]),
         full_macs=float(forward_macs(NUM_PATCHES, server.facts.embed_dim, server.facts.depth)),
     )
     payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
@@ -116,22 +117,32 @@ def measure_cameras(
     return StreamPart(name, points, choices)
 
 
-def _stills(
-    request: EvaluateRequest, seen: EdgeView, server: FullModel, store: ChunkStore, progress: Progress
-) -> dict[Scheme, Answers]:
-    main = Rule("attention_sum", delta_for_share(seen.rows[EDGE], MAIN_SHARE))
+def still_schemes(attention: Attention, *, full: bool) -> list[Scheme]:
+    """Return the stills that are measured; (T, 196) attention of all frames decides what some of them keep."""
+    main = Rule("attention_sum", delta_for_share(attention, MAIN_SHARE))
     headline = Rule("attention_sum", HEADLINE_DELTA)
-    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
-    if request.full:
-        wanted += [
-            Ranked(main),
-            Ranked(headline),
-            Ranked(headline, "avif", 45),
-            Whole("avif", 30),
-            Whole("avif", 60),
-        ]
-    progress.start("stills", len(seen.corpus.names) * len(wanted))
-    return answer(seen.corpus, server, wanted, seen.attention, store, progress)
+    few: list[Scheme] = [Ranked(Rule("top_k", share), "avif", 45) for share in ASKED_SHARES]
+    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45), *few]
+    if full:
+        wanted += [Ranked(main), Ranked(headline), Ranked(headline, "avif", 45)]
+        wanted += [Whole("avif", 30), Whole("avif", 60)]
+    return wanted
+
+
+def answered_stills(
+    views: Sequence[EdgeView],
+    wanted: Sequence[Scheme],
+    server: FullModel,
+    store: ChunkStore,
+    progress: Progress,
+) -> dict[Scheme, Answers]:
+    """Return the server's answers about all cameras' frames, one camera after the other."""
+    found: dict[Scheme, list[Answers]] = {scheme: [] for scheme in wanted}
+    progress.start("stills", sum(len(view.corpus.names) for view in views) * len(wanted))
+    for view in views:
+        for scheme, part in answer(view.corpus, server, wanted, view.attention, store, progress).items():
+            found[scheme].append(part)
+    return {scheme: joined(parts) for scheme, parts in found.items()}
 
 
 def _payload(frames: Frames, answers: Answers, server: FullModel) -> Payload:

@@ -17,12 +17,13 @@ def frames_of(names: Sequence[str]) -> Frames:
     """A camera with `COUNT` frames of class 0 for each name; the edge is always wrong."""
     crops = np.zeros((COUNT, 1, 1, 3), dtype=np.uint8)
     size = COUNT * len(names)
+    sure = 2.0 ** -np.linspace(0.01, 0.99, size)
     return Frames(
         cameras=[Camera(name, 5.0, crops, np.zeros(COUNT, dtype=np.int64)) for name in names],
         camera=np.repeat(np.arange(len(names)), COUNT),
         truth=np.zeros(size, dtype=np.int64),
-        edge_top1=np.ones(size, dtype=np.int64),
-        h_min=np.linspace(0, 1, size),
+        edge_logits=np.stack([np.log1p(-sure), np.log(sure)], axis=1).astype(np.float32),
+        embedding=np.ones((size, 2), dtype=np.float32),
         full_macs=1.0,
     )
 

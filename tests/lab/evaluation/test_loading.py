@@ -85,7 +85,8 @@ def crops() -> np.ndarray:
 
 
 def test_both_ways_in_agree_on_whole_images(model: VitModel, crops: np.ndarray) -> None:
-    logits, attention = model.attend(crops, [LAST])
+    logits, attention, embedding = model.attend(crops, [LAST])
+    assert embedding.shape == (5, model.facts.embed_dim)
     positions = [np.arange(196)] * 5
     np.testing.assert_allclose(
         logits, model.classify([to_patches(crop) for crop in crops], positions), atol=1e-4
@@ -94,7 +95,7 @@ def test_both_ways_in_agree_on_whole_images(model: VitModel, crops: np.ndarray) 
 
 
 def test_every_attention_is_a_distribution_over_patches(model: VitModel, crops: np.ndarray) -> None:
-    _, attention = model.attend(crops, [LAST, ROLLOUT, LAYER_ROLLOUT])
+    _, attention, _ = model.attend(crops, [LAST, ROLLOUT, LAYER_ROLLOUT])
     for rows in attention.values():
         assert rows.shape == (5, 196)
         np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-4)

@@ -62,8 +62,8 @@ def frames_of(cameras: Sequence[Camera]) -> Frames:
         cameras=cameras,
         camera=np.repeat(np.arange(len(cameras)), [len(each.crops) for each in cameras]),
         truth=truth,
-        edge_top1=np.zeros(truth.size, dtype=np.int64),
-        h_min=np.linspace(0, 1, truth.size),
+        edge_logits=np.linspace([9.0, 0, 0], [1.0, 0, 0], truth.size, dtype=np.float32),
+        embedding=np.ones((truth.size, 2), dtype=np.float32),
         full_macs=1000.0,
     )
 
