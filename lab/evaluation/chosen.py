@@ -36,6 +36,7 @@ AXES: Final[dict[str, Cost]] = {
 RAW_PATCHES: Final = "raw patches + gate"
 CODED_PATCHES: Final = "coded patches + gate"
 WHOLE_CODEC: Final = "whole image by codec + gate"
+FAMILIES: Final = (RAW_PATCHES, CODED_PATCHES, WHOLE_CODEC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _verdict(
     budget: float,
 ) -> FamilyVerdict:
     choices: dict[str, Point] = {}
-    for family in (RAW_PATCHES, CODED_PATCHES, WHOLE_CODEC):
+    for family in FAMILIES:
         best = best_within([each for each in options if each.family == family], cost, budget)
         if best is not None:
             choices[family] = best.test

@@ -38,9 +38,8 @@ from lab.evaluation.measurement import (
 from lab.evaluation.methods import setting_of
 from lab.evaluation.models import LAST
 from lab.evaluation.paired import PairedPredictions
-from lab.evaluation.report.measured_sections import setting_text
-from lab.evaluation.report.other_server import other_server_schemes, other_server_section
-from lab.evaluation.report.page import RunNotes, write_report
+from lab.evaluation.report.page import RunNotes, other_server_schemes, other_server_section, write_report
+from lab.evaluation.report.render import setting_text
 from lab.evaluation.schemes import SERVER, Downscaled, Scheme, Whole, low_resolution_source
 from lab.progress import Progress, TerminalProgress
 

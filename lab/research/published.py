@@ -106,8 +106,3 @@ FIG13_SHANNON: Final = _curve(
 
 LATENCY_MS: Final = {1: (1212.5, 401.7), 8: (158.9, 62.2), 20: (68.5, 33.1)}
 """Server-only and proposed milliseconds by uplink in Mbit/s, rebuilt from the paper's constants."""
-
-NOT_PUBLISHED: Final = (
-    "The paper prints no values for Fig. 9 (DeiT-S as server), Fig. 10 (the curves of SDT, ISR, MOT, A-MOT) "
-    "and Fig. 14 (encoder), so only measured values stand there."
-)

@@ -1,41 +1,47 @@
-"""The report folder of one pairs: page, results.json, tables and plots."""
+"""The report folder of one measurement: page, results.json, tables and plots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
+from typing import Final
 
-from lab.evaluation.chosen import FamilyVerdict, method_frontiers, paper_curve_points, verdicts
+import numpy as np
+
+from gating.entropy import confidence
+from lab.evaluation.bootstrap import Interval, paired_difference
+from lab.evaluation.chosen import FAMILIES, FamilyVerdict, method_frontiers, paper_curve_points, verdicts
 from lab.evaluation.chosen import candidates as measure_candidates
 from lab.evaluation.comparisons import Comparison, gate_comparisons, payload_comparisons
-from lab.evaluation.confidence import risk_coverage
+from lab.evaluation.confidence import auroc, reliability, risk_coverage
 from lab.evaluation.experiments import PAPER_DELTAS
+from lab.evaluation.gates import PAPER_TAUS, margin_scores, offloaded, shannon_scores
 from lab.evaluation.methods import all_points
-from lab.evaluation.models import ModelFacts
+from lab.evaluation.models import ModelFacts, forward_macs
 from lab.evaluation.paired import PairedPredictions, Timings
-from lab.evaluation.points import Point
-from lab.evaluation.report import measured_sections as measured
-from lab.evaluation.report.markdown import interval, percent, table
+from lab.evaluation.points import ALL, Point, Setting, make_point
 from lab.evaluation.report.plots import write_plots
+from lab.evaluation.report.render import render
 from lab.evaluation.report.results import results_document, write_csv, write_json, write_points_csv
-from lab.evaluation.schemes import EDGE
+from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
 from lab.evaluation.sweep import accuracy_at_cost
-from lab.research import paper_sections as paper
-from lab.research.published import FIG8_PARETO, NOT_PUBLISHED
+from lab.research.paper_figures import paper_figures
+from lab.research.published import FIG8_PARETO
+from schemas.geometry import NUM_PATCHES
 
-SAME_WEIGHTS = (
-    "**Edge and server have the same weights.** A gate between them decides nothing, so the pair's accuracy "
-    "under gates, the oracle, deferral and Figs. 8, 9, 13 and 14 are left out. What remains: how well the "
-    "gate finds the edge's own errors, what patches and codecs lose against the raw whole image, and what a "
-    "frame costs in bytes and time."
+COVERAGES: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
+_FRONTIER_ROWS: Final = 8
+_COMPARISON_COLUMNS: Final = (
+    *("option", "against", "setting", "split", "offload_ratio", "gain", "low", "high"),
+    *("bytes_change", "macs_change"),
 )
 
 
 @dataclass(frozen=True)
 class RunNotes:
-    """What a report says of the run itself, beside the pairs."""
+    """What a report says of the run itself, beside the predictions."""
 
     command: str
     unreadable: Sequence[str] = ()
@@ -65,17 +71,130 @@ def write_report(out: Path, pairs: PairedPredictions, notes: RunNotes) -> Path:
     write_json(out / "run.json", _run_document(pairs, notes))
     write_points_csv(out / "points.csv", points)
     _write_tables(out, pairs, comparisons)
-    plots = write_plots(out / "plots", pairs, points, frontiers)
-    sections = [
-        *_head(pairs, notes),
-        *_paper_part(pairs, points, chosen, notes),
-        *_measured_part(pairs, points, frontiers, comparisons, judged),
-        *notes.extra_sections,
-        "## Plots\n\n" + "\n\n".join(f"![{name}](plots/{name})" for name in plots),
-    ]
+    text = render(
+        "report.md.j2",
+        pairs=pairs,
+        notes=notes,
+        half=int(pairs.calibration.sum()),
+        models=_models(pairs),
+        paper=paper_figures(pairs, points, notes.timings),
+        chosen=[(budget, _published_at(budget), point) for budget, point in chosen],
+        verdicts=judged,
+        families=FAMILIES,
+        methods=five_of_each(points),
+        frontier_rows=_thinned(frontiers.get("bytes_per_frame", ())),
+        comparisons=comparisons,
+        losses=losses(pairs, points),
+        gate_heads=[f"risk at {each:.0%} kept (%)" for each in COVERAGES],
+        gate_rows=gate_rows(pairs),
+        calibration_errors=_calibration_errors(pairs),
+        plots=write_plots(out / "plots", pairs, points, frontiers),
+    )
     page = out / "report.md"
-    page.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     return page
+
+
+def other_server_schemes() -> list[Scheme]:
+    """Return the payloads that Fig. 9 needs: the paper's deltas with raw patches, and the raw whole image."""
+    return [Whole(), *(Ranked(Rule("attention_sum", delta)) for delta in PAPER_DELTAS)]
+
+
+def other_server_section(pairs: PairedPredictions, other: PairedPredictions) -> str:
+    """Return Fig. 9: both servers' accuracy over the paper's grid, at equal offload ratio and patches."""
+    rows = []
+    for tau in PAPER_TAUS:
+        offload = offloaded(pairs.h_min, tau)
+        for delta in PAPER_DELTAS:
+            scheme = Ranked(Rule("attention_sum", delta))
+            if scheme in pairs.answers:
+                setting = Setting("saccade", "min_entropy", tau, "attention_sum", delta, 1, "raw", 0)
+                both = (make_point(each, setting, offload, each.payload(scheme)) for each in (pairs, other))
+                rows.append((tau, delta, *(point.figures for point in both)))
+    top1 = [float(np.mean(each.server_correct)) for each in (pairs, other)]
+    return render("other_server.md.j2", pairs=pairs, other=other, top1=top1, rows=rows)
+
+
+def five_of_each(points: Sequence[Point]) -> list[Point]:
+    """Return of every method the cheapest, dearest and three settings between, by bytes on all images."""
+    found = []
+    for method in dict.fromkeys(point.setting.method for point in points):
+        mine = sorted(
+            (point for point in points if point.setting.method == method and point.split == ALL),
+            key=lambda point: point.figures.bytes_per_frame,
+        )
+        places = {0, len(mine) // 4, len(mine) // 2, 3 * len(mine) // 4, len(mine) - 1}
+        found += [mine[place] for place in (sorted(places) if mine else ())]
+    return found
+
+
+def losses(pairs: PairedPredictions, points: Sequence[Point]) -> list[tuple[Point, float, Interval]]:
+    """Return what patches and codecs cost against the raw whole image, everything sent, paired."""
+    reference = pairs.payload(Whole())
+    return [
+        (point, *paired_difference(point.figures.correct, reference.correct, pairs.clusters))
+        for point in sorted(points, key=lambda each: each.figures.bytes_per_frame)
+        if point.split == ALL
+        and point.setting.tau == 0.0
+        and point.setting.method in {"saccade", "server_only"}
+        and (point.setting.method, point.setting.codec) != ("server_only", "raw")
+    ]
+
+
+def gate_rows(pairs: PairedPredictions) -> list[tuple[str, float, list[float]]]:
+    """Return by score how well it finds the edge's own errors (AUROC), and the risk at each of `COVERAGES`."""
+    scored = {
+        "min-entropy": pairs.h_min,
+        "Shannon": shannon_scores(pairs.edge_logits),
+        "margin": margin_scores(pairs.edge_logits),
+    }
+    rows = []
+    for name, scores in scored.items():
+        coverage, risk = risk_coverage(scores, pairs.edge_correct)
+        at = [float(risk[min(int(np.searchsorted(coverage, c)), risk.size - 1)]) for c in COVERAGES]
+        rows.append((name, auroc(scores, ~pairs.edge_correct), at))
+    return rows
+
+
+def per_class_rows(pairs: PairedPredictions) -> list[list[object]]:
+    """Return class, count, edge and server accuracy for every class that occurs."""
+    rows: list[list[object]] = []
+    for label in np.unique(pairs.truth):
+        members = pairs.truth == label
+        accuracies = (float(each[members].mean()) for each in (pairs.edge_correct, pairs.server_correct))
+        rows.append([pairs.edge.classes[label], int(members.sum()), *accuracies])
+    return rows
+
+
+def _models(pairs: PairedPredictions) -> list[tuple[str, ModelFacts, float, int]]:
+    """Return role, facts, top-1 and MACs of a whole image of both models."""
+    both = (("edge", pairs.edge, pairs.edge_correct), ("server", pairs.server, pairs.server_correct))
+    return [
+        (role, facts, float(right.mean()), forward_macs(NUM_PATCHES, facts.embed_dim, facts.depth))
+        for role, facts, right in both
+    ]
+
+
+def _published_at(cost: float) -> float:
+    return accuracy_at_cost(
+        [each.cost for each in FIG8_PARETO], [each.accuracy / 100 for each in FIG8_PARETO], cost
+    )
+
+
+def _thinned(front: Sequence[Point]) -> list[Point]:
+    """Return at most `_FRONTIER_ROWS` points of each method's frontier, its two ends among them."""
+    found = []
+    for method in dict.fromkeys(point.setting.method for point in front):
+        mine = [point for point in front if point.setting.method == method]
+        places = np.unique(np.linspace(0, len(mine) - 1, _FRONTIER_ROWS).round().astype(int))
+        found += [mine[place] for place in places]
+    return found
+
+
+def _calibration_errors(pairs: PairedPredictions) -> tuple[float, float]:
+    """Return the expected calibration errors of edge and server."""
+    edge = reliability(confidence(pairs.edge_logits), pairs.edge_correct)
+    return edge.error, reliability(pairs.answers[Whole()].confidence, pairs.server_correct).error
 
 
 def _results(pairs: PairedPredictions, points: Sequence[Point]) -> dict[str, object]:
@@ -96,146 +215,23 @@ def _distinct(
     return list({(point.setting, point.split): point for point in found}.values())
 
 
-def _head(pairs: PairedPredictions, notes: RunNotes) -> list[str]:
-    half = int(pairs.calibration.sum())
-    unreadable = f"{len(notes.unreadable)}" + (
-        f" ({', '.join(notes.unreadable[:20])})" if notes.unreadable else ""
-    )
-    left = ", ".join(notes.left_out)
-    lines = [
-        f"- data: {pairs.data}; {pairs.num_images} images, {half} of them choose and "
-        f"{pairs.num_images - half} test",
-        f"- unreadable: {unreadable}",
-        f"- truth: {'labels' if pairs.accuracy_kind == 'label' else 'the server on the raw whole image'}",
-        f"- edge: {_model_line(pairs.edge)}, top-1 {percent(float(pairs.edge_correct.mean()))} %",
-        f"- server: {_model_line(pairs.server)}, top-1 {percent(float(pairs.server_correct.mean()))} %",
-        f"- server work of this run: {notes.equivalents:.1f} full-image passes an image, {notes.wall_s:.0f} "
-        "s",
-    ]
-    if left:
-        lines.append(f"- left out by the budget of passes (`--full` measures them): {left}")
-    if notes.timings is not None:
-        lines.append(
-            f"- measured here: edge {notes.timings.edge_ms:.1f} ms an image, server "
-            f"{notes.timings.server_full_ms:.1f} ms a whole image"
-        )
-    head = [f"# Evaluation: {pairs.data}", f"`{notes.command}`", "\n".join(lines)]
-    if pairs.same_weights:
-        head.append(SAME_WEIGHTS)
-    head.append(
-        "Accuracies are top-1 in percent with 95 % bootstrap intervals. Bytes are those on the uplink: the "
-        "encoded record, Kafka's framing and TCP/IP headers; for every method alike. `patch cost` is pixels "
-        "sent over pixels of all frames; costs a frame count frames that stay on the edge as zero."
-    )
-    return head
-
-
-def _model_line(facts: ModelFacts) -> str:
-    return f"{facts.name} ({facts.weights_hash[:12]}, {facts.dtype})"
-
-
-def _paper_part(
-    pairs: PairedPredictions, points: Sequence[Point], chosen: Sequence[tuple[float, Point]], notes: RunNotes
-) -> list[str]:
-    parts = [
-        "## The paper's tables and figures",
-        "Published values: Im et al., arXiv 2404.07217, DeiT-Ti with DeiT-B on the 50,000 ImageNet "
-        "validation images. They are comparable only with the same models and images; `--check-paper` tests "
-        "exactly that. " + NOT_PUBLISHED,
-        paper.table_i(pairs),
-        paper.tables_ii_iii(pairs),
-        paper.figure_8(pairs, points),
-    ]
-    if chosen:
-        parts.append(_chosen_curve(chosen))
-    parts.append(paper.figures_11_to_14(pairs, points))
-    parts.append(paper.figures_15_16(pairs, paper.headline_point(pairs), notes.timings))
-    return parts
-
-
-def _chosen_curve(chosen: Sequence[tuple[float, Point]]) -> str:
-    costs, accuracies = [p.cost for p in FIG8_PARETO], [p.accuracy / 100 for p in FIG8_PARETO]
-    rows = [
-        [
-            f"{budget:g}",
-            percent(accuracy_at_cost(costs, accuracies, budget)),
-            f"{point.figures.patch_cost:.3f}",
-            percent(point.figures.accuracy),
-            interval(*point.accuracy_ci),
-            f"δ {point.setting.delta:g}, τ {point.setting.tau:g}",
-        ]
-        for budget, point in chosen
-    ]
-    title = "**The Pareto curve of Fig. 8**, chosen on the calibration half, reported on the test half"
-    return f"{title}\n\n" + table(
-        ["cost allowed", "published top-1", "cost", "top-1 (%)", "95 %", "setting"], rows
-    )
-
-
-def _measured_part(
-    pairs: PairedPredictions,
-    points: Sequence[Point],
-    frontiers: Mapping[str, Sequence[Point]],
-    comparisons: Sequence[Comparison],
-    judged: Sequence[FamilyVerdict],
-) -> list[str]:
-    parts = ["## Beyond the paper"]
-    if judged:
-        parts.append(measured.patches_or_codec(judged))
-    parts.append(measured.figure_10(points))
-    if frontiers:
-        parts.append(measured.byte_frontiers(frontiers["bytes_per_frame"]))
-    parts += [measured.RECONSTRUCTIONS, measured.options(comparisons)]
-    parts += [measured.losses(pairs, points), measured.gate_section(pairs)]
-    parts.append(
-        "Per-class accuracy is in `per_class.csv`, kept patches by image in `kept_patches.csv`, risk by "
-        "coverage in `risk_coverage.csv`, all points in `points.csv` and `results.json`, comparisons in "
-        "`comparisons.csv`."
-    )
-    return parts
-
-
 def _write_tables(out: Path, pairs: PairedPredictions, comparisons: Sequence[Comparison]) -> None:
-    write_csv(
-        out / "per_class.csv",
-        ["class", "images", "edge_accuracy", "server_accuracy"],
-        measured.per_class_rows(pairs),
-    )
+    head = ["class", "images", "edge_accuracy", "server_accuracy"]
+    write_csv(out / "per_class.csv", head, per_class_rows(pairs))
     counts = [Rule("attention_sum", delta).counts(pairs.attention[EDGE]) for delta in PAPER_DELTAS]
     write_csv(
         out / "kept_patches.csv",
         ["kept", *(f"delta_{delta:g}" for delta in PAPER_DELTAS)],
-        [[kept, *(int((each == kept).sum()) for each in counts)] for kept in range(1, 197)],
+        [[kept, *(int((each == kept).sum()) for each in counts)] for kept in range(1, NUM_PATCHES + 1)],
     )
     coverage, risk = risk_coverage(pairs.h_min, pairs.edge_correct)
     write_csv(out / "risk_coverage.csv", ["coverage", "risk"], list(zip(coverage, risk, strict=True)))
-    head = [
-        "option",
-        "against",
-        "setting",
-        "split",
-        "offload_ratio",
-        "gain",
-        "low",
-        "high",
-        "bytes_change",
-        "macs_change",
-    ]
-    rows = [
-        [
-            e.option,
-            e.against,
-            e.setting,
-            e.split,
-            e.offload_ratio,
-            e.gain,
-            *e.interval,
-            e.bytes_change,
-            e.macs_change,
-        ]
-        for e in comparisons
-    ]
-    write_csv(out / "comparisons.csv", head, rows)
+    rows = [[cell for value in astuple(each) for cell in _cells(value)] for each in comparisons]
+    write_csv(out / "comparisons.csv", _COMPARISON_COLUMNS, rows)
+
+
+def _cells(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _run_document(pairs: PairedPredictions, notes: RunNotes) -> dict[str, object]:

@@ -13,18 +13,11 @@ from matplotlib.figure import Figure
 from lab.evaluation.corpus import calibration_half
 from lab.evaluation.models import ModelFacts
 from lab.evaluation.points import ALL, Point
-from lab.evaluation.report.markdown import giga, interval, number, percent, signed_interval, table
-from lab.evaluation.report.markdown import points as in_points
-from lab.evaluation.report.measured_sections import setting_text
+from lab.evaluation.report.render import render
 from lab.evaluation.stream.choices import FAMILIES, NEAR, Choices, family
 from lab.evaluation.stream.frames import Frames
 
-NOTES: Final = """\
-Bytes are those on the uplink with the same record envelope for every method (about 460 bytes a record):
-at these frame sizes the envelope often outweighs a video packet. Video: 224x224, one packet a frame, no
-delay; `key2s` has a keyframe every two seconds, `key1` only the first. A video encoder needs all its
-frames in order and the server a decoder for each camera; stills and patches are independent of each
-other. Intervals resample whole cameras, of which there are few, so they are wide."""
+_NEAR_HEADS: Final = tuple(f"within {100 * distance:g} points" for distance in NEAR)
 
 
 @dataclass(frozen=True)
@@ -35,93 +28,42 @@ class StreamPart:
     points: list[Point]
     choices: Choices
 
+    @property
+    def server_alone(self) -> float:
+        """The server's accuracy on every raw frame, all cameras."""
+        raw = ("server_only", "raw")
+        return next(p for p in self.points if (p.setting.method, p.setting.codec) == raw).figures.accuracy
 
-def stream_page(data: str, frames: Frames, points: Sequence[Point], choices: Choices, plots: Path) -> str:
+
+def stream_page(data: str, frames: Frames, part: StreamPart, plots: Path) -> str:
     """Return the page of one source and rate; its plot is in `plots`."""
     plots.mkdir(parents=True, exist_ok=True)
-    _plot(plots / "methods_by_bytes.png", data, points, choices)
-    fps = frames.cameras[0].fps
-    half = int(calibration_half([camera.name for camera in frames.cameras]).sum())
-    return "\n\n".join(
-        [
-            f"# Streams: {data}",
-            f"{frames.num_frames} frames at {fps:g} frames/s, {int(frames.scored.sum())} of them scored. "
-            f"{half} cameras choose, {len(frames.cameras) - half} report.",
-            NOTES,
-            "## Bytes that it takes to come near the server on raw frames",
-            nearness(points, choices),
-            "## Each family's frontier",
-            _frontiers(points, choices, fps),
-            "![methods by bytes](plots/methods_by_bytes.png)",
-            "",
-        ]
+    _plot(plots / "methods_by_bytes.png", data, part.points, part.choices)
+    return render(
+        "stream.md.j2",
+        data=data,
+        frames=frames,
+        part=part,
+        fps=frames.cameras[0].fps,
+        num_scored=int(frames.scored.sum()),
+        num_choosing=int(calibration_half([camera.name for camera in frames.cameras]).sum()),
+        near_heads=_NEAR_HEADS,
     )
 
 
-def nearness(points: Sequence[Point], choices: Choices) -> str:
-    """Return for each family the fewest bytes a frame within some distance of the server on raw frames, and
-    how far it then was on the cameras that report.
-    """
-    rows = []
-    for name, chosen in choices.near.items():
-        cells = [
-            "–"
-            if each is None
-            else f"{each.test.figures.bytes_per_frame:.0f} ({in_points(each.gain)}, "
-            f"{signed_interval(*each.interval)})"
-            for each in chosen
-        ]
-        rows.append([name, *cells])
-    head = ["chosen to be", *(f"within {100 * distance:g} points" for distance in NEAR)]
-    alone = next(p for p in points if (p.setting.method, p.setting.codec) == ("server_only", "raw"))
-    return (
-        f"The server alone on raw frames: {percent(alone.figures.accuracy)} %. Cells: bytes a frame (difference "
-        f"to it in points, paired, 95 %). {_how_chosen(choices)}\n\n" + table(head, rows)
+def overview(
+    command: str, edge: ModelFacts, server: ModelFacts, parts: Sequence[StreamPart], wall_s: float
+) -> str:
+    """Return the page over all sources and rates."""
+    return render(
+        "stream.md.j2",
+        command=command,
+        edge=edge,
+        server=server,
+        parts=parts,
+        wall_s=wall_s,
+        near_heads=_NEAR_HEADS,
     )
-
-
-def _how_chosen(choices: Choices) -> str:
-    if choices.reported_on == ALL:
-        return "**Too few cameras to choose on others: settings were chosen on these very frames.**"
-    return "Settings were chosen on half of the cameras, figures are those of the other half."
-
-
-def _frontiers(points: Sequence[Point], choices: Choices, fps: float) -> str:
-    rows = [
-        [each.family, *_cells(each.test, fps), f"{in_points(each.gain)} ({signed_interval(*each.interval)})"]
-        for each in choices.frontier
-    ]
-    rows += [
-        ["edge only, all cameras", *_cells(p, fps), ""] for p in points if p.setting.method == "edge_only"
-    ]
-    head = [
-        "family",
-        "what is sent",
-        "gate, τ",
-        "top-1 (%)",
-        "95 %",
-        "offloaded",
-        "bytes/frame",
-        "kbit/s a camera",
-        "server GMACs",
-        "against raw frames (points)",
-    ]
-    return f"{_how_chosen(choices)}\n\n" + table(head, rows)
-
-
-def _cells(point: Point, fps: float) -> list[str]:
-    each, figures = point.setting, point.figures
-    gate = "–" if not each.gate else f"{each.gate} {number(each.tau, 3)}"
-    return [
-        setting_text(each),
-        gate,
-        percent(figures.accuracy),
-        interval(*point.accuracy_ci),
-        f"{figures.offload_ratio:.2f}",
-        f"{figures.bytes_per_frame:.0f}",
-        f"{figures.bytes_per_frame * fps * 8 / 1000:.1f}",
-        giga(figures.server_macs),
-    ]
 
 
 def _plot(path: Path, title: str, points: Sequence[Point], choices: Choices) -> None:
@@ -152,31 +94,3 @@ def _plot(path: Path, title: str, points: Sequence[Point], choices: Choices) -> 
 
 def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [p.figures.bytes_per_frame for p in points], [100 * p.figures.accuracy for p in points]
-
-
-def overview(
-    command: str,
-    edge: ModelFacts,
-    server: ModelFacts,
-    pages: Sequence[StreamPart],
-    wall_s: float,
-) -> str:
-    """Return the page over all sources and rates."""
-    parts = [
-        "# Streams",
-        f"`{command}`",
-        f"Edge {edge.name} ({edge.dtype}), server {server.name} ({server.dtype}); {wall_s:.0f} s.",
-        NOTES,
-    ]
-    if edge.weights_hash == server.weights_hash:
-        parts.append(
-            "**Edge and server have the same weights**, so gates are left out; what stands is what codecs "
-            "lose."
-        )
-    for part in pages:
-        parts += [
-            f"## {part.name}",
-            nearness(part.points, part.choices),
-            f"[all of it]({part.name}/report.md)",
-        ]
-    return "\n\n".join(parts) + "\n"

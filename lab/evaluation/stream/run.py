@@ -111,10 +111,9 @@ def measure_cameras(
     )
     write_json(out / "results.json", document)
     write_points_csv(out / "points.csv", points)
-    (out / "report.md").write_text(
-        stream_page(data, frames, points, choices, out / "plots"), encoding="utf-8"
-    )
-    return StreamPart(name, points, choices)
+    part = StreamPart(name, points, choices)
+    (out / "report.md").write_text(stream_page(data, frames, part, out / "plots"), encoding="utf-8")
+    return part
 
 
 def still_schemes(attention: Attention, *, full: bool) -> list[Scheme]:

@@ -8,14 +8,13 @@ import pytest
 
 from lab.evaluation.methods import all_points
 from lab.evaluation.paired import PairedPredictions, Timings
-from lab.evaluation.report.markdown import change, giga, interval, kilobytes, percent, points, table
-from lab.evaluation.report.measured_sections import per_class_rows, setting_text
-from lab.evaluation.report.page import RunNotes, write_report
+from lab.evaluation.report.page import RunNotes, per_class_rows, write_report
+from lab.evaluation.report.render import change, giga, in_points, interval, kilobytes, percent, setting_text
 from lab.evaluation.report.results import results_document, write_csv, write_json, write_points_csv
 from lab.evaluation.schemes import Ranked, Whole
 from lab.evaluation.selection import Rule
 from lab.research import published
-from lab.research.paper_sections import curve_table, headline_point
+from lab.research.paper_figures import curve, headline_point
 
 PAIR = {
     Whole(): 0.9,
@@ -28,19 +27,18 @@ PAIR = {
 def test_numbers_as_a_report_prints_them() -> None:
     assert percent(0.80832) == "80.83"
     assert percent(float("nan")) == "–"
-    assert points(-0.0123) == "-1.23"
+    assert in_points(-0.0123) == "-1.23"
     assert interval(0.1, 0.25) == "10.00…25.00"
     assert kilobytes(8170) == "8.17"
     assert giga(17.57e9) == "17.6"
     assert change(-0.5) == "-50.0 %"
-    assert table(["a", "b"], [["1", "2"]]).splitlines()[1] == "| :-- | --: |"
 
 
 def test_published_curves_have_one_point_for_each_delta_and_rising_costs() -> None:
     assert set(published.FIG8) == {1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1}
-    for curve in published.FIG8.values():
-        assert len(curve) == len(published.FIG8_DELTAS)
-        assert [point.cost for point in curve] == sorted(point.cost for point in curve)
+    for each in published.FIG8.values():
+        assert len(each) == len(published.FIG8_DELTAS)
+        assert [point.cost for point in each] == sorted(point.cost for point in each)
     assert published.FIG8[0.8][7] == (0.3236, 80.83)
     assert published.FIG8[1.0][7] == (0.2707, 80.23)
 
@@ -49,14 +47,12 @@ def test_a_curve_holds_each_measured_point_beside_the_published_one_at_its_cost(
     pair_up: Callable[..., PairedPredictions],
 ) -> None:
     measured = [point for point in all_points(pair_up(PAIR)) if point.setting.delta == 0.97]
-    rows = curve_table("X", published.FIG8_PARETO, measured).splitlines()[4:]
-    assert len(rows) == len(measured)
-    for row, point in zip(rows, sorted(measured, key=lambda p: p.figures.patch_cost), strict=True):
-        _, cost, theirs, ours, _, _ = (cell.strip() for cell in row.split("|"))
-        assert (cost, ours) == (f"{point.figures.patch_cost:.3f}", percent(point.figures.accuracy))
-        reached = 0.165 <= point.figures.patch_cost <= 0.72
-        assert (theirs != "–") is reached
-    assert "not measured" in curve_table("X", published.FIG8_PARETO, [])
+    rows = curve(published.FIG8_PARETO, measured)
+    costs = [point.figures.patch_cost for point, _ in rows]
+    assert costs == sorted(point.figures.patch_cost for point in measured)
+    for cost, (_, theirs) in zip(costs, rows, strict=True):
+        assert math.isnan(theirs) is not (0.165 <= cost <= 0.72)
+    assert curve(published.FIG8_PARETO, []) == []
 
 
 def test_infinite_thresholds_become_null_in_json(
