@@ -106,7 +106,7 @@ def calibrate(request: CalibrateRequest, progress: Progress | None = None) -> Pa
 def measure_frontier(
     request: CalibrateRequest, corpus: Corpus, edge: FullModel, server: FullModel, progress: Progress
 ) -> PairedPredictions:
-    """Return the pairs of all payloads that the frontier may choose from."""
+    """Return the predictions under all schemes that the frontier may choose from."""
     store = ChunkStore(request.cache)
     seen = look(corpus, edge, store, progress, rollouts=False)
     if len(seen.corpus.names) < MIN_IMAGES:

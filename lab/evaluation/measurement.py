@@ -86,7 +86,7 @@ def pair_up(
     accuracy_kind: str = LABEL,
     clusters: Ints | None = None,
 ) -> PairedPredictions:
-    """Return the pairs of what was seen and answered.
+    """Return the predictions of what was seen and answered.
 
     Without labels (`accuracy_kind` server_agreement) the server's answer on the raw whole image is the truth.
     """

@@ -1,1 +1,1 @@
-"""The report folder: Markdown page, results.json, CSV tables and PNG plots from a finished pairs."""
+"""The report folder: Markdown page, results.json, CSV tables and PNG plots from a finished measurement."""

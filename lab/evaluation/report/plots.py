@@ -1,4 +1,4 @@
-"""PNG plots of a pairs. The only module that imports matplotlib; draws without a display."""
+"""PNG plots of a measurement. The only module that imports matplotlib; draws without a display."""
 
 from __future__ import annotations
 
