@@ -9,6 +9,7 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
       structlog typer uvloop zstandard
 
 COPY schemas schemas
+COPY imaging imaging
 COPY runtime runtime
 COPY producers producers
 COPY saccade saccade

@@ -7,6 +7,7 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
  && uv pip install --system --no-cache --require-hashes -r requirements.lock
 
 COPY schemas schemas
+COPY imaging imaging
 COPY runtime runtime
 COPY vit vit
 COPY gating gating

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from edge_workers.intake import FrameReader
 from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
+from imaging.decode import decode_image
 from runtime.channel import Channel
 from runtime.spread import spread
 from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE
 from schemas.label import State
-from vit.preprocess import Pixels, decode_image
+from vit.preprocess import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def prepare(
     for task, crop in tasks:
         frame = task.frame
         try:
-            crop[...] = resize_crop(decode_image(frame.image, frame.encoding, max_frame_pixels))
+            size = (frame.width, frame.height)
+            crop[...] = resize_crop(decode_image(frame.image, frame.encoding, max_frame_pixels, size=size))
         except DecodeError as error:
             task.refuse(State.UNDECODABLE, error.reason, str(error))
         else:

@@ -5,7 +5,6 @@ Called in worker threads: simplejpeg and Pillow let go of the interpreter lock w
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from imaging.decode import decode_image
 from producers.sources.source import EncodedImage, RawImage
 
 MIN_SIDE: Final = 224
@@ -52,7 +52,7 @@ def encode(image: RawImage | EncodedImage, limits: ImageLimits) -> EncodedImage:
 
     Raises:
         ImageTooLarge: even `MIN_SIDE` pixels at the lowest quality take too many bytes.
-        ValueError, OSError: the file's bytes cannot be decoded.
+        DecodeError: the file's bytes cannot be decoded.
     """
     if isinstance(image, EncodedImage) and fits(image, limits):
         return image
@@ -72,8 +72,7 @@ def encode(image: RawImage | EncodedImage, limits: ImageLimits) -> EncodedImage:
 def _pixels(image: RawImage | EncodedImage) -> npt.NDArray[np.uint8]:
     if isinstance(image, RawImage):
         return np.ascontiguousarray(image.pixels)
-    with Image.open(io.BytesIO(image.data)) as opened:
-        return np.asarray(opened.convert("RGB"))
+    return decode_image(image.data, image.encoding, image.width * image.height)
 
 
 def _scaled(pixels: npt.NDArray[np.uint8], max_pixels: int) -> npt.NDArray[np.uint8]:

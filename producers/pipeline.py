@@ -151,7 +151,7 @@ class CameraPipeline:
         except ImageTooLarge as error:
             self._drop(Cause.TOO_LARGE, error)
             return
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs its own picture only
             self._drop(Cause.UNREADABLE, error)
             return
         frame = Frame(

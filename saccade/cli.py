@@ -24,7 +24,18 @@ from saccade.commands import (
 from schemas.errors import SaccadeError, SettingsError
 
 ROOMS = frozenset(
-    {"vit", "gating", "uplink", "producers", "edge_workers", "server_workers", "page", "devstack", "lab"}
+    {
+        "imaging",
+        "vit",
+        "gating",
+        "uplink",
+        "producers",
+        "edge_workers",
+        "server_workers",
+        "page",
+        "devstack",
+        "lab",
+    }
 )
 """Parts of Saccade that an image of one role may lack."""
 EXTRAS = frozenset({"torch", "timm", "torchvision", "openvino", "onnxruntime", "matplotlib", "av"})

@@ -8,12 +8,11 @@ from typing import Final
 from schemas import envelope
 from schemas.errors import DecodeError
 from schemas.identity import check_camera
-from schemas.limits import FRAME_ENVELOPE_BYTES, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
+from schemas.limits import FRAME_ENVELOPE_BYTES, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_SIDE, MAX_TIME_NS
 
 VERSION: Final = 1
 ENCODINGS: Final = frozenset({"jpeg", "png", "webp"})
 TRUTH_IGNORED: Final = -1
-_MAX_SIDE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def decode_frame(data: bytes, *, max_frame_bytes: int, max_frame_pixels: int) ->
         )
     fields = envelope.unpack("frame", data)
     fields.version(VERSION)
-    width, height = fields.integer("width", 1, _MAX_SIDE), fields.integer("height", 1, _MAX_SIDE)
+    width, height = fields.integer("width", 1, MAX_SIDE), fields.integer("height", 1, MAX_SIDE)
     if width * height > max_frame_pixels:
         raise DecodeError("too_large", f"frame: {width}x{height} pixels, at most {max_frame_pixels}")
     frame = Frame(

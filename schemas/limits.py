@@ -11,6 +11,8 @@ MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """Compressed image of one frame: a 4K JPEG at quality 95 takes about 3 MB."""
 MAX_FRAME_PIXELS: Final = 7680 * 4320
 """Decoded pixels of one frame (8K); 100 MB as RGB."""
+MAX_SIDE: Final = 65_535
+"""Pixels of one side, as many as a JPEG can have: an image of a few pixels by many millions costs memory a row."""
 MAX_OFFLOAD_BYTES: Final = 256 * 1024
 """One offload record, before and after zstd: all 196 raw patches take 150,528 bytes."""
 RAW_CROP_BYTES: Final = CROP_SIDE * CROP_SIDE * 3

@@ -17,19 +17,20 @@ ROOT = Path(__file__).parent.parent
 PRODUCT = {
     "schemas": set(),
     "runtime": {"schemas"},
+    "imaging": {"schemas"},
     "gating": {"schemas"},
-    "vit": {"schemas"},
+    "vit": {"schemas", "imaging"},
     "uplink": {"schemas", "runtime"},
-    "producers": {"schemas", "runtime"},
-    "edge_workers": {"schemas", "runtime", "vit", "gating", "uplink"},
+    "producers": {"schemas", "runtime", "imaging"},
+    "edge_workers": {"schemas", "runtime", "imaging", "vit", "gating", "uplink"},
     "server_workers": {"schemas", "runtime", "vit", "gating"},
-    "page": {"schemas", "runtime", "vit"},
+    "page": {"schemas", "runtime", "imaging", "vit"},
 }
 """Room of the product → the rooms that it may import."""
 LAB = {
     "lab.scenes": {"schemas", "producers"},
     "lab.training": {"schemas", "vit", "gating", "lab.scenes", "lab.evaluation"},
-    "lab.evaluation": {"schemas", "vit", "gating", "uplink", "lab.scenes", "lab.research"},
+    "lab.evaluation": {"schemas", "imaging", "vit", "gating", "uplink", "lab.scenes", "lab.research"},
     "lab.research": {"schemas", "vit", "gating", "lab.evaluation"},
     "lab.simulation": {"schemas", "uplink"},
     "lab.benchmarks": {*PRODUCT, "saccade", "devstack", "lab"},

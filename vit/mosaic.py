@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from imaging.header import ImageHeader
 from schemas.errors import DecodeError
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE, Positions
 from vit.codecs import PatchCodec
-from vit.image_header import ImageHeader
 from vit.preprocess import Pixels, to_patches
 
 

@@ -1,56 +1,21 @@
-"""From the bytes of a camera's frame to the 224x224 crop that every model sees.
+"""From the pixels of a camera's frame to the 224x224 crop that every model sees.
 
 Called by the edge worker's decode threads and by evaluation. Must not import torch. The same for every model:
 short side to 256 (PIL bicubic, antialiased), centre crop 224. Normalisation belongs to each model.
 """
 
-import io
-
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE, GRID, NUM_PATCHES, PATCH_SIDE
-from vit.image_header import ImageHeader, jpeg_header, png_header, webp_header
 
 SHORT_SIDE = 256
 
 Pixels = NDArray[np.uint8]
 
-_HEADERS = {"jpeg": jpeg_header, "png": png_header, "webp": webp_header}
 # Bicubic reaches two source pixels to each side, times the reduction.
 _BICUBIC_REACH = 2.0
-
-
-def decode_image(data: bytes, encoding: str, max_pixels: int) -> Pixels:
-    """Return the image as (height, width, 3) uint8 RGB.
-
-    The size is read from the header and held against `max_pixels` before any pixel is decoded. JPEGs are
-    always decoded at full size: libjpeg's cheaper scaled decoding is another filter than the bicubic that the
-    models' published accuracies were measured with. EXIF rotation is ignored, as timm's evaluation does.
-
-    Args:
-        data: the encoded image.
-        encoding: jpeg, png or webp.
-        max_pixels: largest allowed width x height.
-
-    Raises:
-        DecodeError: unknown encoding, not such an image, too many pixels, truncated or corrupt.
-    """
-    if encoding not in _HEADERS:
-        raise DecodeError("bad_image", f"encoding {encoding!r} is not one of {', '.join(_HEADERS)}")
-    header = _HEADERS[encoding](data)
-    if not 0 < header.width * header.height <= max_pixels:
-        size = f"{header.width}x{header.height}"
-        raise DecodeError("too_large", f"{encoding} of {size} is outside 1 to {max_pixels} pixels")
-    try:
-        return _decode_pixels(data, encoding, header)
-    except DecodeError:
-        raise
-    except Exception as error:  # decoders of hostile bytes raise anything, MemoryError included
-        raise DecodeError("bad_image", f"{encoding} does not decode: {error}") from error
 
 
 def resize_crop(image: Pixels | Image.Image) -> Pixels:
@@ -96,14 +61,3 @@ def _crop_span(side: int, short: int) -> tuple[float, float]:
     offset = round((resized - CROP_SIDE) / 2.0)
     scale = side / resized
     return offset * scale, (offset + CROP_SIDE) * scale
-
-
-def _decode_pixels(data: bytes, encoding: str, header: ImageHeader) -> Pixels:
-    if encoding == "jpeg":
-        _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        if colorspace not in {"CMYK", "YCCK"}:
-            return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
-    with Image.open(io.BytesIO(data), formats=[encoding.upper()]) as picture:
-        if picture.size != (header.width, header.height):
-            raise DecodeError("bad_image", f"{encoding} header and content differ in size")
-        return np.asarray(picture.convert("RGB"))

@@ -11,6 +11,7 @@ import simplejpeg
 from devstack.demo.server_sample import ServerAlone
 from devstack.demo.summary import AuditedFrame, AuditedOffload
 from devstack.settings import Settings
+from imaging.decode import decode_image
 from runtime.kafka_admin import read_all
 from runtime.redis_store import LabelStore
 from schemas.errors import DecodeError
@@ -18,7 +19,7 @@ from schemas.frame import Frame, decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload, positions_of
 from schemas.topics import FRAMES, OFFLOAD, dead_topic
-from vit.preprocess import Pixels, decode_image, resize_crop
+from vit.preprocess import Pixels, resize_crop
 
 WHOLE_JPEG_QUALITY = 75
 BATCH_FRAMES = 256

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from imaging.decode import decode_image
 from lab.scenes import SceneStream
 from schemas.frame import Frame, encode_frame
 from schemas.geometry import NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from vit.codecs import encode_patches
-from vit.preprocess import decode_image, resize_crop
+from vit.preprocess import resize_crop
 
 WIDTH, HEIGHT = 640, 480
 JPEG_QUALITY = 85

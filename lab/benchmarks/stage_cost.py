@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import redis.asyncio
 
+from imaging.decode import decode_image
 from lab.benchmarks.machine import cpu_seconds
 from lab.benchmarks.models import deit_base, deit_tiny
 from lab.benchmarks.recorded import (
@@ -37,7 +38,6 @@ from schemas.label import Source as By
 from vit.codecs import decode_patches, encode_patches
 from vit.edge_forward import EdgeForward
 from vit.packed_forward import PackedForward
-from vit.preprocess import decode_image
 from vit.resize import one_thread, resize_crop_fast
 
 BATCH = 8

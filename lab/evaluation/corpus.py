@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.decode import decode_image
 from lab.errors import EvaluationError
 from lab.evaluation.labels import folder_labels, table_labels
 from lab.progress import Progress
@@ -21,7 +22,7 @@ from lab.scenes.seeds import CALIBRATION_SEEDS, TEST_SEEDS
 from lab.scenes.views import render_view
 from schemas.errors import DecodeError
 from schemas.limits import MAX_FRAME_PIXELS
-from vit.preprocess import Pixels, decode_image, resize_crop
+from vit.preprocess import Pixels, resize_crop
 
 UNLABELLED: Final = -1
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -85,7 +86,7 @@ class FileCorpus:
         encoding = next((name for magic, name in _MAGIC if data.startswith(magic)), None)
         if encoding is None:
             raise DecodeError("bad_image", f"{self.names[idx]}: neither JPEG, PNG nor WebP")
-        return resize_crop(decode_image(data, encoding, MAX_FRAME_PIXELS))
+        return resize_crop(decode_image(data, encoding, MAX_FRAME_PIXELS, as_shown=False))
 
 
 @dataclass(frozen=True)

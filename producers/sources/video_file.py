@@ -36,7 +36,8 @@ class VideoFile:
     def open(self, options: OpenOptions) -> Session:
         """Return an open session; `SourceError` where the file cannot be read or has no video."""
         # Without the scheme FFmpeg takes a name with a colon (2024-05-01T12:30:00.mp4) for a URL.
-        return VideoSession(self, f"file:{self.path}", options)
+        modified_ns = self.path.stat().st_mtime_ns if self.path.exists() else None
+        return VideoSession(self, f"file:{self.path}", options, modified_ns=modified_ns)
 
 
 def claims(text: str) -> bool:

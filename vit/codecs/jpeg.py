@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import simplejpeg
 
-from vit.image_header import jpeg_header
+from imaging.header import jpeg_header
 from vit.mosaic import expect, mosaic_codec
 from vit.preprocess import Pixels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vit.image_header import webp_header
+from imaging.header import webp_header
 from vit.mosaic import expect, load, mosaic_codec, save
 from vit.preprocess import Pixels
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from imaging.decode import decode_image
 from vit.hardware import best_dtype
 from vit.packed_forward import PackedForward, normalised
-from vit.preprocess import decode_image
 from vit.resize import resize_crop_fast
 from vit.weights import load_model
 

@@ -1,14 +1,19 @@
-"""Sizes of encoded images, read from their headers alone, so that no pixel memory is spent on a lie.
+"""What encoded images are and their sizes, read from their headers alone, so that no memory is spent on a lie.
 
-Called before every decode of bytes that came from somewhere else. Must not import torch.
+Called before every decode of bytes that came from somewhere else.
 """
+
+from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
-import simplejpeg
-
+from imaging.jpeg import parse_jpeg
 from schemas.errors import DecodeError
+from schemas.limits import MAX_SIDE
+
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -22,13 +27,51 @@ class ImageHeader:
     height: int
 
 
+def format_of(data: bytes) -> str | None:
+    """Return jpeg, png, webp, bmp, tiff, ppm, avif or heif by the first bytes; None for everything else."""
+    signatures = (
+        (b"\xff\xd8", "jpeg"),
+        (_PNG_SIGNATURE, "png"),
+        (b"BM", "bmp"),
+        (b"II*\0", "tiff"),
+        (b"MM\0*", "tiff"),
+        *((b"P%d" % number, "ppm") for number in range(1, 7)),
+    )
+    for signature, name in signatures:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        # The major brand, or one of those that the file says it is compatible with.
+        brands = {
+            data[start : start + 4]
+            for start in (8, *range(16, min(struct.unpack(">I", data[:4])[0], 256), 4))
+        }
+        if brands & {b"avif", b"avis"}:
+            return "avif"
+        if not brands.isdisjoint(_HEIF_BRANDS):
+            return "heif"
+    return None
+
+
+def check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    """Return when an image of that size may be decoded.
+
+    Raises:
+        DecodeError: `too_large`, names both sizes.
+    """
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= max_pixels):
+        raise DecodeError(
+            "too_large",
+            f"{name} of {width}x{height} is outside 1 to {max_pixels} pixels and {MAX_SIDE} a side",
+        )
+
+
 def jpeg_header(data: bytes) -> ImageHeader:
     """Return the header of a JPEG; DecodeError where there is none."""
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except Exception as error:  # the binding raises whatever the C library left behind
-        raise DecodeError("bad_image", f"no JPEG header: {error}") from error
-    return ImageHeader("jpeg", int(width), int(height))
+    jpeg = parse_jpeg(data)
+    return ImageHeader("jpeg", jpeg.width, jpeg.height)
 
 
 def png_header(data: bytes) -> ImageHeader:
