@@ -15,10 +15,11 @@ else waits; records end at their deadline and frames keep the edge's label.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_workers.gate import Gating
 from edge_workers.infer import Inference
@@ -39,12 +40,12 @@ from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
-from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import LabelStore
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
+from runtime.worker import GroupMember, answered, run_worker
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 from uplink.setup import make_uplink
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 _CHANNEL_BATCHES = 4
 _MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
 """Offload bytes handed to Kafka and not acknowledged, without a budget."""
-_FINAL_COMMIT_S = 2.0
 _log = get_logger(__name__)
 
 
@@ -79,7 +79,7 @@ class EdgeWorker:
     def __init__(
         self,
         settings: EdgeProgramSettings,
-        source: Source,
+        source: GroupMember,
         adapters: Adapters,
         *,
         clock: Clock,
@@ -87,10 +87,8 @@ class EdgeWorker:
         health: Health,
     ) -> None:
         self._settings = settings
-        self._source = source
         self._adapters = adapters
         self._clock = clock
-        self._health = health
         self._metrics = metrics.consumer
         self._tally = EdgeTally(metrics, settings.topics.frames, clock)
         self._threads = ThreadPoolExecutor(
@@ -107,13 +105,17 @@ class EdgeWorker:
             metrics=metrics.consumer,
             answers=lambda up: health.meets(REDIS_ANSWERS, up),
         )
-        self._letters = DeadLetters(adapters.letters_sink)
+        self.letters = DeadLetters(adapters.letters_sink)
         # Nothing waits between prepare and infer: the next frames are chosen when the model takes a batch.
         self._prepared: Channel[Batch] = Channel(0)
         self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
-        self._reader = FrameReader(source, settings, clock, self._letters, self._tally)
+        self._reader = FrameReader(source, settings, clock, self.letters, self._tally)
         self.intake = self._reader.intake
+        self.heartbeat = Heartbeat(
+            self.intake, source, settings.topics.frames, health=health, metrics=self._metrics
+        )
+        self._offers_over = asyncio.Event()
         self._preparer = self._make_preparer()
         self._inference = Inference(
             adapters.engine,
@@ -125,7 +127,7 @@ class EdgeWorker:
         self._publisher = Publisher(
             self._make_gating(),
             LabelWriter(adapters.store, self._metrics, settings.site),
-            self._letters,
+            self.letters,
             inferred=self._inferred,
             asking=self._asking,
             tally=self._tally,
@@ -176,57 +178,41 @@ class EdgeWorker:
         """
         await self._clock_keeper.known(START_TIMEOUT_S)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set, then finishes what has begun; what has not begun is left in Kafka.
+    async def read(self) -> None:
+        """Takes frames until cancelled."""
+        await self._reader.run()
 
-        Cancelled, it commits what is finished and leaves the rest to be read again.
-        """
-        settled, offers_over = asyncio.Event(), asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._adapters.uplink.run(offers_over), name="uplink")
-                group.create_task(self._letters.run(), name="letters")
-                group.create_task(self._commit(settled), name="commit")
-                group.create_task(self._heartbeat().run(settled), name="heartbeat")
-                group.create_task(self._clock_keeper.run(settled), name="clock")
-                stages = [
-                    group.create_task(self._preparer.run(), name="prepare"),
-                    group.create_task(self._inference.run(), name="infer"),
-                    group.create_task(self._publisher.run(), name="publish"),
-                    group.create_task(self._offerer.run(), name="offer"),
-                ]
-                reading = group.create_task(self._reader.run(), name="read")
-                reading.add_done_callback(lambda _: self._reader.end())
-                reading.add_done_callback(lambda _: stop.set())
-                self._health.running()
-                await stop.wait()
-                self._health.stopping()
-                reading.cancel()
-                await asyncio.wait(stages)
-                await self._settle_offers(offers_over)
-                self._letters.close()
-                await self.intake.drained()
-                settled.set()
-        finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FINAL_COMMIT_S):
-                    await self.intake.commit()
+    def end(self) -> None:
+        """What waits for the model is released; the stages end one after another."""
+        self._reader.end()
 
-    async def _commit(self, settled: asyncio.Event) -> None:
-        await self.intake.commit_until(settled, self._settings.edge.commit_interval_ms / 1000)
+    def stages(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """From the backlog to labels in Redis and records at the uplink."""
+        return {
+            "prepare": self._preparer.run(),
+            "infer": self._inference.run(),
+            "publish": self._publisher.run(),
+            "offer": self._offerer.run(),
+        }
 
-    def _heartbeat(self) -> Heartbeat:
-        topic = self._settings.topics.frames
-        return Heartbeat(self.intake, self._source, topic, health=self._health, metrics=self._metrics)
+    def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """The uplink, and the site's clock."""
+        return {
+            "uplink": self._adapters.uplink.run(self._offers_over),
+            "clock": self._clock_keeper.run(settled),
+        }
 
-    async def _settle_offers(self, offers_over: asyncio.Event) -> None:
+    async def settle(self) -> None:
         """The uplink has had some time to send what it holds; the rest is left to be read again."""
         edge = self._settings.edge
         with suppress(TimeoutError):
             async with asyncio.timeout(min(edge.max_latency_ms / 1000, edge.drain_s / 2)):
                 await self.intake.drained()
-        offers_over.set()
+        self._offers_over.set()
+
+    def close(self) -> None:
+        """The codec threads are let go of."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
@@ -238,10 +224,9 @@ async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
     """
     clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
-        async with cut_short_by(stop):
-            adapters = await _connect(settings, clock, metrics, stack)
+
+    async def connect(stack: AsyncExitStack) -> tuple[GroupMember, EdgeWorker]:
+        adapters = await _connect(settings, clock, metrics, stack)
         health.meets(MODEL_WARM, True)
         source = Source(
             settings.kafka,
@@ -252,9 +237,13 @@ async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
             max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
         )
         worker = EdgeWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
-        await worker.ready()
-        await stack.enter_async_context(source)
-        await worker.run(stop)
+        stack.callback(worker.close)
+        await answered(worker.ready, health=health, condition=REDIS_ANSWERS)
+        return source, worker
+
+    async with serve_status(settings.metrics, metrics, health):
+        commit_interval_s = settings.edge.commit_interval_ms / 1000
+        await run_worker(connect, stop, health=health, commit_interval_s=commit_interval_s)
 
 
 async def _connect(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -258,11 +258,14 @@ class MemorySink:
         value: bytes,
         *,
         key: bytes | None = None,
-        partition: int | None = None,
+        partition: int | Callable[[int], int] | None = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> asyncio.Future[object]:
         """The record is in its topic once the future is done: at once, or when the broker is back."""
-        where = next(self._turns) % self._broker.num_partitions if partition is None else partition
+        num_partitions = self._broker.num_partitions
+        if callable(partition):
+            partition = partition(num_partitions)
+        where = next(self._turns) % num_partitions if partition is None else partition
         delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.in_flight_bytes += len(value)
         self._sent_bytes += len(value)

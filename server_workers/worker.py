@@ -31,7 +31,7 @@ from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.status_server import serve_status
-from runtime.worker import GroupMember, answered, run_worker
+from runtime.worker import GroupMember, run_worker
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_offload_record_bytes
@@ -249,9 +249,12 @@ async def _connect(
     sites = await connect_sites(settings, clock, stack)
     record_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes) + DEAD_LETTER_ROOM_BYTES
     sink = Sink(
-        settings.offload_cluster, max_request_bytes=record_bytes, max_in_flight_bytes=8 * record_bytes
+        settings.offload_cluster,
+        max_request_bytes=record_bytes,
+        max_in_flight_bytes=8 * record_bytes,
+        in_background=True,
     )
-    await answered(lambda: stack.enter_async_context(sink), health=health, condition=GROUP_JOINED)
+    await stack.enter_async_context(sink)
     device = await stack.enter_async_context(DeviceThread("server-model"))
     engine = await device.submit(ServerEngine, settings.server)
     _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
