@@ -16,7 +16,7 @@ import asyncio
 import numpy as np
 
 from gating.entropy import min_entropy_bits
-from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
+from lab.benchmarks.interleaved import CAMERAS, RecordAt, RecordFeed, lag_figure, ratio_figures, rounds_of
 from lab.benchmarks.machine import pin, two_cores
 from lab.benchmarks.model_only import model_only, save_crops
 from lab.benchmarks.models import BenchModel, deit_tiny, shipped
@@ -75,7 +75,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
     pin(other)
     async with testbed(f"edge-{arguments.model}-{arguments.codec}") as bed:
         inputs = save_crops(bed.run_dir / "crops.npz", crops)
-        feed = Feed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
+        feed = RecordFeed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
         worker = edge_worker(bed, chosen, own, tau, arguments.codec)
         async with model_only("edge", chosen.path, inputs, own) as loop:
             await worker.start()

@@ -51,7 +51,7 @@ class Round:
         return self.worker.rate / self.bare.rate
 
 
-class Feed:
+class RecordFeed:
     """A producer of one topic's records, numbered over the whole run; of 16 cameras in turn."""
 
     def __init__(self, bed: Testbed, topic: str, record_at: RecordAt) -> None:
@@ -71,7 +71,9 @@ class Feed:
             await paced(rate, count, send)
 
 
-async def worker_turn(bed: Testbed, feed: Feed, worker: WorkerProcess, rate: float, seconds: float) -> Turn:
+async def worker_turn(
+    bed: Testbed, feed: RecordFeed, worker: WorkerProcess, rate: float, seconds: float
+) -> Turn:
     """Return what the worker did of a stream that comes faster than it can answer."""
     count = max(8, int(rate * _AHEAD * seconds))
     before, seen, cpu_s = await bed.num_keys(), len(await bed.writes(CAMERAS)), worker.cpu_s
@@ -83,7 +85,7 @@ async def worker_turn(bed: Testbed, feed: Feed, worker: WorkerProcess, rate: flo
 
 async def rounds_of(
     bed: Testbed,
-    feed: Feed,
+    feed: RecordFeed,
     worker: WorkerProcess,
     loop: ModelOnly,
     *,
@@ -111,7 +113,7 @@ async def rounds_of(
 
 @contextlib.asynccontextmanager
 async def background(
-    bed: Testbed, feed: Feed, rate: float, seconds: float, offload_share: float
+    bed: Testbed, feed: RecordFeed, rate: float, seconds: float, offload_share: float
 ) -> AsyncIterator[None]:
     """Within the block this process, broker and Redis carry the load of a worker at `rate`."""
     async with (

@@ -21,7 +21,7 @@ import statistics
 import numpy as np
 
 from lab.benchmarks.edge import NUM_SHOTS, OFFLOAD_SHARE, edge_worker, frames_of, tau_for
-from lab.benchmarks.interleaved import CAMERAS, Feed, worker_turn
+from lab.benchmarks.interleaved import CAMERAS, RecordFeed, worker_turn
 from lab.benchmarks.machine import pin, two_cores
 from lab.benchmarks.model_only import model_only, save_crops, save_sets
 from lab.benchmarks.models import deit_tiny, shipped
@@ -39,7 +39,7 @@ _WINDOWS = 5
 
 
 async def open_loop(
-    bed: Testbed, feed: Feed, worker: WorkerProcess, guess: float, seconds: float
+    bed: Testbed, feed: RecordFeed, worker: WorkerProcess, guess: float, seconds: float
 ) -> list[Write]:
     """Return the writes of `seconds` of records at half the rate that the worker has just reached.
 
@@ -89,7 +89,7 @@ async def edge_latency(own: int, seconds: float) -> list[Figure]:
     tau = tau_for(chosen, crops, OFFLOAD_SHARE)
     async with testbed("latency-edge") as bed:
         inputs = save_crops(bed.run_dir / "crops.npz", crops)
-        feed = Feed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
+        feed = RecordFeed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
         worker = edge_worker(bed, chosen, own, tau)
         async with model_only("edge", chosen.path, inputs, own) as loop:
             model_s = await loop.one_by_one(3)
@@ -110,7 +110,7 @@ async def server_latency(own: int, seconds: float) -> list[Figure]:
             bed.run_dir / "sets.npz", [each.crop for each in sets], [each.positions for each in sets]
         )
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
-        feed, worker = Feed(bed, "offload", record_at), server_worker(bed, chosen, [own])
+        feed, worker = RecordFeed(bed, "offload", record_at), server_worker(bed, chosen, [own])
         async with model_only("server", chosen.path, inputs, own) as loop:
             model_s = await loop.one_by_one(3)
         await worker.start()

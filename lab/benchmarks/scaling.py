@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt
+from lab.benchmarks.interleaved import CAMERAS, RecordAt, RecordFeed
 from lab.benchmarks.machine import two_cores
 from lab.benchmarks.model_only import ModelOnly, model_only, save_sets
 from lab.benchmarks.models import BenchModel, deit_base, shipped
@@ -131,7 +131,7 @@ async def measure(model: str, seconds: float) -> list[Figure]:
             bare_one, bare_two = await bare_scaling([one, other], seconds / 3, 4, 3)
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
         backlog = int(bare_two * (seconds + _JOIN_LIMIT_S + 2.5 * seconds))
-        await Feed(bed, "offload", record_at).publish(backlog, _PUBLISH_RATE)
+        await RecordFeed(bed, "offload", record_at).publish(backlog, _PUBLISH_RATE)
         joined = await worker_scaling(bed, chosen, cores, seconds)
     return figures_of(chosen, bare_one, bare_two, joined)
 

@@ -13,7 +13,7 @@ import asyncio
 
 import numpy as np
 
-from lab.benchmarks.interleaved import CAMERAS, Feed, RecordAt, lag_figure, ratio_figures, rounds_of
+from lab.benchmarks.interleaved import CAMERAS, RecordAt, RecordFeed, lag_figure, ratio_figures, rounds_of
 from lab.benchmarks.machine import pin, two_cores
 from lab.benchmarks.model_only import model_only, save_sets
 from lab.benchmarks.models import BenchModel, deit_base, shipped
@@ -57,7 +57,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
             bed.run_dir / "sets.npz", [each.crop for each in sets], [each.positions for each in sets]
         )
         record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
-        feed, worker = Feed(bed, "offload", record_at), server_worker(bed, chosen, [own])
+        feed, worker = RecordFeed(bed, "offload", record_at), server_worker(bed, chosen, [own])
         async with model_only("server", chosen.path, inputs, own) as loop:
             await worker.start()
             try:

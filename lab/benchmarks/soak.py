@@ -14,7 +14,7 @@ import numpy as np
 
 from lab.benchmarks.cameras import stub_worker
 from lab.benchmarks.edge import frames_of
-from lab.benchmarks.interleaved import Feed
+from lab.benchmarks.interleaved import RecordFeed
 from lab.benchmarks.machine import pin, rss_bytes, two_cores
 from lab.benchmarks.recorded import mixed
 from lab.benchmarks.report import Figure, options, publish
@@ -31,7 +31,7 @@ _DISK_BYTES = 6 << 30
 
 async def drive(bed: Testbed, worker: WorkerProcess, frames: int) -> list[tuple[int, int]]:
     """Return (frames answered, resident bytes) after each chunk of frames."""
-    feed = Feed(bed, "frames", frames_of(mixed(20, seed=0), bed.settings.topics.partitions))
+    feed = RecordFeed(bed, "frames", frames_of(mixed(20, seed=0), bed.settings.topics.partitions))
     before, samples = await bed.num_keys(), []
     for sent in range(_CHUNK, frames + 1, _CHUNK):
         await feed.publish(_CHUNK, _RATE)

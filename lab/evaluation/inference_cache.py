@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from gating.entropy import softmax
 from gating.task import NUM_LEADING
 from lab.evaluation.corpus import Corpus
-from lab.evaluation.models import AttentiveModel, Embedding, Logits, PatchModel, View
+from lab.evaluation.models import Attended, AttentiveModel, Embedding, Logits, PatchModel
 from lab.evaluation.schemes import PLAIN_RESTORERS, FrameFacts, Restorers, Scheme, SentPatches, scheme_key
 from lab.progress import Progress
 from schemas.errors import DecodeError
 from schemas.geometry import NUM_PATCHES, Attention
+from schemas.offload import VERSION
 from vit.preprocess import Pixels, from_patches
 
 DEFAULT_CACHE: Final = Path(".cache/evaluation")
@@ -243,7 +244,14 @@ def chunks(num_images: int) -> Iterator[range]:
 
 
 def _key(what: str, model: str, images: list[list[str]], **more: object) -> dict[str, object]:
-    return {"what": f"{what} 2", "model": model, "preprocessing": PREPROCESSING, "images": images, **more}
+    return {
+        "what": f"{what} 2",
+        "model": model,
+        "preprocessing": PREPROCESSING,
+        "record": VERSION,
+        "images": images,
+        **more,
+    }
 
 
 def _images(corpus: Corpus, rows: range) -> list[list[str]]:
@@ -260,7 +268,7 @@ def _glance_chunk(corpus: Corpus, model: AttentiveModel, sources: Sequence[str],
     places = np.fromiter(crops, dtype=np.int64, count=len(crops))
     readable = np.zeros(len(rows), dtype=np.bool_)
     readable[places] = True
-    empty = View(
+    empty = Attended(
         np.zeros((0, len(model.facts.classes)), np.float32),
         dict.fromkeys(sources, np.zeros((0, NUM_PATCHES), np.float32)),
         np.zeros((0, model.facts.embed_dim), np.float32),
@@ -280,11 +288,11 @@ def _glance_chunk(corpus: Corpus, model: AttentiveModel, sources: Sequence[str],
     }
 
 
-def _attend(model: AttentiveModel, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
+def _attend(model: AttentiveModel, crops: NDArray[np.uint8], sources: Sequence[str]) -> Attended:
     parts = [
         model.attend(crops[first : first + BATCH_SETS], sources) for first in range(0, len(crops), BATCH_SETS)
     ]
-    return View(
+    return Attended(
         np.concatenate([each.logits for each in parts]),
         {source: np.concatenate([each.attention[source] for each in parts]) for source in sources},
         np.concatenate([each.embedding for each in parts]),

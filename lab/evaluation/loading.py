@@ -14,11 +14,11 @@ from lab.evaluation.models import (
     LAST,
     LAYER_ROLLOUT,
     ROLLOUT,
+    Attended,
     AttentiveModel,
     Logits,
     ModelFacts,
     PatchModel,
-    View,
 )
 from lab.evaluation.schemes import PLAIN_RESTORERS, Restorers
 from lab.progress import Progress
@@ -74,13 +74,13 @@ class VitModel:
         """What the report says of it."""
         return self._facts
 
-    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
-        """Return the view of B crops; rollouts need a second, slower pass."""
+    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> Attended:
+        """Return what it makes of B crops; rollouts need a second, slower pass."""
         output = self._edge(crops)
         attention = {LAST: output.attention}
         if {ROLLOUT, LAYER_ROLLOUT} & set(sources):
             attention |= self._rollouts(crops)
-        return View(output.logits, attention, output.embedding)
+        return Attended(output.logits, attention, output.embedding)
 
     def classify(self, patches: Sequence[Pixels], positions: Sequence[Positions]) -> Logits:
         """Return (B, C) logits of B sets of patches."""

@@ -29,7 +29,7 @@ class ModelFacts:
     dtype: str
 
 
-class View(NamedTuple):
+class Attended(NamedTuple):
     """What a model makes of B whole crops.
 
     `logits` (B, C); `attention` (B, 196) by source; `embedding` (B, D), the final class token before the head.
@@ -48,8 +48,8 @@ class AttentiveModel(Protocol):
         """What the report says of it."""
         ...
 
-    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> View:
-        """Return the view of B crops, with attention of each source ("last", "rollout", "layer_rollout").
+    def attend(self, crops: NDArray[np.uint8], sources: Sequence[str]) -> Attended:
+        """Return what it makes of B crops, with attention of each source ("last", "rollout", "layer_rollout").
 
         Args:
             crops: (B, 224, 224, 3) uint8.

@@ -5,9 +5,11 @@
 140 bytes frame a record that travels alone in its produce request, as it does behind a thin uplink: 54 for
 the request (size, header with client id "saccade", acks and timeout, one topic, one partition) and 86 for the
 record batch with the camera as key, as aiokafka builds it. 52 bytes are the IPv4 and TCP headers with
-timestamps of a 1,500-byte link's segment, which leaves 1,448 for data. Records that share a batch weigh less;
-TLS (29 bytes a 16-kB record) and retransmissions come on top and are left out. The same formula is used for
+timestamps of a 1,500-byte link's segment, which leaves 1,448 for data. TLS (29 bytes a 16-kB record) and retransmissions come on top and are left out. The same formula is used for
 every method, so that no rival is charged for an envelope that another escapes.
+
+Records that leave together share the request and the batch's header (61 bytes), and a record then adds 9 bytes
+of its own, without a key. `share_of_a_batch` is what one of `BATCH_RECORDS` weighs.
 """
 
 from typing import Final
@@ -21,6 +23,9 @@ from schemas.offload import Offload, bitmap_of, encode_offload
 RECORD_FRAMING_BYTES: Final = 140
 SEGMENT_HEADER_BYTES: Final = 52
 SEGMENT_DATA_BYTES: Final = 1448
+BATCH_RECORDS: Final = 8
+_BATCH_FRAMING_BYTES: Final = 54 + 61
+_RECORD_IN_BATCH_BYTES: Final = 9
 
 _ALL_PATCHES = np.arange(NUM_PATCHES, dtype=np.int64)
 
@@ -57,3 +62,15 @@ def value_bytes(wire: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the record values' bytes of (N,) bytes on the uplink: the inverse of `wire_bytes`."""
     segments = np.ceil(wire / (SEGMENT_DATA_BYTES + SEGMENT_HEADER_BYTES))
     return np.asarray(wire - SEGMENT_HEADER_BYTES * segments - RECORD_FRAMING_BYTES)
+
+
+def share_of_a_batch(wire: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each of (N,) records would weigh as one of `BATCH_RECORDS` alike that leave together.
+
+    Args:
+        wire: (N,) bytes on the uplink of the records alone.
+    """
+    records = BATCH_RECORDS * (value_bytes(wire) + _RECORD_IN_BATCH_BYTES)
+    framed = records + _BATCH_FRAMING_BYTES
+    segments = np.ceil(framed / SEGMENT_DATA_BYTES)
+    return np.asarray((framed + SEGMENT_HEADER_BYTES * segments) / BATCH_RECORDS)

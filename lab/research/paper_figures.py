@@ -26,10 +26,10 @@ from lab.research.latency_model import (
 from lab.research.published import PublishedModel, PublishedPoint
 
 Curve = list[tuple[Point, float]]
-"""Measured points by rising cost, each with the published accuracy (a share) at that cost, NaN beyond the curve."""
+"""TableRow points by rising cost, each with the published accuracy (a share) at that cost, NaN beyond the curve."""
 
 
-class Measured(NamedTuple):
+class TableRow(NamedTuple):
     """A value of a table: its parameter, the published value where there is one, the measured one."""
 
     parameter: float
@@ -57,8 +57,8 @@ class PaperFigures:
     """
 
     table_i: list[tuple[str, PublishedModel]]
-    kept: list[Measured]
-    sent: list[Measured]
+    kept: list[TableRow]
+    sent: list[TableRow]
     grid: list[tuple[PublishedPoint, Point]]
     selections: dict[str, Curve]
     gates: dict[str, Curve]
@@ -80,7 +80,7 @@ def paper_figures(pairs: PairedPredictions, points: Sequence[Point], timings: Ti
     return PaperFigures(
         table_i=list(published.TABLE_I.items()),
         kept=[
-            Measured(
+            TableRow(
                 delta,
                 published.TABLE_II_PATCHES.get(delta),
                 float(Rule("attention_sum", delta).counts(attention).mean()),
@@ -88,7 +88,7 @@ def paper_figures(pairs: PairedPredictions, points: Sequence[Point], timings: Ti
             for delta in PAPER_DELTAS
         ],
         sent=[
-            Measured(tau, published.TABLE_III_OFFLOAD.get(tau), float(offloaded(pairs.h_min, tau).mean()))
+            TableRow(tau, published.TABLE_III_OFFLOAD.get(tau), float(offloaded(pairs.h_min, tau).mean()))
             for tau in PAPER_TAUS
         ],
         grid=_grid(raw),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lab.evaluation.inference_cache import Answers
-from lab.evaluation.models import ModelFacts, View
+from lab.evaluation.models import Attended, ModelFacts
 from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.schemes import EDGE, Scheme
 from vit.preprocess import to_patches
@@ -41,7 +41,7 @@ class FakeModel:
     def facts(self) -> ModelFacts:
         return self._facts
 
-    def attend(self, crops: np.ndarray, sources: Sequence[str]) -> View:
+    def attend(self, crops: np.ndarray, sources: Sequence[str]) -> Attended:
         self.calls += 1
         patches = np.stack([to_patches(crop) for crop in crops]).astype(np.float64)
         contrast = np.abs(patches.mean(axis=(2, 3)) - patches.mean(axis=(1, 2, 3))[:, None]).sum(-1) + 1.0
@@ -50,7 +50,7 @@ class FakeModel:
         flat = np.full_like(attention, 1 / 196)
         mixed = {"last": attention, "layer_rollout": (attention + flat) / 2, "rollout": flat}
         embedding = np.repeat(patches.mean(axis=(1, 2, 3)), 64, axis=1).astype(np.float32)
-        return View(logits, {source: mixed[source] for source in sources}, embedding)
+        return Attended(logits, {source: mixed[source] for source in sources}, embedding)
 
     def classify(self, patches: Sequence[np.ndarray], positions: Sequence[np.ndarray]) -> np.ndarray:
         self.calls += 1
