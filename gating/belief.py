@@ -35,7 +35,7 @@ MAX_HELD: Final = 64
 """Frames of one camera that may wait for answers: two seconds at 25 frames/s and some room."""
 MAX_ASKS: Final = 64
 """Asks of one camera under way; beyond, the oldest is forgotten."""
-_LEAST_PROBABILITY: Final = 1e-6
+LEAST_PROBABILITY: Final = 1e-6
 """No single answer may rule out a class."""
 _TINY: Final = 1e-300
 """Keeps a class's logarithm finite where nothing of it is left."""
@@ -60,7 +60,7 @@ def fuse(belief: FloatArray, server: NDArray[np.float64], weight: float) -> Logi
 
     With the logits of one frame's p and a weight above 0 this is the fused answer of a still.
     """
-    return np.asarray(belief + weight * np.log(np.maximum(server, _LEAST_PROBABILITY)), dtype=np.float64)
+    return np.asarray(belief + weight * np.log(np.maximum(server, LEAST_PROBABILITY)), dtype=np.float64)
 
 
 def spread(classes: Sequence[int], probabilities: Sequence[float], num_classes: int) -> NDArray[np.float64]:

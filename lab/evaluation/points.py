@@ -1,6 +1,6 @@
 """One measured operating point, as it stands in results.json. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lab.evaluation.bootstrap import Interval, mean_interval
 from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.sweep import Measurement, Payload, measure
+from schemas.belief_rule import BeliefRule
 
 METHODS: Final = (
     "saccade",
@@ -29,8 +30,25 @@ CALIBRATION: Final = "calibration"
 
 
 @dataclass(frozen=True, slots=True)
+class HoldRule:
+    """The server's answer stands while the cosine to the asked frame's embedding is at least `cosine`.
+
+    And at most for `seconds`.
+    """
+
+    cosine: float
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the rule with its field names as keys."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """What was run. None stands where a field means nothing for the method.
+
+    `memory` is how a camera's frames bear on each other, for the methods belief, fused and hold.
 
     `tau` is in the gate's own unit: bits for entropies, 1 - margin for margins. For sdt and a_mot it is the
     server's own threshold for a second round, in bits; for random_gate the min-entropy threshold whose offload
@@ -45,6 +63,7 @@ class Setting:
     min_patches: int | None = None
     codec: str | None = None
     quality: int | None = None
+    memory: BeliefRule | HoldRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,7 @@ class Point:
             "min_patches": each.min_patches,
             "codec": each.codec,
             "quality": each.quality,
+            "memory": None if each.memory is None else each.memory.to_json(),
             "split": self.split,
             "accuracy": figures.accuracy,
             "accuracy_ci": list(self.accuracy_ci),

@@ -5,7 +5,8 @@
 140 bytes frame a record that travels alone in its produce request, as it does behind a thin uplink: 54 for
 the request (size, header with client id "saccade", acks and timeout, one topic, one partition) and 86 for the
 record batch with the camera as key, as aiokafka builds it. 52 bytes are the IPv4 and TCP headers with
-timestamps of a 1,500-byte link's segment, which leaves 1,448 for data. TLS (29 bytes a 16-kB record) and retransmissions come on top and are left out. The same formula is used for
+timestamps of a 1,500-byte link's segment, which leaves 1,448 for data. TLS (29 bytes a 16-kB record) and
+retransmissions come on top and are left out. The same formula is used for
 every method, so that no rival is charged for an envelope that another escapes.
 
 Records that leave together share the request and the batch's header (61 bytes), and a record then adds 9 bytes

@@ -8,7 +8,8 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lab.evaluation.points import Setting
+from lab.evaluation.points import HoldRule, Setting
+from schemas.belief_rule import BeliefRule
 
 DASH: Final = "–"
 
@@ -91,7 +92,21 @@ def setting_text(each: Setting) -> str:
     kept = "whole image" if each.delta == 1.0 else f"{each.selection}{share}"
     codec = each.codec if not each.quality or "/" in str(each.codec) else f"{each.codec}-{each.quality}"
     floor = f", floor {each.min_patches}" if each.min_patches and each.min_patches > 1 else ""
-    return f"{kept}{floor}, {codec}"
+    return f"{kept}{floor}, {codec}{memory_text(each.memory)}"
+
+
+def memory_text(memory: BeliefRule | HoldRule | None) -> str:
+    """Return how frames bear on each other, after a comma; nothing where they do not."""
+    match memory:
+        case None:
+            return ""
+        case HoldRule(cosine, seconds):
+            return f", held {seconds:g} s above {cosine:g}"
+        case BeliefRule() as rule if rule.memory_s == 0:
+            return f", β {rule.beta:g}"
+        case BeliefRule() as rule:
+            fades = "" if math.isinf(rule.memory_s) else f", half in {rule.memory_s:g} s"
+            return f", α {rule.alpha:g}, β {rule.beta:g}, c {rule.floor:g}, γ {rule.gamma:g}{fades}"
 
 
 def gate_text(each: Setting) -> str:

@@ -4,9 +4,11 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from lab.evaluation.points import Point
+from lab.evaluation.stream.choices import NEAR, Choices
 
 
 def results_document(
@@ -28,6 +30,29 @@ def results_document(
         "server": {"model": server[0], "top1": server[1]},
         "points": [_finite(point.to_json()) for point in points],
     }
+
+
+def near_document(choices: Choices) -> list[dict[str, object]]:
+    """Return the cheapest settings near the server as JSON values, one object a family and distance."""
+    return [
+        {
+            "family": name,
+            "at_least": -distance,
+            "settings": [
+                asdict(each) | {"memory": None if each.memory is None else each.memory.to_json()}
+                for each in found.settings
+            ],
+            "accuracy": found.accuracy,
+            "offload_ratio": found.offload_ratio,
+            "bytes_per_frame": found.bytes_per_frame,
+            "batched_bytes_per_frame": found.batched_bytes_per_frame,
+            "gain": found.gain,
+            "interval": list(found.interval),
+        }
+        for name, row in choices.near.items()
+        for distance, found in zip(NEAR, row, strict=True)
+        if found is not None
+    ]
 
 
 def write_json(path: Path, document: object) -> None:

@@ -16,8 +16,13 @@ from lab.evaluation.points import ALL, Point
 from lab.evaluation.report.render import render
 from lab.evaluation.stream.choices import FAMILIES, NEAR, Choices, family
 from lab.evaluation.stream.frames import Frames
+from lab.evaluation.wire import record_wire_bytes
 
-_NEAR_HEADS: Final = tuple(f"within {100 * distance:g} points" for distance in NEAR)
+_NEAR_HEADS: Final = tuple(
+    f"{-100 * distance:g} point above" if distance < 0 else f"within {100 * distance:g} points"
+    for distance in NEAR
+)
+_CONTEXT: Final = {"near_heads": _NEAR_HEADS, "envelope": record_wire_bytes("avif", 45, b"")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def stream_page(data: str, frames: Frames, part: StreamPart, plots: Path) -> str
         fps=frames.cameras[0].fps,
         num_scored=int(frames.scored.sum()),
         num_choosing=int(calibration_half([camera.name for camera in frames.cameras]).sum()),
-        near_heads=_NEAR_HEADS,
+        **_CONTEXT,
     )
 
 
@@ -62,7 +67,7 @@ def overview(
         server=server,
         parts=parts,
         wall_s=wall_s,
-        near_heads=_NEAR_HEADS,
+        **_CONTEXT,
     )
 
 

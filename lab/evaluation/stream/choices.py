@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from lab.evaluation.bootstrap import Interval, paired_difference
-from lab.evaluation.points import ALL, CALIBRATION, TEST, Point
+from lab.evaluation.points import ALL, CALIBRATION, TEST, Point, Setting
 from lab.evaluation.stream.frames import Frames, Outcome
 from lab.evaluation.sweep import pareto_rows
 
-NEAR: Final = (0.005, 0.01, 0.02, 0.05)
-"""Distances from the server's answer on raw frames, as shares."""
+NEAR: Final = (-0.01, 0.0, 0.005, 0.01, 0.02, 0.05)
+"""How far below the server's answer on raw frames a setting may be, as shares; negative ones are above it."""
 FAMILIES: Final[tuple[str, ...]] = (
+    "one belief a camera",
+    "patches + gate, fused answers",
+    "label held by the embedding",
     "patches + gate",
     "still codec + gate",
     "every frame as stills",
@@ -21,6 +26,7 @@ FAMILIES: Final[tuple[str, ...]] = (
     "gated frames as video",
     "some stills, label held",
 )
+_REMEMBERING: Final = dict(zip(("belief", "fused", "hold"), FAMILIES, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,63 +44,127 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """Each family's frontier by bytes, and by family the cheapest setting within each of `NEAR`, if any.
+class Near:
+    """The cheapest settings that come so near, each chosen on one half of the cameras and shown on the other.
 
+    `settings` are both choices, `accuracy` and `bytes_per_frame` those of all cameras together, and
+    `batched_bytes_per_frame` what it would be in batches of eight. `gain` is the accuracy minus that of the server
+    on every raw frame, paired; its interval resamples whole cameras.
+    """
+
+    settings: tuple[Setting, ...]
+    accuracy: float
+    offload_ratio: float
+    bytes_per_frame: float
+    batched_bytes_per_frame: float
+    gain: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Each family's frontier by bytes, and by family the cheapest settings within each of `NEAR`, if any.
+
+    The frontier is chosen on one half and shown on the other; `near` is chosen and shown both ways round.
     `reported_on` is `test`, or `all` where there are too few cameras to choose on others.
     """
 
     reported_on: str
     frontier: tuple[Chosen, ...]
-    near: dict[str, tuple[Chosen | None, ...]]
+    near: dict[str, tuple[Near | None, ...]]
 
 
 def family(point: Point) -> str | None:
     """Return which family a point belongs to; None for the edge alone and raw pixels."""
     each = point.setting
     video = (each.codec or "").startswith(("h264", "av1"))
+    if each.method in _REMEMBERING:
+        return _REMEMBERING[each.method]
     if each.method == "edge_only" or each.codec == "raw":
         return None
     if video:
-        return FAMILIES[4] if each.gate else FAMILIES[3]
+        return "gated frames as video" if each.gate else "every frame as video"
     if each.gate in {"every_nth", "frame_difference"}:
-        return FAMILIES[5]
+        return "some stills, label held"
     if each.method == "server_only":
-        return FAMILIES[2]
-    return FAMILIES[1] if each.method == "codec_gate" else FAMILIES[0]
+        return "every frame as stills"
+    return "still codec + gate" if each.method == "codec_gate" else "patches + gate"
 
 
 def choose(frames: Frames, outcomes: Sequence[Outcome]) -> Choices:
     """Return what each family would choose, and how that does on cameras that had no say."""
-    chooses, reports = (CALIBRATION, TEST) if frames.has_halves else (ALL, ALL)
-    (raw,) = (
-        each for each in outcomes if (each.setting.method, each.setting.codec) == ("server_only", "raw")
+    ways = ((CALIBRATION, TEST), (TEST, CALIBRATION)) if frames.has_halves else ((ALL, ALL),)
+    raw = next(
+        place
+        for place, each in enumerate(outcomes)
+        if (each.setting.method, each.setting.codec) == ("server_only", "raw")
     )
-    best = frames.point(raw, chooses).figures.accuracy
-    reference = frames.point(raw, reports).figures.correct
-    rows = frames.rows(reports)
-    cameras = frames.camera[rows][frames.scored[rows]]
-    by_family: dict[str, list[Chosen]] = {}
-    for outcome in outcomes:
-        here, there = frames.point(outcome, chooses), frames.point(outcome, reports)
-        name = family(here)
-        if name is None:
-            continue
-        gain, interval = paired_difference(there.figures.correct, reference, cameras)
-        by_family.setdefault(name, []).append(Chosen(name, here, there, gain, interval))
-    frontier: list[Chosen] = []
-    for mine in by_family.values():
-        points = [each.calibration.figures for each in mine]
-        front = pareto_rows([each.bytes_per_frame for each in points], [each.accuracy for each in points])
-        frontier += [mine[row] for row in front]
-    near = {
-        name: tuple(_cheapest(by_family[name], best - distance) for distance in NEAR)
-        for name in FAMILIES
-        if name in by_family
+    points = {
+        split: [frames.point(outcome, split) for outcome in outcomes] for split in {each for each, _ in ways}
     }
-    return Choices(reports, tuple(frontier), near)
+    members: dict[str, list[int]] = {}
+    for place, point in enumerate(points[ways[0][0]]):
+        if (name := family(point)) is not None:
+            members.setdefault(name, []).append(place)
+    frontier = [
+        each for name in members for each in _frontier(frames, points, ways[0], raw, name, members[name])
+    ]
+    near = {
+        name: tuple(_near(frames, outcomes, points, ways, raw, members[name], distance) for distance in NEAR)
+        for name in FAMILIES
+        if name in members
+    }
+    return Choices(ways[0][1], tuple(frontier), near)
 
 
-def _cheapest(options: Sequence[Chosen], accuracy: float) -> Chosen | None:
-    good = [each for each in options if each.calibration.figures.accuracy >= accuracy]
-    return min(good, key=lambda each: each.calibration.figures.bytes_per_frame, default=None)
+Points = Mapping[str, Sequence[Point]]
+
+
+def _frontier(
+    frames: Frames, points: Points, way: tuple[str, str], raw: int, name: str, members: Sequence[int]
+) -> list[Chosen]:
+    chooses, reports = way
+    figures = [points[chooses][place].figures for place in members]
+    front = pareto_rows([each.bytes_per_frame for each in figures], [each.accuracy for each in figures])
+    reference, cameras = points[reports][raw].figures.correct, frames.scored_cameras(reports)
+    found = []
+    for place in (members[row] for row in front):
+        there = points[reports][place]
+        gain, interval = paired_difference(there.figures.correct, reference, cameras)
+        found.append(Chosen(name, points[chooses][place], there, gain, interval))
+    return found
+
+
+def _near(
+    frames: Frames,
+    outcomes: Sequence[Outcome],
+    points: Points,
+    ways: Sequence[tuple[str, str]],
+    raw: int,
+    members: Sequence[int],
+    distance: float,
+) -> Near | None:
+    """Return the cheapest settings within a distance; None where one half has none."""
+    chosen = []
+    for chooses, reports in ways:
+        wanted = points[chooses][raw].figures.accuracy - distance
+        good = [place for place in members if points[chooses][place].figures.accuracy >= wanted]
+        if not good:
+            return None
+        chosen.append((min(good, key=lambda place: points[chooses][place].figures.bytes_per_frame), reports))
+    shown = [points[reports][place].figures for place, reports in chosen]
+    correct = np.concatenate([each.correct for each in shown])
+    reference = np.concatenate([points[reports][raw].figures.correct for _, reports in chosen])
+    cameras = np.concatenate([frames.scored_cameras(reports) for _, reports in chosen])
+    gain, interval = paired_difference(correct, reference, cameras)
+    sizes = np.asarray([frames.rows(reports).size for _, reports in chosen], dtype=np.float64)
+    batched = [frames.batched_bytes(outcomes[place], reports) for place, reports in chosen]
+    return Near(
+        settings=tuple(outcomes[place].setting for place, _ in chosen),
+        accuracy=float(correct.mean()),
+        offload_ratio=float(np.average([each.offload_ratio for each in shown], weights=sizes)),
+        bytes_per_frame=float(np.average([each.bytes_per_frame for each in shown], weights=sizes)),
+        batched_bytes_per_frame=float(np.average(batched, weights=sizes)),
+        gain=gain,
+        interval=interval,
+    )

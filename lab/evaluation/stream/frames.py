@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,11 @@ from lab.evaluation.models import Embedding, Logits
 from lab.evaluation.points import ALL, CALIBRATION, Point, Setting
 from lab.evaluation.stream.cameras import Camera
 from lab.evaluation.sweep import Payload, measure
+from lab.evaluation.wire import share_of_a_batch
 from schemas.geometry import NUM_PATCHES
+
+ANSWER_S: Final = 0.2
+"""From the capture of a frame to the server's answer about it."""
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -72,6 +77,18 @@ class Frames:
         """(T,) min-entropy of the edge in bits."""
         return min_entropy_bits(self.edge_logits)
 
+    @property
+    def delay(self) -> int:
+        """After how many frames the server's answer is there."""
+        return max(1, round(ANSWER_S * self.cameras[0].fps))
+
+    @property
+    def alike(self) -> list[Ints]:
+        """(K, L) rows of the cameras of each length, in the order of time."""
+        rows = [self.rows_of(number) for number in range(len(self.cameras))]
+        lengths = dict.fromkeys(each.size for each in rows)
+        return [np.stack([each for each in rows if each.size == length]) for length in lengths]
+
     def rows_of(self, number: int) -> Ints:
         """Return the rows of one camera, in the order of time."""
         return np.flatnonzero(self.camera == number)
@@ -99,6 +116,17 @@ class Frames:
         if split == ALL:
             return np.arange(self.num_frames)
         return np.flatnonzero(self.calibration if split == CALIBRATION else ~self.calibration)
+
+    def scored_cameras(self, split: str) -> Ints:
+        """Return the camera of each scored frame of a split."""
+        rows = self.rows(split)
+        return self.camera[rows][self.scored[rows]]
+
+    def batched_bytes(self, outcome: Outcome, split: str) -> float:
+        """Return the mean bytes a frame of a split's cameras, had all records left in batches of eight."""
+        rows = self.rows(split)
+        sent = outcome.offload[rows].astype(np.float64)
+        return float((sent * share_of_a_batch(outcome.payload.wire_bytes[rows])).mean())
 
     def point(self, outcome: Outcome, split: str = ALL) -> Point:
         """Return the point of an outcome on a split's cameras; intervals resample whole cameras."""

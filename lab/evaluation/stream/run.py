@@ -15,7 +15,7 @@ from lab.evaluation.loading import FullModel
 from lab.evaluation.measurement import EdgeView, look
 from lab.evaluation.models import forward_macs
 from lab.evaluation.points import ALL
-from lab.evaluation.report.results import results_document, write_json, write_points_csv
+from lab.evaluation.report.results import near_document, results_document, write_json, write_points_csv
 from lab.evaluation.report.stream_page import StreamPart, overview, stream_page
 from lab.evaluation.run import EvaluateRequest
 from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
@@ -23,6 +23,7 @@ from lab.evaluation.selection import Rule, delta_for_share
 from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
 from lab.evaluation.stream.choices import choose
 from lab.evaluation.stream.frames import Frames
+from lab.evaluation.stream.remembered import belief_rules, remembering_outcomes
 from lab.evaluation.stream.rivals import (
     DEFAULT_CODECS,
     FULL_CODECS,
@@ -37,11 +38,11 @@ from lab.evaluation.sweep import Payload
 from lab.progress import Progress
 from schemas.geometry import NUM_PATCHES, Attention
 
-DEFAULT_CAMERAS: Final = 12
-"""Of so many, by the hashes of their names, half choose and half report."""
-ASKED_SHARES: Final = (0.06, 0.12)
-"""Shares of the patches, by count, with which a belief asks: 12 and 24 of 196."""
-SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 30.0, 25.0: 10.0}
+DEFAULT_CAMERAS: Final = 48
+"""By the hashes of their names about half of them choose and the others report."""
+ASKS: Final[tuple[Scheme, ...]] = tuple(Ranked(Rule("top_k", share), "avif", 45) for share in (0.06, 0.12))
+"""What a belief asks with: the 12 or 24 most attended of 196 patches."""
+SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 60.0, 25.0: 12.0}
 """How long each camera is watched: slow streams longer, so that each rate sees several objects pass."""
 
 
@@ -97,6 +98,10 @@ def measure_cameras(
     ]
     if gated:
         outcomes += gated_video_outcomes(frames, GATED_CODECS, judge)
+        asks = {scheme: payloads[scheme] for scheme in ASKS}
+        progress.start("beliefs", 1)
+        outcomes += remembering_outcomes(frames, asks, belief_rules())
+        progress.advance()
     points = [frames.point(outcome) for outcome in outcomes]
     choices = choose(frames, outcomes)
     if choices.reported_on != ALL:
@@ -111,6 +116,7 @@ def measure_cameras(
     )
     write_json(out / "results.json", document)
     write_points_csv(out / "points.csv", points)
+    write_json(out / "near.json", near_document(choices))
     part = StreamPart(name, points, choices)
     (out / "report.md").write_text(stream_page(data, frames, part, out / "plots"), encoding="utf-8")
     return part
@@ -120,8 +126,7 @@ def still_schemes(attention: Attention, *, full: bool) -> list[Scheme]:
     """Return the stills that are measured; (T, 196) attention of all frames decides what some of them keep."""
     main = Rule("attention_sum", delta_for_share(attention, MAIN_SHARE))
     headline = Rule("attention_sum", HEADLINE_DELTA)
-    few: list[Scheme] = [Ranked(Rule("top_k", share), "avif", 45) for share in ASKED_SHARES]
-    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45), *few]
+    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45), *ASKS]
     if full:
         wanted += [Ranked(main), Ranked(headline), Ranked(headline, "avif", 45)]
         wanted += [Whole("avif", 30), Whole("avif", 60)]

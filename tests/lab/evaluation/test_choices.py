@@ -50,15 +50,16 @@ def test_a_setting_is_chosen_on_some_cameras_and_reported_on_the_others() -> Non
     ]
     choices = choose(frames, outcomes)
     assert choices.reported_on == "test"
-    cells = choices.near["every frame as stills"]
-    assert len(cells) == len(NEAR)
-    chosen = cells[0]
-    assert chosen is not None
-    assert chosen.test.setting == still(90)
-    assert (chosen.calibration.figures.accuracy, chosen.test.figures.accuracy) == (1.0, 0.5)
-    assert chosen.test.figures.correct.size == COUNT
-    assert chosen.gain == pytest.approx(-0.5)
     assert [each.test.setting for each in choices.frontier] == [still(50), still(90)]
+    both = choices.near["every frame as stills"][NEAR.index(0.0)]
+    assert both is not None
+    # Quality 90 looks good to `gate` and `yard` and is half right at `door`; for 50 it is the other way round.
+    assert both.settings == (still(90), still(50))
+    assert both.accuracy == pytest.approx(0.5)
+    assert both.bytes_per_frame == pytest.approx((90 + 2 * 50) / 3)
+    assert both.batched_bytes_per_frame < both.bytes_per_frame
+    assert both.gain == pytest.approx(-0.5)
+    assert choices.near["every frame as stills"][NEAR.index(-0.01)] is None
 
 
 def test_with_one_half_alone_choices_say_so() -> None:
@@ -68,7 +69,7 @@ def test_with_one_half_alone_choices_say_so() -> None:
         frames, [outcome(frames, RAW, (1.0, 1.0), 9.0), outcome(frames, still(75), (0.9, 0.9), 5.0)]
     )
     assert choices.reported_on == "all"
-    assert choices.near["every frame as stills"][:3] == (None, None, None)
+    assert choices.near["every frame as stills"][: NEAR.index(0.05)] == (None,) * NEAR.index(0.05)
 
 
 def test_every_way_to_send_has_its_family() -> None:
@@ -85,5 +86,6 @@ def test_every_way_to_send_has_its_family() -> None:
     held = Setting("codec_gate", "every_nth", 5.0, "attention_sum", 1.0, 1, "avif", 45)
     whole = Setting("codec_gate", "min_entropy", 0.4, "attention_sum", 1.0, 1, "avif", 45)
     patches = Setting("saccade", "min_entropy", 0.4, "attention_sum", 0.9, 1, "avif", 45)
-    found = [named(each) for each in (patches, whole, still(75), video, gated, held)]
+    memories = [Setting(method, "min_entropy", 0.4, codec="avif") for method in ("belief", "fused", "hold")]
+    found = [named(each) for each in (*memories, patches, whole, still(75), video, gated, held)]
     assert found == list(FAMILIES)

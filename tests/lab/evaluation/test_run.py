@@ -16,7 +16,7 @@ CLASSES = ("red", "green", "blue")
 KEYS = {
     *("method", "gate", "tau", "selection", "delta", "min_patches", "codec", "quality", "split", "accuracy"),
     *("accuracy_ci", "offload_ratio", "patches_mean", "bytes_per_offload", "patch_cost", "bytes_per_frame"),
-    "server_macs",
+    *("server_macs", "memory"),
 }
 
 

@@ -48,9 +48,10 @@ def test_one_source_gives_a_report_with_all_rivals(
     gates = {point["gate"] for point in document["points"]}
     assert {None, "min_entropy", "every_nth", "frame_difference"} <= gates
     assert {point["method"] for point in document["points"]} == {
-        "edge_only", "server_only", "saccade", "codec_gate"
+        "edge_only", "server_only", "saccade", "codec_gate", "belief", "fused", "hold"
     }  # fmt: skip
     text = (request.out / name / "report.md").read_text()
+    assert "one belief a camera" in text
     assert "every frame as video" in text
     assert "gated frames as video" in text
     assert len(points) == len(document["points"])

@@ -1,0 +1,88 @@
+"""Methods that remember: which of their settings are kept, and what holding a label does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lab.evaluation.inference_cache import Answers
+from lab.evaluation.points import HoldRule
+from lab.evaluation.schemes import Ranked, Whole
+from lab.evaluation.selection import Rule
+from lab.evaluation.stream.cameras import Camera
+from lab.evaluation.stream.frames import Frames
+from lab.evaluation.stream.remembered import _held, remembering_outcomes
+from lab.evaluation.sweep import Payload
+from schemas.belief_rule import BeliefRule
+
+NAMES, FPS = ("gate", "door", "yard", "lane"), 5.0
+"""`calibration_half` puts some of them on either side."""
+ASK = Ranked(Rule("top_k", 0.06), "avif", 45)
+
+
+@pytest.fixture
+def frames() -> Frames:
+    """Cameras whose class changes every ten frames; the edge is a little better than chance, the embedding sure."""
+    rng = np.random.default_rng(2)
+    lengths = (60, 60, 60, 40)
+    truth = np.concatenate([np.repeat(rng.integers(0, 3, length // 10), 10) for length in lengths])
+    logits = rng.normal(0, 1, (truth.size, 3)).astype(np.float32)
+    logits[np.arange(truth.size), truth] += 0.8
+    cameras = [
+        Camera(name, FPS, np.zeros((length, 1, 1, 3), dtype=np.uint8), np.zeros(length, dtype=np.int64))
+        for name, length in zip(NAMES, lengths, strict=True)
+    ]
+    return Frames(
+        cameras=cameras,
+        camera=np.repeat(np.arange(4), lengths),
+        truth=truth,
+        edge_logits=logits,
+        embedding=(np.eye(3)[truth] + 0.01).astype(np.float32),
+        full_macs=1.0,
+    )
+
+
+def answers_of(frames: Frames) -> tuple[Payload, Answers]:
+    """A server that is always right and sure, at 300 bytes an ask."""
+    ones = np.ones(frames.num_frames)
+    answers = Answers(
+        frames.truth[:, None], 0.98 * ones[:, None], np.full(frames.num_frames, 12), 12 * ones, 300 * ones
+    )
+    return Payload(ones, 12 * ones, 300 * ones, ones), answers
+
+
+def test_a_belief_asks_once_where_the_gate_asks_each_time(frames: Frames) -> None:
+    rules = [BeliefRule(floor=0.4, gamma=0.3, alpha=0.5), BeliefRule(alpha=0.5, memory_s=1.0)]
+    outcomes = list(remembering_outcomes(frames, {ASK: answers_of(frames)}, rules, (0.3, 0.8)))
+    points = [frames.point(outcome) for outcome in outcomes]
+    best = {
+        method: max(
+            (point.figures for point in points if point.setting.method == method),
+            key=lambda each: each.accuracy,
+        )
+        for method in ("belief", "fused", "hold")
+    }
+    assert best["belief"].accuracy > 0.97
+    assert best["belief"].bytes_per_frame < best["fused"].bytes_per_frame / 3
+    assert best["belief"].bytes_per_frame == pytest.approx(300 * best["belief"].offload_ratio)
+    assert all(outcome.setting.memory is not None for outcome in outcomes)
+    assert len(outcomes) < 2 * (2 + 3 + 9)
+
+
+def test_a_label_is_held_while_the_picture_is_the_same_and_not_for_longer(frames: Frames) -> None:
+    rows = frames.rows_of(0)
+    server = frames.truth
+    held = _held(frames, server, rows, HoldRule(0.8, 60.0), 0.0)
+    changes = np.flatnonzero(np.diff(frames.truth[rows], prepend=-1))
+    assert np.flatnonzero(held.asked).tolist() == changes.tolist()
+    np.testing.assert_array_equal(held.label, frames.truth[rows])
+    short = _held(frames, server, rows, HoldRule(0.8, 1.0), 0.0)
+    assert np.diff(np.flatnonzero(short.asked)).max() <= 6
+    never = _held(frames, server, rows, HoldRule(0.8, 1.0), np.inf)
+    assert not never.asked.any()
+
+
+def test_whole_frames_may_ask_too(frames: Frames) -> None:
+    whole = Whole("avif", 45)
+    found = remembering_outcomes(frames, {whole: answers_of(frames)}, [BeliefRule()], (0.5,))
+    assert {outcome.setting.codec for outcome in found} == {"avif"}
