@@ -30,7 +30,6 @@ class EdgeEngine:
                 settings.model,
                 dtype=settings.dtype,
                 threads=settings.threads or available_threads(),
-                quantised=settings.quantised,
             ),
         )
         self.name: str = model.identity.name

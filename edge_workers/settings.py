@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -24,13 +23,12 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     group_instance_id: str | None = None
     """Static membership: a restarted worker keeps its partitions."""
     model: str = "deit_tiny_patch16_224"
-    """A timm name, a folder or file of safetensors, or `shipped`."""
+    """A timm name, a folder or file of safetensors, `shipped`, or a folder that `saccade export` wrote."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 where the processor computes it."""
-    backend: str = "torch"
-    """What computes the model: torch, openvino or openvino_int8."""
-    quantised: Annotated[Path | None, OffIsNone] = None
-    """For openvino_int8: the folder that `saccade quantise` wrote from this very model."""
+    backend: str = "auto"
+    """What computes the model: torch, openvino or onnxruntime. `auto` is torch, and for an exported folder what is
+    installed, OpenVINO first."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
     """Of the model; `off` = what the container's quota allows."""
     decode_threads: int = Field(default=2, ge=1, le=256)
@@ -83,8 +81,6 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
                 f"max_frame_age_s {self.max_frame_age_s} is below max_latency_ms {self.max_latency_ms}: "
                 "frames would be dropped before their deadline"
             )
-        if self.backend == "openvino_int8" and self.quantised is None:
-            raise ValueError("backend openvino_int8 needs quantised: the folder that saccade quantise wrote")
         return self
 
     @property

@@ -12,10 +12,10 @@ from saccade.commands import (
     config,
     dead_letters,
     demo,
+    export,
     labels,
     measure,
     page,
-    quantise,
     stack,
     topics,
     train,
@@ -52,7 +52,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, stack, workers, labels, page, measure, train, quantise):
+for group in (demo, stack, workers, labels, page, measure, train, export):
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")

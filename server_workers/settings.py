@@ -24,8 +24,8 @@ class ServerSettings(Section):
     """A timm name, a folder or file of safetensors, or `shipped`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    backend: str = "torch"
-    """What computes the model."""
+    backend: str = "auto"
+    """What computes the model; `auto` is torch."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
     decode_threads: int = Field(default=2, ge=1, le=256)
     max_batch_tokens: int = Field(default=16 * FULL_TOKENS, ge=FULL_TOKENS)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from schemas.geometry import CROP_SIDE, FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
+from schemas.geometry import FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.attention import EqualSetAttention
-from vit.backends import EdgeOutput
+from vit.backends import EdgeOutput, check_crops
 from vit.cpu_attention import CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
@@ -54,8 +54,7 @@ class EdgeForward:
 
         Source: eq. 10 of Im et al., arXiv 2404.07217, as in the authors' code.
         """
-        if crops.ndim != 4 or crops.shape[1:] != (CROP_SIDE, CROP_SIDE, 3) or len(crops) < 1:
-            raise ValueError(f"crops must be (B, 224, 224, 3) with B >= 1, got {crops.shape}")
+        check_crops(crops)
         with torch.inference_mode():
             count, transformer = len(crops), self._transformer
             pixels = torch.from_numpy(np.require(crops, requirements=["C", "W"])).to(transformer.device)

@@ -18,6 +18,7 @@ from schemas.errors import ModelError
 from vit import SHIPPED
 from vit.architecture import Architecture, architecture_from_json
 from vit.classes import IMAGENET_CLASSES, imagenet_names
+from vit.exported import is_exported
 from vit.model import IMAGENET_MEAN, IMAGENET_STD, Model
 from vit.plain_vit import PlainVit, build
 
@@ -112,6 +113,8 @@ def _load_shipped(name: str, role: Role | None) -> Model:
 
 def _load_path(path: Path, num_heads: int | None) -> Model:
     """Return the model of a safetensors file, or of a folder with one and perhaps timm's config.json."""
+    if is_exported(str(path)):
+        raise ModelError(f"model {path}: an exported folder, which openvino and onnxruntime run, not torch")
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         if len(files) != 1:

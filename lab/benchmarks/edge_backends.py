@@ -13,7 +13,6 @@ import argparse
 import copy
 import itertools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +24,12 @@ from gating.select import attention_sum
 from lab.benchmarks.patch_counts import crops_of
 from lab.benchmarks.report import Figure, publish
 from vit.backends import EdgeOutput
+from vit.backends.openvino import OpenVinoForward
 from vit.edge_forward import EdgeForward
+from vit.export import quantised
 from vit.hardware import best_dtype
 from vit.model import Model
-from vit.openvino_network import OpenVinoEdgeForward, quantise
+from vit.network import openvino_network
 from vit.packed_forward import normalised
 from vit.weights import load_model
 
@@ -82,10 +83,8 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     model, dtype = load_model(arguments.model), best_dtype()
     crops = np.concatenate(list(crops_of(arguments.photos)))
     calibration, scored = crops[: arguments.calibration], crops[arguments.calibration :]
-    with tempfile.TemporaryDirectory() as folder:
-        quantised = quantise(model, calibration, Path(folder))
-        int8 = OpenVinoEdgeForward(model, quantised=quantised)
-    torch_forward, bf16 = EdgeForward(model, dtype), OpenVinoEdgeForward(model)
+    int8 = OpenVinoForward(quantised(model, calibration))
+    torch_forward, bf16 = EdgeForward(model, dtype), OpenVinoForward(openvino_network(model))
     backends: dict[str, Backend] = {
         "torch": torch_forward,
         "timm": timm_forward(model, dtype),

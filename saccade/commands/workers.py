@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -105,10 +104,7 @@ def edge(
     codec: Annotated[str | None, typer.Option(help="Patch codec, such as webp, avif or raw.")] = None,
     quality: Annotated[int | None, typer.Option(help="Quality of the codec, 0 to 100.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="What computes the model: torch, openvino or openvino_int8.")
-    ] = None,
-    quantised: Annotated[
-        Path | None, typer.Option(help="For openvino_int8: the folder that saccade quantise wrote.")
+        str | None, typer.Option(help="What computes the model: torch, openvino or onnxruntime.")
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Uplink budget: 400kbit, 5GB/month or auto.")] = None,
     threads: ThreadsOption = None,
@@ -135,7 +131,6 @@ def edge(
         edge__codec=codec,
         edge__quality=quality,
         edge__backend=backend,
-        edge__quantised=quantised,
         edge__threads=threads,
         budget__rate=budget,
     )

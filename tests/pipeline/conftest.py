@@ -109,7 +109,13 @@ class ForkedWorker:
         self._arguments = [*arguments, *flags]
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["edge_workers.engine", "server_workers.engine", "lab.scenes.stream", "saccade.cli"]
+            [
+                "vit.backends.torch",
+                "edge_workers.engine",
+                "server_workers.engine",
+                "lab.scenes.stream",
+                "saccade.cli",
+            ]
         )
         self._process: Any = None
 

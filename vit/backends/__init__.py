@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ModelError, SettingsError
+from schemas.geometry import CROP_SIDE
 from vit.preprocess import Pixels, resize_crop
 from vit.registry import Registry
 
@@ -32,14 +33,12 @@ class Choice:
         dtype: number format of the products: auto (the fastest exact one), float32 or bfloat16.
         device: auto, cpu or cuda.
         threads: of the processor.
-        quantised: the folder with the int8 form of this very model.
     """
 
     model: str
     dtype: str = "auto"
     device: str = "auto"
     threads: int = 1
-    quantised: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +110,30 @@ class Backend:
 
 
 BACKENDS: Final = Registry(__name__, Backend)
-"""Name → backend."""
+"""Name → backend, the name of its library."""
+AUTO: Final = "auto"
 
 
 def check_backend(name: str) -> None:
     """Return where there is such a backend; ValueError, which names those that are, where not."""
-    if name not in BACKENDS:
-        raise ValueError(f"must be one of {', '.join(BACKENDS)}")
+    if name != AUTO and name not in BACKENDS:
+        raise ValueError(f"must be one of {AUTO}, {', '.join(BACKENDS)}")
 
 
 def open_edge(name: str, choice: Choice) -> EdgeModel:
     """Return the edge's model on the backend.
 
+    `auto` is torch; for a folder that `saccade export` wrote it is OpenVINO, or ONNX Runtime where OpenVINO is not
+    installed.
+
     Raises:
         SettingsError: the backend does not serve the edge.
         ModelError: its library is not installed, or the model is not to be had or not one for it.
     """
+    from vit.exported import is_exported
+
+    if name == AUTO:
+        name = _installed("openvino", "onnxruntime") if is_exported(choice.model) else "torch"
     opener = _backend(name).edge
     if opener is None:
         raise SettingsError(f"edge.backend = {name!r}: it has no way to see whole crops")
@@ -134,18 +141,31 @@ def open_edge(name: str, choice: Choice) -> EdgeModel:
 
 
 def open_server(name: str, choice: Choice) -> ServerModel:
-    """Return the server's model on the backend; raises as `open_edge`."""
-    opener = _backend(name).server
+    """Return the server's model on the backend, `auto` being torch; raises as `open_edge`."""
+    opener = _backend("torch" if name == AUTO else name).server
     if opener is None:
         raise SettingsError(f"server.backend = {name!r}: it has no way to see sets of patches")
     return opener(choice)
+
+
+def _installed(*names: str) -> str:
+    """Return the first backend whose library is installed; the last one where none is."""
+    return next((name for name in names if find_spec(name)), names[-1])
 
 
 def _backend(name: str) -> Backend:
     try:
         return BACKENDS[name]
     except ModuleNotFoundError as error:
-        raise ModelError(f"backend {name}: the library {error.name} is not installed") from error
+        raise ModelError(
+            f"backend {name}: the library {error.name} is not installed: pip install {error.name}"
+        ) from error
+
+
+def check_crops(crops: Crops) -> None:
+    """Return where these are (B, 224, 224, 3) with B >= 1; ValueError otherwise."""
+    if crops.ndim != 4 or crops.shape[1:] != (CROP_SIDE, CROP_SIDE, 3) or len(crops) < 1:
+        raise ValueError(f"crops must be (B, 224, 224, 3) with B >= 1, got {crops.shape}")
 
 
 def check_finite(name: str, scores: NDArray[np.float32]) -> None:
