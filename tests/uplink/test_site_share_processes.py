@@ -18,7 +18,7 @@ from devstack.link.relay import relay_to
 from devstack.locks import Locks
 from devstack.redis_server import RedisServer
 from schemas.rates import constant
-from uplink.bucket import burst_bytes
+from uplink.allowance import burst_bytes
 
 BUDGET = 60_000.0
 FPS = {"a": 30.0, "b": 40.0, "c": 50.0}
