@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -17,6 +17,7 @@ HD_HEIGHT: Final = 720
 """From here on an unnamed colour matrix is BT.709, below it BT.601: what players assume."""
 _MAX_STRETCH: Final = 4
 _UNSPECIFIED: Final = 2
+_FULL_RANGE: Final = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 _EXACT: Final = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -44,6 +45,8 @@ def shown_pixels(frame: VideoFrame, aspect: Fraction | None) -> npt.NDArray[np.u
         threads=1,
     )
     pixels = shown.to_ndarray().astype(np.uint8, copy=False)
+    if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
+        pixels = _FULL_RANGE[pixels]  # swscale takes grey for full range whatever the frame says
     return np.ascontiguousarray(turned(pixels, display_matrix(frame)))
 
 
