@@ -40,6 +40,10 @@ class ProducerSettings(FrameLimits, extra="forbid"):
     """Numbers reserved durably at once; a crash skips at most this many."""
     open_timeout_s: float = Field(default=10.0, gt=0, le=300)
     read_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    rtsp_transport: Literal["tcp", "udp", "multicast", "http"] = "tcp"
+    """How RTSP cameras send. Over udp a lost packet damages the picture up to the next key frame."""
+    verify_tls: bool = False
+    """Refuse cameras whose certificate no known authority has signed; nearly all cameras sign their own."""
     reconnect_min_s: float = Field(default=1.0, gt=0)
     reconnect_max_s: float = Field(default=60.0, gt=0)
     drain_s: float = Field(default=10.0, gt=0, le=600)

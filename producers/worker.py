@@ -138,6 +138,8 @@ class ProducerWorker:
             read_timeout_s=settings.read_timeout_s,
             max_pixels=settings.max_frame_pixels,
             own_time=settings.captured == "own",
+            rtsp_transport=settings.rtsp_transport,
+            verify_tls=settings.verify_tls,
             pause=pause,
         )
         return self._opener(spec, options)

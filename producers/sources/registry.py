@@ -11,12 +11,12 @@ from importlib.metadata import entry_points
 from typing import Final, cast
 
 from producers.credentials import hidden_before_at
-from producers.sources import image_files, standard_input, stream, video_file, webcam
+from producers.sources import http_camera, image_files, standard_input, stream, video_file, webcam
 from producers.sources.source import Source, SourceKind
 from schemas.errors import SettingsError
 
 PLUGINS: Final = "saccade.sources"
-KINDS: Final[tuple[SourceKind, ...]] = (standard_input, webcam, stream)
+KINDS: Final[tuple[SourceKind, ...]] = (standard_input, webcam, http_camera, stream)
 """Kinds that are known by how they are written, asked in this order."""
 FILE_KINDS: Final[tuple[SourceKind, ...]] = (image_files, video_file)
 """Kinds that are known by what lies at the path, asked after the plug-ins."""

@@ -60,6 +60,8 @@ class OpenOptions:
         open_timeout_s, read_timeout_s: for networks and devices.
         max_pixels: larger pictures are not decoded.
         own_time: fill `Captured.taken_ns`.
+        rtsp_transport: how RTSP cameras send unless their address says otherwise: tcp, udp, multicast or http.
+        verify_tls: refuse cameras whose certificate no known authority has signed.
         pause: waits for that many seconds and returns True as soon as the session is to end.
     """
 
@@ -68,6 +70,8 @@ class OpenOptions:
     read_timeout_s: float
     max_pixels: int
     own_time: bool
+    rtsp_transport: str
+    verify_tls: bool
     pause: Callable[[float], bool]
 
 

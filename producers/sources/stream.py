@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlsplit
 
-from producers.credentials import shown_url
+from producers.credentials import MASK, shown_url
 from producers.sources.source import OpenOptions, Session
 from producers.sources.video import FILE_FORMATS, VideoSession
 from schemas.errors import SettingsError
 
-FORM: Final = "rtsp://… or another stream URL"
+FORM: Final = "rtsp://…[?transport=udp] or another stream URL"
+TRANSPORTS: Final = {"tcp": "tcp", "udp": "udp", "multicast": "udp_multicast", "http": "http"}
+"""What a person writes → FFmpeg's name of it."""
 _RTSP: Final = ("rtsp,sdp,rtp", "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https")
 _HTTP: Final = (FILE_FORMATS, "http,https,tcp,tls,httpproxy")
 _PLAYLIST: Final = (f"hls,dash,webvtt,aac,mp3,{FILE_FORMATS}", f"{_HTTP[1]},crypto")
@@ -28,15 +31,22 @@ _ALLOWED: Final = {
     "srt": (FILE_FORMATS, "srt"),
 }
 """Scheme → formats and protocols that FFmpeg may use: what a camera answers cannot lead elsewhere."""
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_RAW: Final = re.compile(r"[@\[\] ]|%(?![0-9A-Fa-f]{2})")
+_PLACE: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(:\d{1,5})?")
+"""A host and perhaps a port."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamUrl:
-    """A network stream. `url` holds credentials and is in no repr; `shown` is safe to show."""
+    """A network stream. `url` holds credentials and is in no repr; `shown` is safe to show.
+
+    `transport` is one of TRANSPORTS, or empty for the setting.
+    """
 
     url: str = field(repr=False)
     shown: str
+    transport: str = ""
 
     @property
     def live(self) -> bool:
@@ -49,8 +59,10 @@ class StreamUrl:
         return True
 
     def open(self, options: OpenOptions) -> Session:
-        """Return an open session; `SourceError` where the camera does not answer or gives no video."""
-        formats, protocols = allowed(self.url)
+        """Return an open session; `CameraError` where the camera does not answer or gives no video."""
+        playlist = names_playlist(self.url)
+        formats, protocols = _PLAYLIST if playlist else _ALLOWED[urlsplit(self.url).scheme.lower()]
+        transport = self.transport or options.rtsp_transport
         return VideoSession(
             self,
             self.url,
@@ -58,7 +70,7 @@ class StreamUrl:
             secret_url=self.url,
             formats=formats,
             protocols=protocols,
-            ffmpeg_options=ffmpeg_options(self.url, options),
+            ffmpeg_options=ffmpeg_options(self.url, transport, options),
         )
 
 
@@ -68,34 +80,83 @@ def claims(text: str) -> bool:
 
 
 def parse(text: str) -> StreamUrl:
-    """Return the stream; `SettingsError` where the scheme is unknown or the host missing."""
-    match = _SCHEME.match(text)
-    scheme = match["scheme"].lower() if match else ""
+    """Return the stream; `SettingsError` where the URL is wrong."""
+    url, transport = _without_transport(checked(text))
+    return StreamUrl(url, shown_url(url), transport)
+
+
+def checked(text: str) -> str:
+    """Return the URL when its scheme is known, its host is there and its password is written as URLs want it.
+
+    Raises:
+        SettingsError: says what is wrong, and shows neither user nor password.
+    """
+    scheme, _, rest = text.partition("://")
     safe = shown_url(text)
-    if scheme not in _ALLOWED:
+    if scheme.lower() not in _ALLOWED:
         raise SettingsError(f"source {safe}: scheme {scheme!r} is none of {', '.join(sorted(_ALLOWED))}")
+    _check_user_info(scheme, rest)
     place = safe.partition("://")[2]
     if not place or place.startswith(("/", ":", "?")):
         raise SettingsError(f"source {safe}: this URL has no valid host and port")
-    return StreamUrl(url=text, shown=safe)
+    return text
 
 
-def allowed(url: str) -> tuple[str, str]:
-    """Return the formats and the protocols that may be used for `url`; playlists only where it names one."""
+def names_playlist(url: str) -> bool:
+    """Return whether the URL of the web ends like a playlist's: only then may one be followed."""
     parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    if scheme in {"http", "https"} and parts.path.lower().endswith((".m3u8", ".m3u", ".mpd")):
-        return _PLAYLIST
-    return _ALLOWED[scheme]
+    return parts.scheme.lower() in {"http", "https"} and parts.path.lower().endswith(
+        (".m3u8", ".m3u", ".mpd")
+    )
 
 
-def ffmpeg_options(url: str, options: OpenOptions) -> dict[str, str]:
+def ffmpeg_options(url: str, transport: str, options: OpenOptions) -> dict[str, str]:
     """Return how FFmpeg is to open `url`."""
     # Looking for the streams may read a second ahead (FFmpeg's default is five). FFmpeg's `nobuffer` would
     # throw that second away, and with it the first key frame.
-    chosen: dict[str, Any] = {"flags": "low_delay", "analyzeduration": 1_000_000}
+    chosen = {"flags": "low_delay", "analyzeduration": "1000000"}
     if url.lower().startswith(("rtsp://", "rtsps://")):
-        # Over UDP a lost packet damages the picture up to the next key frame, and routers block it.
-        chosen |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-        chosen["timeout"] = int(options.read_timeout_s * 1e6)
-    return {key: str(value) for key, value in chosen.items()}
+        chosen |= {
+            "rtsp_transport": TRANSPORTS[transport],
+            "allowed_media_types": "video",
+            "timeout": str(int(options.read_timeout_s * 1e6)),
+        }
+    if options.verify_tls:
+        chosen |= {"tls_verify": "1", "ca_file": ssl.get_default_verify_paths().cafile or ""}
+    return chosen
+
+
+def _check_user_info(scheme: str, rest: str) -> None:
+    """Return when user and password hold none of the characters that cut a URL elsewhere.
+
+    At most one @ ends user and password, and what follows it is a host. Where this does not hold, a part of the
+    password would be taken for the host, the path or the query.
+    """
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user_info, at, place = authority.rpartition("@")
+    path, _, query = rest[len(authority) :].partition("?")
+    sound = _PLACE.fullmatch(place) is not None
+    cut = (
+        ("@" in rest[len(authority) :] and not sound)  # u:p/w@host: the port is none
+        or (at and "@" in path)  # u:p@w/1@host
+        or ("@" in query and not path)  # u:p@w?1@host
+        or "@" in rest.partition("#")[2]  # u:p#w@host
+    )
+    if cut or _RAW.search(user_info):
+        signs = ", ".join(f"{sign} as {quote(sign, safe='')}" for sign in "@/?#[]%")
+        raise SettingsError(
+            f"source {scheme}://{MASK}@…: user or password hold a character that ends them in a URL; "
+            f"percent-encode it ({signs})"
+        )
+
+
+def _without_transport(url: str) -> tuple[str, str]:
+    """Return an RTSP URL without `transport=…`, which is ours, and what it said."""
+    if not url.lower().startswith(("rtsp://", "rtsps://")):
+        return url, ""
+    place, question, query = url.partition("?")
+    wanted = dict(parse_qsl(query)).get("transport", "")
+    if not question or wanted not in TRANSPORTS:
+        return url, ""
+    kept = "&".join(part for part in query.split("&") if not part.startswith("transport="))
+    return f"{place}?{kept}" if kept else place, wanted

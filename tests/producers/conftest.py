@@ -200,6 +200,8 @@ def quick() -> OpenOptions:
         read_timeout_s=1.0,
         max_pixels=10**7,
         own_time=False,
+        rtsp_transport="tcp",
+        verify_tls=False,
         pause=threading.Event().wait,
     )
 

@@ -20,6 +20,8 @@ OPTIONS = OpenOptions(
     read_timeout_s=1,
     max_pixels=10**6,
     own_time=False,
+    rtsp_transport="tcp",
+    verify_tls=False,
     pause=lambda seconds: False,
 )
 

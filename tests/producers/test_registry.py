@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lab.scenes.source import Scenes
+from producers.sources.http_camera import HttpCamera
 from producers.sources.image_files import ImageFiles
 from producers.sources.registry import parse_source
 from producers.sources.source import Captured, OpenOptions, RawImage
@@ -44,7 +45,7 @@ def test_scenes_take_seed_size_and_live() -> None:
 @pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "tcp", "RTSP"])
 def test_stream_urls_keep_their_credentials_out_of_repr(scheme: str) -> None:
     address = parse_source(f"{scheme}://admin:hunter2@cam:8554/live")
-    assert isinstance(address, StreamUrl)
+    assert isinstance(address, HttpCamera if scheme == "http" else StreamUrl)
     assert address.url.endswith("admin:hunter2@cam:8554/live")
     assert "hunter2" not in repr(address)
     assert "hunter2" not in address.shown
