@@ -24,7 +24,7 @@ from lab.evaluation.wire import value_bytes, wire_bytes
 from lab.progress import SilentProgress
 from schemas.frontier import dump_frontier, load_frontier
 
-TREATMENTS: dict[Scheme, float] = {
+SCHEMES: dict[Scheme, float] = {
     Whole(): 0.95,
     Whole("avif", 45): 0.93,
     Whole("webp", 75): 0.9,
@@ -36,7 +36,7 @@ TREATMENTS: dict[Scheme, float] = {
 def test_the_frontier_round_trips_through_its_file(
     pair_up: Callable[..., PairedPredictions], tmp_path: Path
 ) -> None:
-    frontier = make_frontier(pair_up(TREATMENTS, size=800))
+    frontier = make_frontier(pair_up(SCHEMES, size=800))
     dump_frontier(frontier, tmp_path / "f.json")
     assert load_frontier(tmp_path / "f.json") == frontier
 
@@ -44,7 +44,7 @@ def test_the_frontier_round_trips_through_its_file(
 def test_no_point_beats_another_and_the_first_sends_nothing(
     pair_up: Callable[..., PairedPredictions],
 ) -> None:
-    points = make_frontier(pair_up(TREATMENTS, size=800)).points
+    points = make_frontier(pair_up(SCHEMES, size=800)).points
     assert math.isinf(points[0].point.tau)
     assert points[0].bytes_per_frame == points[0].server_macs == 0
     assert len(points) > 3
@@ -55,13 +55,13 @@ def test_no_point_beats_another_and_the_first_sends_nothing(
 
 def test_every_point_is_measured_on_the_test_half(pair_up: Callable[..., PairedPredictions]) -> None:
     """Recomputed here from the arrays of the test half alone."""
-    pairs = pair_up(TREATMENTS, size=800)
+    pairs = pair_up(SCHEMES, size=800)
     rows = np.flatnonzero(~pairs.calibration)
     for each in make_frontier(pairs).points[1:]:
         point = each.point
         (scheme,) = [
             scheme
-            for scheme in TREATMENTS
+            for scheme in SCHEMES
             if isinstance(scheme, Ranked)
             and (scheme.rule.name, scheme.rule.delta, scheme.codec)
             == (point.selection, point.delta, point.codec)
@@ -79,7 +79,7 @@ def test_every_point_is_measured_on_the_test_half(pair_up: Callable[..., PairedP
 
 
 def test_the_edge_selects_by_a_point_what_was_measured(pair_up: Callable[..., PairedPredictions]) -> None:
-    pairs = pair_up(TREATMENTS, size=300)
+    pairs = pair_up(SCHEMES, size=300)
     for each in make_frontier(pairs).points[1:]:
         if each.point.delta < 1:
             rule = Rule(each.point.selection, each.point.delta, each.point.min_patches)
@@ -88,11 +88,11 @@ def test_the_edge_selects_by_a_point_what_was_measured(pair_up: Callable[..., Pa
 
 
 def test_raw_pixels_are_never_an_operating_point(pair_up: Callable[..., PairedPredictions]) -> None:
-    assert "raw" not in {each.point.codec for each in make_frontier(pair_up(TREATMENTS, size=400)).points}
+    assert "raw" not in {each.point.codec for each in make_frontier(pair_up(SCHEMES, size=400)).points}
 
 
 def test_entropy_bins_hold_every_image_once(pair_up: Callable[..., PairedPredictions]) -> None:
-    pairs = pair_up(TREATMENTS, size=500)
+    pairs = pair_up(SCHEMES, size=500)
     bins = entropy_bins(pairs)
     assert sum(each.count for each in bins) == 500
     assert bins[0].lo == 0

@@ -18,7 +18,7 @@ from lab.evaluation.selection import Rule
 from lab.progress import SilentProgress
 
 CLASSES = ("red", "green", "blue")
-TREATMENTS = [Whole(), Ranked(Rule("top_k", 0.25)), Whole("jpeg", 50)]
+SCHEMES = [Whole(), Ranked(Rule("top_k", 0.25)), Whole("jpeg", 50)]
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +33,14 @@ def test_a_second_run_computes_nothing_and_says_the_same(
     model = fake_model()
     first = glance(corpus, model, ["last"], store, silent)
     attention = {EDGE: AttentionOf(first.attention["last"], model.facts.identity)}
-    answers = answer(corpus, model, TREATMENTS, attention, store, silent)
+    answers = answer(corpus, model, SCHEMES, attention, store, silent)
     made = model.calls
-    assert missing_answers(corpus, model, TREATMENTS[0], attention, store) == 0
+    assert missing_answers(corpus, model, SCHEMES[0], attention, store) == 0
     again = glance(folder_corpus(image_folder, CLASSES), model, ["last"], store, silent)
-    answers_again = answer(corpus, model, TREATMENTS, attention, store, silent)
+    answers_again = answer(corpus, model, SCHEMES, attention, store, silent)
     assert model.calls == made
     np.testing.assert_array_equal(first.logits, again.logits)
-    for scheme in TREATMENTS:
+    for scheme in SCHEMES:
         np.testing.assert_array_equal(answers[scheme].top1, answers_again[scheme].top1)
         np.testing.assert_array_equal(answers[scheme].wire_bytes, answers_again[scheme].wire_bytes)
 
@@ -74,10 +74,10 @@ def test_another_model_or_attention_is_computed_anew(
     corpus, store, silent = folder_corpus(image_folder, CLASSES), ChunkStore(tmp_path / "c"), SilentProgress()
     rows = np.full((12, 196), 1 / 196, dtype=np.float32)
     one, other = AttentionOf(rows, "edge one"), AttentionOf(rows, "edge two")
-    answer(corpus, fake_model(), [TREATMENTS[1]], {EDGE: one}, store, silent)
-    assert missing_answers(corpus, fake_model(), TREATMENTS[1], {EDGE: one}, store) == 0
-    assert missing_answers(corpus, fake_model(), TREATMENTS[1], {EDGE: other}, store) == 12
-    assert missing_answers(corpus, fake_model("else"), TREATMENTS[1], {EDGE: one}, store) == 12
+    answer(corpus, fake_model(), [SCHEMES[1]], {EDGE: one}, store, silent)
+    assert missing_answers(corpus, fake_model(), SCHEMES[1], {EDGE: one}, store) == 0
+    assert missing_answers(corpus, fake_model(), SCHEMES[1], {EDGE: other}, store) == 12
+    assert missing_answers(corpus, fake_model("else"), SCHEMES[1], {EDGE: one}, store) == 12
 
 
 def test_unreadable_images_are_marked_and_do_not_disturb_the_others(

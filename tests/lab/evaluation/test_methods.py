@@ -20,7 +20,7 @@ from lab.evaluation.selection import Rule
 
 HEADLINE = Ranked(Rule("attention_sum", 0.97))
 QUARTER = Rule("top_k", 0.25)
-TREATMENTS: dict[Scheme, float] = {
+SCHEMES: dict[Scheme, float] = {
     Whole(): 0.9,
     HEADLINE: 0.85,
     Whole("webp", 75): 0.88,
@@ -42,7 +42,7 @@ def by_method(points: list[Point]) -> dict[str, list[Point]]:
 
 @pytest.fixture
 def pairs(pair_up: Callable[..., PairedPredictions]) -> PairedPredictions:
-    return pair_up({**TREATMENTS, DetailOnRequest(2, 0.25): 0.8})
+    return pair_up({**SCHEMES, DetailOnRequest(2, 0.25): 0.8})
 
 
 def test_every_method_is_measured(pairs: PairedPredictions) -> None:
@@ -51,7 +51,18 @@ def test_every_method_is_measured(pairs: PairedPredictions) -> None:
 
 def test_every_point_has_exactly_the_published_keys_and_sane_figures(pairs: PairedPredictions) -> None:
     keys = [
-        *("method", "gate", "tau", "selection", "delta", "min_patches", "codec", "quality", "split"),
+        *(
+            "method",
+            "gate",
+            "tau",
+            "selection",
+            "delta",
+            "min_patches",
+            "codec",
+            "quality",
+            "memory",
+            "split",
+        ),
         *("accuracy", "accuracy_ci", "offload_ratio", "patches_mean", "bytes_per_offload"),
         *("patch_cost", "bytes_per_frame", "server_macs"),
     ]
@@ -129,7 +140,7 @@ def test_random_patches_are_the_mean_of_their_seeds(pairs: PairedPredictions) ->
 
 
 def test_equal_weights_leave_out_what_means_nothing(pair_up: Callable[..., PairedPredictions]) -> None:
-    grouped = by_method(all_points(pair_up(TREATMENTS, same=True)))
+    grouped = by_method(all_points(pair_up(SCHEMES, same=True)))
     assert not {"oracle_gate", "random_gate", "codec_gate"} & set(grouped)
     assert {each.setting.tau for each in grouped["saccade"]} == {0.0}
 

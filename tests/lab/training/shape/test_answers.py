@@ -20,7 +20,7 @@ from vit.architecture import Architecture
 from vit.model import Model, random_model
 
 SHAPE = Architecture(embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0, num_classes=len(CLASSES))
-TREATMENTS = (WHOLE, share(0.25), share(0.25, by_attention=False), gated(0.9, 12))
+CHOICES = (WHOLE, share(0.25), share(0.25, by_attention=False), gated(0.9, 12))
 SEEDS = range(TEST_SEEDS.start, TEST_SEEDS.start + 40)
 
 
@@ -36,9 +36,9 @@ def small_chunks(monkeypatch):
 
 
 def test_scenes_are_measured_once_and_remembered(tmp_path):
-    first, ignored = PairAnswers(model(0), model(1), tmp_path, TREATMENTS, 1).see(SEEDS, 10, SilentProgress())
+    first, ignored = PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 10, SilentProgress())
     files = sorted(tmp_path.glob("*.npz"))
-    again, _ = PairAnswers(model(0), model(1), tmp_path, TREATMENTS, 1).see(SEEDS, 10, SilentProgress())
+    again, _ = PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 10, SilentProgress())
     assert all((getattr(first, f.name) == getattr(again, f.name)).all() for f in fields(SceneAnswers))
     assert sorted(tmp_path.glob("*.npz")) == files
     assert len(first.truth) == 10
@@ -50,15 +50,15 @@ def test_scenes_are_measured_once_and_remembered(tmp_path):
 
 
 def test_another_model_is_measured_anew(tmp_path):
-    PairAnswers(model(0), model(1), tmp_path, TREATMENTS, 1).see(SEEDS, 4, SilentProgress())
+    PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 4, SilentProgress())
     before = len(list(tmp_path.glob("*.npz")))
-    PairAnswers(model(0), model(2), tmp_path, TREATMENTS, 1).see(SEEDS, 4, SilentProgress())
+    PairAnswers(model(0), model(2), tmp_path, CHOICES, 1).see(SEEDS, 4, SilentProgress())
     assert len(list(tmp_path.glob("*.npz"))) == 2 * before
 
 
 def test_too_few_scenes_are_an_error(tmp_path):
     with pytest.raises(ValueError, match="clear ones"):
-        PairAnswers(model(0), model(1), tmp_path, TREATMENTS, 1).see(SEEDS[:8], 30, SilentProgress())
+        PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS[:8], 30, SilentProgress())
 
 
 def test_a_histogram_counts_colours():
