@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, nullcontext
@@ -12,19 +14,25 @@ import uvicorn
 
 from page.access import Sessions, read_users, require_users
 from page.app import Page
+from page.event_engine import EventEngine
+from page.events import EventRule, Patience
 from page.feed import Feed
 from page.frames import FrameWindow, Limits
-from page.settings import PageProgramSettings, PageSettings
-from runtime.clock import SystemClock
+from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, run_outlet
+from page.settings import EventSettings, PageProgramSettings, PageSettings
+from runtime.clock import Clock, SystemClock
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
+from runtime.kafka import Sink
 from runtime.kafka_reader import TopicReader
 from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
+from runtime.redis_events import EventStore
 from runtime.redis_reader import SiteReader
 from schemas.errors import SettingsError, StackError
 from schemas.topics import max_frame_record_bytes
 
 _CLOSE_S = 2.0
+_MAX_EVENT_BYTES = 16 * 1024
 _log = get_logger(__name__)
 
 
@@ -98,7 +106,60 @@ async def run_page(
             clock=clock,
             is_https=page.ssl_certfile is not None,
         ).app()
-        await _serve(app, page, stop, on_ready, feed, window)
+        events = await stack.enter_async_context(EventStore(settings.redis))
+        engine = EventEngine(
+            store,
+            events,
+            clock,
+            rule_of(settings.events),
+            site=settings.site,
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        async with asyncio.TaskGroup() as group:
+            sending = [
+                group.create_task(run_outlet(events, settings.site, outlet), name=outlet.name)
+                for outlet in outlets_of(settings, clock)
+            ]
+            finding = group.create_task(engine.run(stop), name="events")
+            try:
+                await _serve(app, page, stop, on_ready, feed, window)
+            finally:
+                for each in (*sending, finding):
+                    each.cancel()
+
+
+def rule_of(settings: EventSettings) -> EventRule:
+    """The rule that the settings describe."""
+    return EventRule(
+        Patience(settings.stand_s, settings.gone_s),
+        settings.min_confidence,
+        frozenset(settings.ignored),
+        {label: Patience(each.stand_s, each.gone_s) for label, each in settings.by_label.items()},
+    )
+
+
+def outlets_of(settings: PageProgramSettings, clock: Clock) -> list[Outlet]:
+    """The ways out that the settings name."""
+    events = settings.events
+    outlets: list[Outlet] = []
+    if events.webhook_url is not None:
+        secret = events.webhook_secret.get_secret_value() if events.webhook_secret else None
+        outlets.append(Webhook(events.webhook_url.get_secret_value(), secret, clock))
+    if events.mqtt_url is not None:
+        password = events.mqtt_password.get_secret_value() if events.mqtt_password else None
+        outlets.append(Mqtt(events.mqtt_url, events.mqtt_username, password, prefix=events.mqtt_prefix))
+    if events.kafka_topic is not None:
+        outlets.append(
+            KafkaTopic(
+                lambda: Sink(
+                    settings.kafka,
+                    max_request_bytes=_MAX_EVENT_BYTES,
+                    max_in_flight_bytes=16 * _MAX_EVENT_BYTES,
+                ),
+                events.kafka_topic,
+            )
+        )
+    return outlets
 
 
 async def _serve(
@@ -124,7 +185,7 @@ async def _serve(
     config.load()
     server = _Server(config)
     try:
-        socket = config.bind_socket()
+        listening = config.bind_socket()
     except SystemExit:
         raise SettingsError(f"page.port = {page.port}: {page.host} does not let us listen there") from None
     try:
@@ -133,9 +194,9 @@ async def _serve(
                 group.create_task(feed.run(), name="feed"),
                 group.create_task(window.run(), name="frames"),
             ]
-            serving = group.create_task(server.serve(sockets=[socket]), name="serve")
+            serving = group.create_task(server.serve(sockets=[listening]), name="serve")
             scheme = "http" if page.ssl_certfile is None else "https"
-            on_ready(f"{scheme}://{page.host}:{socket.getsockname()[1]}/")
+            on_ready(f"{scheme}://{page.host}:{listening.getsockname()[1]}/")
             ending = group.create_task(stop.wait())
             await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
@@ -143,4 +204,4 @@ async def _serve(
             for each in (*following, ending):
                 each.cancel()
     finally:
-        socket.close()
+        listening.close()

@@ -1,13 +1,13 @@
-"""Settings of the page."""
+"""Settings of the page and of events."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from runtime.section import Section
+from runtime.section import Json, Section
 from runtime.settings import ProgramSettings
 
 
@@ -37,7 +37,47 @@ class PageSettings(Section):
         return self
 
 
+class PatienceSettings(Section):
+    """How long a label must stand, and may be gone."""
+
+    stand_s: float = Field(default=1.0, ge=0, le=3_600)
+    """A label is an event once it has stood for this long."""
+    gone_s: float = Field(default=3.0, ge=0, le=86_400)
+    """An event ends once its label was gone for this long."""
+
+
+class EventSettings(PatienceSettings):
+    """What is an event, and where events are sent."""
+
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    """A frame below it counts as `unknown`."""
+    ignored: Annotated[list[str], Json] = Field(default_factory=lambda: ["none", "unknown"])
+    """Labels that are no events: they only end others."""
+    by_label: Annotated[dict[str, PatienceSettings], Json] = Field(default_factory=dict)
+    """Another patience with some labels."""
+    webhook_url: SecretStr | None = None
+    """Each event is POSTed here as JSON; may hold a token, so it is kept secret."""
+    webhook_secret: SecretStr | None = None
+    """Key of the signature in X-Saccade-Signature: sha256= HMAC of TIMESTAMP.BODY."""
+    mqtt_url: str | None = Field(default=None, pattern=r"^mqtts?://[^/@\s]+/?$")
+    """mqtt://HOST:PORT or mqtts://HOST:PORT; user and password stand beside it."""
+    mqtt_username: str | None = None
+    mqtt_password: SecretStr | None = None
+    mqtt_prefix: str = Field(default="saccade", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """First part of every MQTT topic."""
+    kafka_topic: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    """Events are records of this topic of the site's cluster; it must exist."""
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("must be http://... or https://...")
+        return url
+
+
 class PageProgramSettings(ProgramSettings):
     """All that the page reads."""
 
     page: PageSettings = Field(default_factory=PageSettings)
+    events: EventSettings = Field(default_factory=EventSettings)

@@ -17,7 +17,7 @@ PROGRAMS = {
     "producers": ("ProducerProgramSettings", ("producer",)),
     "edge_workers": ("EdgeProgramSettings", ("edge", "budget")),
     "server_workers": ("ServerProgramSettings", ("server",)),
-    "page": ("PageProgramSettings", ("page",)),
+    "page": ("PageProgramSettings", ("page", "events")),
 }
 """Room → its program's settings, and the sections that are its own."""
 

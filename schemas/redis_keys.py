@@ -20,6 +20,13 @@ UPLINK_STATE_TTL_S: Final = 60
 SERVER_REPORT_TTL_S: Final = 5
 """No heartbeat for this long means that the server worker is gone."""
 
+EVENTS_TTL_S: Final = 30 * 24 * 3600
+EVENTS_MAX_LEN: Final = 10_000
+"""Events of a site that are kept; an outlet that is away longer than they last misses the oldest."""
+EVENT_ID_TTL_S: Final = 24 * 3600
+"""An event that is found again within a day is known as the same one."""
+EVENT_ENGINE_TTL_S: Final = 10
+
 CAMERAS: Final = "cameras"
 """Set of every camera that ever had a label."""
 WAKE: Final = "labels:wake"
@@ -74,3 +81,23 @@ def uplink_index(site: str) -> str:
 def uplink_state(site: str, worker: str) -> str:
     """What one edge worker last told about its uplink; lives UPLINK_STATE_TTL_S."""
     return f"uplink:{site}:state:{worker}"
+
+
+def events(site: str) -> str:
+    """Stream of a site's events; capped, lives EVENTS_TTL_S after the last."""
+    return f"events:{site}"
+
+
+def event_id(site: str, event_id: str) -> str:
+    """Exists while an event is known; lives EVENT_ID_TTL_S."""
+    return f"events:{site}:id:{event_id}"
+
+
+def event_outlet(site: str, outlet: str) -> str:
+    """How far an outlet has sent a site's events: a stream id; lives EVENTS_TTL_S."""
+    return f"events:{site}:sent:{outlet}"
+
+
+def event_engine(site: str) -> str:
+    """Which process finds a site's events; lives EVENT_ENGINE_TTL_S."""
+    return f"events:{site}:engine"

@@ -1,0 +1,188 @@
+"""Labels become events: follows a site's labels, asks the rule, writes what it says.
+
+One process of a site does this at a time, by a lease. After a restart the labels of the last minutes are read
+again; an event that was written before is known by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from typing import Protocol
+
+from page.events import EventRule, EventTracker
+from runtime.clock import Clock
+from runtime.log import get_logger
+from runtime.waiting import set_within
+from schemas.errors import TransientError
+from schemas.event import Event
+from schemas.label import Label, State
+
+MAX_CAMERAS = 2_000
+_LEASE_RENEW_S = 3.0
+_TICK_S = 0.5
+_LABELS_A_STEP = 256
+_RETRY_S = 1.0
+_log = get_logger(__name__)
+
+
+class LabelSource(Protocol):
+    """What the engine reads."""
+
+    async def cameras(self) -> list[str]:
+        """Every known camera."""
+        ...
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        """The last label changes of a camera, newest first."""
+        ...
+
+    def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
+        """Every label written from now on."""
+        ...
+
+    async def time_ns(self) -> int:
+        """The site's time."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where the engine writes."""
+
+    async def add(self, event: Event) -> bool:
+        """Written once."""
+        ...
+
+    async def hold_engine(self, site: str, owner: str) -> bool:
+        """True while this process is the one that finds events."""
+        ...
+
+
+class LastWords:
+    """Labels pass here once they can change no more: final ones at once, provisional ones at their deadline.
+
+    State: the provisional labels that wait, by deadline on the site's clock.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, int], Label] = {}
+        self._by_deadline: list[tuple[int, int, tuple[str, int]]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, label: Label) -> list[Label]:
+        """The label if it is a last word, else nothing for now."""
+        key = (label.camera, label.seq)
+        if label.state is not State.PROVISIONAL:
+            self._waiting.pop(key, None)
+            return [label]
+        self._waiting[key] = label
+        heapq.heappush(self._by_deadline, (label.deadline_ns, next(self._order), key))
+        return []
+
+    def due(self, now_ns: int) -> list[Label]:
+        """The provisional labels whose deadline has passed, oldest first."""
+        passed = []
+        while self._by_deadline and self._by_deadline[0][0] <= now_ns:
+            label = self._waiting.pop(heapq.heappop(self._by_deadline)[2], None)
+            if label is not None:
+                passed.append(label)
+        return passed
+
+
+class EventEngine:
+    """Finds the events of one site.
+
+    State: one tracker a camera, and the labels that may still change. All of it is touched from one task.
+    """
+
+    def __init__(
+        self, labels: LabelSource, events: EventSink, clock: Clock, rule: EventRule, *, site: str, owner: str
+    ) -> None:
+        self._labels = labels
+        self._events = events
+        self._clock = clock
+        self._rule = rule
+        self._site = site
+        self._owner = owner
+        self._trackers: dict[str, EventTracker] = {}
+        self._last_words = LastWords()
+        self._found: asyncio.Queue[Label] = asyncio.Queue(maxsize=1_000)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Finds events until `stop`, whenever this process holds the lease; rides out outages."""
+        while not stop.is_set():
+            try:
+                if not await self._events.hold_engine(self._site, self._owner):
+                    await set_within(stop, _LEASE_RENEW_S)
+                    continue
+                await self._find(stop)
+            except* TransientError as group:
+                _log.warning("no events for now", error=str(group.exceptions[0]))
+                await set_within(stop, _RETRY_S)
+
+    async def _find(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until another process holds the lease."""
+        self._trackers.clear()
+        self._last_words = LastWords()
+        now_ns = await self._labels.time_ns()
+        for camera in (await self._labels.cameras())[:MAX_CAMERAS]:
+            for label in reversed(await self._labels.recent(camera, 200)):
+                await self._take(self._last_words.offer(label))
+        await self._take(self._last_words.due(now_ns))
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._follow(), name="labels")
+            try:
+                await self._work(stop, now_ns - self._clock.time_ns())
+            finally:
+                following.cancel()
+
+    async def _follow(self) -> None:
+        async for label in self._labels.watch():
+            await self._found.put(label)
+
+    async def _work(self, stop: asyncio.Event, offset_ns: int) -> None:
+        renew_s = self._clock.monotonic_s() + _LEASE_RENEW_S
+        while not stop.is_set():
+            for label in await self._next_labels():
+                await self._take(self._last_words.offer(label))
+            now_ns = self._clock.time_ns() + offset_ns
+            await self._take(self._last_words.due(now_ns))
+            await self._quiet(now_ns)
+            if self._clock.monotonic_s() >= renew_s:
+                renew_s = self._clock.monotonic_s() + _LEASE_RENEW_S
+                if not await self._events.hold_engine(self._site, self._owner):
+                    return
+
+    async def _next_labels(self) -> list[Label]:
+        """The labels that have come; none after a while, as time alone ends events too."""
+        try:
+            async with asyncio.timeout(_TICK_S):
+                labels = [await self._found.get()]
+        except TimeoutError:
+            return []
+        while not self._found.empty() and len(labels) < _LABELS_A_STEP:
+            labels.append(self._found.get_nowait())
+        return labels
+
+    async def _take(self, labels: Iterable[Label]) -> None:
+        for label in labels:
+            tracker = self._trackers.get(label.camera)
+            if tracker is None:
+                if len(self._trackers) >= MAX_CAMERAS:
+                    continue
+                tracker = self._trackers[label.camera] = EventTracker(self._site, label.camera, self._rule)
+            await self._write(tracker.see(label))
+
+    async def _quiet(self, now_ns: int) -> None:
+        for tracker in self._trackers.values():
+            await self._write(tracker.quiet(now_ns))
+
+    async def _write(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if await self._events.add(event):
+                _log.info("event", camera=event.camera, kind=event.kind.value, label=event.label)

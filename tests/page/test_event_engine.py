@@ -1,0 +1,114 @@
+"""Labels become events once they can change no more; a restart tells nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from page.event_engine import EventEngine, LastWords
+from page.events import EventRule, Patience
+from runtime.clock import ManualClock
+from schemas.errors import TransientError
+from schemas.event import Event, Kind
+from schemas.label import Label, Source, State
+
+S = 1_000_000_000
+NOW_NS = 1_700_000_000 * S
+
+
+def label(step: int, name: str = "stop", state: State = State.FINAL, deadline_s: float = 0.0) -> Label:
+    captured_ns = NOW_NS + step * S // 5
+    deadline_ns = captured_ns + round(deadline_s * S) if deadline_s else 0
+    return Label("", "gate", step, state, Source.EDGE, 1, name, 0.9, captured_ns, captured_ns, deadline_ns)
+
+
+class FakeSite:
+    """Labels in, events out; `away` makes the next watch fail."""
+
+    def __init__(self, past: list[Label] | None = None) -> None:
+        self.past = past or []
+        self.labels: asyncio.Queue[Label | TransientError] = asyncio.Queue()
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.known: set[str] = set()
+        self.may_hold = True
+
+    async def time_ns(self) -> int:
+        return NOW_NS
+
+    async def cameras(self) -> list[str]:
+        return sorted({each.camera for each in self.past})
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        return self.past[::-1][:count]
+
+    async def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
+        while True:
+            found = await self.labels.get()
+            if isinstance(found, TransientError):
+                raise found
+            yield found
+
+    async def add(self, event: Event) -> bool:
+        if event.id in self.known:
+            return False
+        self.known.add(event.id)
+        self.events.put_nowait(event)
+        return True
+
+    async def hold_engine(self, site: str, owner: str) -> bool:
+        return self.may_hold
+
+
+@asynccontextmanager
+async def running(site: FakeSite) -> AsyncIterator[None]:
+    rule = EventRule(Patience(stand_s=1.0, gone_s=2.0))
+    engine = EventEngine(site, site, ManualClock(time_ns=NOW_NS), rule, site="", owner="me")
+    stop = asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(engine.run(stop))
+        yield
+        stop.set()
+
+
+async def test_labels_become_an_event() -> None:
+    site = FakeSite()
+    async with running(site):
+        for step in range(7):
+            site.labels.put_nowait(label(step))
+        event = await site.events.get()
+    assert (event.kind, event.label, event.first_seq) == (Kind.BEGUN, "stop", 0)
+
+
+async def test_a_restart_goes_on_and_tells_nothing_twice() -> None:
+    site = FakeSite(past=[label(step) for step in range(7)])
+    for _ in range(2):
+        async with running(site):
+            site.labels.put_nowait(label(7))
+            if not site.known:
+                assert (await site.events.get()).id == "gate:0:begun"
+    assert site.known == {"gate:0:begun"}
+
+
+async def test_an_outage_is_ridden_out() -> None:
+    site = FakeSite()
+    site.labels.put_nowait(TransientError("away"))
+    async with running(site):
+        for step in range(7):
+            site.labels.put_nowait(label(step))
+        assert (await site.events.get()).kind is Kind.BEGUN
+
+
+def test_a_provisional_label_waits_for_its_final_one_or_its_deadline() -> None:
+    words = LastWords()
+    asked = label(1, state=State.PROVISIONAL, deadline_s=2.0)
+    assert words.offer(asked) == []
+    assert words.due(asked.deadline_ns - 1) == []
+    final = replace(asked, state=State.FINAL, name="yield")
+    assert words.offer(final) == [final]
+    assert words.due(asked.deadline_ns) == []
+    other = label(2, state=State.PROVISIONAL, deadline_s=2.0)
+    words.offer(other)
+    assert words.due(other.deadline_ns) == [other]
+    assert len(words) == 0
