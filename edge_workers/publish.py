@@ -14,8 +14,8 @@ from edge_workers.task import FrameTask
 from runtime.channel import Channel, ChannelClosed
 from runtime.dead_letters import DeadLetters
 from runtime.label_writer import LabelWriter
-from runtime.redis_store import PutResult
 from schemas.label import State
+from schemas.win_rule import PutResult
 
 _MERGED_BATCHES = 4
 """Batches that one write to Redis may cover when it is slower than the model."""

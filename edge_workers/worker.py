@@ -42,9 +42,10 @@ from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
+from runtime.stores import SiteStores
 from runtime.worker import GroupMember, answered, run_worker
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
@@ -67,7 +68,7 @@ class Adapters:
 
     engine: EdgeEngine
     device: DeviceThread
-    store: LabelStore
+    store: SiteStores
     uplink: Uplink
     letters_sink: Sink
     num_offload_partitions: int
@@ -252,7 +253,7 @@ async def _connect(
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from edge_workers.engine import EdgeEngine
 
-    store = await stack.enter_async_context(LabelStore(settings.redis))
+    store = await stack.enter_async_context(RedisStore(settings.redis))
     frame_bytes = max_frame_record_bytes(settings.producer.max_frame_bytes) + DEAD_LETTER_ROOM_BYTES
     letters_sink = Sink(settings.kafka, max_request_bytes=frame_bytes, max_in_flight_bytes=2 * frame_bytes)
     offload_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes)

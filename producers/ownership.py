@@ -34,7 +34,7 @@ run out. With the same folder it has the same name and goes on at once; the file
 
 
 class CameraStore(Protocol):
-    """The part of `runtime.redis_store.LabelStore` that ownership needs; all raise `TransientError`."""
+    """The part of `runtime.stores.SiteStores` that ownership needs; all raise `TransientError`."""
 
     async def hold_camera(self, camera: str, owner: str) -> bool:
         """Take or renew the camera's lease; False while another owner holds it."""

@@ -24,7 +24,7 @@ from runtime.kafka_newest import newest_by_key
 from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from runtime.status_server import serve_status
 from schemas.errors import DecodeError, SettingsError, StackError
 from schemas.frame import decode_frame
@@ -80,7 +80,7 @@ async def open_ports(
 ) -> ProducerPorts:
     """Return what the cameras share, open until `stack` ends; the topic takes the largest frame."""
     await check_frames_topic(settings)
-    store = await stack.enter_async_context(LabelStore(settings.redis))
+    store = await stack.enter_async_context(RedisStore(settings.redis))
     sink = await stack.enter_async_context(frames_sink(settings))
     pool = stack.enter_context(ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="encode"))
     num_partitions = await sink.num_partitions(settings.topics.frames)

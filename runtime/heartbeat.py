@@ -13,8 +13,8 @@ from runtime.health import GROUP_JOINED, Health
 from runtime.intake import Intake, RecordSource
 from runtime.log import get_logger
 from runtime.metrics import ConsumerMetrics
-from runtime.redis_store import LabelStore
 from runtime.site_clock import SiteClock
+from runtime.stores import LabelStore
 from runtime.waiting import set_within
 from schemas.errors import TransientError
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import stamina
 
 from runtime.metrics import ConsumerMetrics
-from runtime.redis_store import LabelStore, PutResult
+from runtime.stores import LabelStore
 from schemas.errors import TransientError
 from schemas.label import Label
+from schemas.win_rule import PutResult
 
 _WAIT_MIN_S = 0.05
 _WAIT_MAX_S = 1.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from redis.exceptions import WatchError
 
 from runtime.log import get_logger
-from runtime.redis_connection import RedisConnection
+from runtime.redis_connection import RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
 from schemas import redis_keys
 from schemas.errors import DecodeError, TransientError
@@ -35,11 +35,20 @@ class Coordination(RedisConnection):
         """The camera is free if `owner` held it."""
         await self._run(RELEASE, [([redis_keys.camera_lease(camera)], [owner])])
 
-    async def publish_report(self, report: ServerReport) -> None:
-        """The site reads this server's report until `SERVER_REPORT_TTL_S` from now or the next one."""
-        keys = [redis_keys.server_index(report.site), redis_keys.server_report(report.site, report.server)]
-        arguments: list[str | int] = [report.server, encode_report(report), redis_keys.SERVER_REPORT_TTL_S]
-        await self._run(PUBLISH_MEMBER, [(keys, arguments)])
+    async def publish_reports(self, reports: Sequence[ServerReport]) -> None:
+        """Each site reads its report until `SERVER_REPORT_TTL_S` from now or the same server's next one.
+
+        One round trip, however many sites they are for.
+        """
+        calls: list[ScriptCall] = [
+            (
+                [redis_keys.server_index(each.site), redis_keys.server_report(each.site, each.server)],
+                [each.server, encode_report(each), redis_keys.SERVER_REPORT_TTL_S],
+            )
+            for each in reports
+        ]
+        if calls:
+            await self._run(PUBLISH_MEMBER, calls)
 
     async def read_reports(self, site: str) -> list[ServerReport]:
         """The live servers' latest reports for a site, by name of the server."""

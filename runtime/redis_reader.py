@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from runtime.redis_store import LabelStore, decoded
+from runtime.redis_store import RedisStore, decoded
 from schemas import redis_keys
 from schemas.label import Label
 
 _WAKE_TIMEOUT_S = 5.0
 
 
-class SiteReader(LabelStore):
+class SiteReader(RedisStore):
     """The label store with the reads of a page that shows many cameras."""
 
     async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 PUT_LABELS: Final = """
--- KEYS: set of cameras, wake channel, then for each label: itself, its camera's stream, its camera's state
+-- KEYS: sorted set of cameras, wake channel, then for each label: itself, its camera's stream, its camera's state
 -- ARGV: as one msgpack text, which clients pack faster than many arguments: label ttl s, stream max length,
---       stream ttl s, camera ttl s, grace ms, and for each label its fields as name, value, name, value, ...
+--       stream ttl s, camera ttl s, most cameras, grace ms, and for each label its fields: name, value, ...
 local given = cmsgpack.unpack(ARGV[1])
-local ttl_s, max_len, stream_ttl_s, camera_ttl_s, grace_ms = unpack(given, 1, 5)
+local ttl_s, max_len, stream_ttl_s, camera_ttl_s, max_cameras, grace_ms = unpack(given, 1, 6)
 
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + tonumber(clock[2]) / 1000
@@ -50,13 +50,21 @@ local function verdict(key, new)
   return 'WRITTEN'
 end
 
-local function write(label, stream, state, fields, seq)
-  redis.call('DEL', label)
+local function write(label, stream, state, fields, new)
+  -- The first write of a script must be one that Redis refuses when its memory is full: after any other it
+  -- refuses nothing more. What the label held before goes after it.
   redis.call('HSET', label, unpack(fields))
+  if redis.call('HLEN', label) > #fields / 2 then
+    for _, name in ipairs(redis.call('HKEYS', label)) do
+      if new[name] == nil then
+        redis.call('HDEL', label, name)
+      end
+    end
+  end
   redis.call('EXPIRE', label, ttl_s)
   redis.call('XADD', stream, 'MAXLEN', '~', max_len, '*', unpack(fields))
   redis.call('EXPIRE', stream, stream_ttl_s)
-  local newest = redis.call('HGET', state, 'seq')
+  local seq, newest = new.seq, redis.call('HGET', state, 'seq')
   if not newest or #seq > #newest or (#seq == #newest and seq >= newest) then
     redis.call('HSET', state, unpack(fields))
   end
@@ -64,15 +72,15 @@ local function write(label, stream, state, fields, seq)
 end
 
 local verdicts, moved = {}, {}
-for number = 1, #given - 5 do
-  local fields, new = given[5 + number], {}
+for number = 1, #given - 6 do
+  local fields, new = given[6 + number], {}
   for i = 1, #fields, 2 do
     new[fields[i]] = fields[i + 1]
   end
   local label = KEYS[3 * number]
   verdicts[number] = verdict(label, new)
   if verdicts[number] == 'WRITTEN' then
-    write(label, KEYS[3 * number + 1], KEYS[3 * number + 2], fields, new.seq)
+    write(label, KEYS[3 * number + 1], KEYS[3 * number + 2], fields, new)
     if not moved[new.camera] then
       moved[new.camera] = true
       moved[#moved + 1] = new.camera
@@ -80,8 +88,13 @@ for number = 1, #given - 5 do
   end
 end
 for _, camera in ipairs(moved) do
-  redis.call('SADD', KEYS[1], camera)
+  redis.call('ZADD', KEYS[1], clock[1], camera)
   redis.call('PUBLISH', KEYS[2], camera)
+end
+if #moved > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', tonumber(clock[1]) - camera_ttl_s)
+  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -max_cameras - 1)
+  redis.call('EXPIRE', KEYS[1], camera_ttl_s)
 end
 return verdicts
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from enum import StrEnum
 from typing import Any
 
 import msgpack
@@ -20,6 +19,7 @@ from runtime.redis_scripts import PUT_LABELS
 from schemas import redis_keys
 from schemas.errors import DecodeError, TransientError
 from schemas.label import Label, label_fields, label_from_fields
+from schemas.win_rule import PutResult
 
 _PAGE_ENTRIES = 500
 _WAKE_TIMEOUT_S = 1.0
@@ -31,22 +31,11 @@ _RETRY_WAIT_MAX_S = 2.0
 _log = get_logger(__name__)
 
 
-class PutResult(StrEnum):
-    """What the win rule did with a label; only WRITTEN changed anything."""
+class RedisStore(Coordination):
+    """All that a site remembers (`runtime.stores.SiteStores`), in one Redis.
 
-    WRITTEN = "WRITTEN"
-    UNCHANGED = "UNCHANGED"
-    """Exactly this label was written before: an answer got lost and the write was repeated."""
-    ALREADY_FINAL = "ALREADY_FINAL"
-    """The frame has its last word: a final label, or a provisional one whose deadline has passed."""
-    STALE = "STALE"
-    """An edge's label, or the loss of the frame, came after a provisional label: the server was asked."""
-    LATE = "LATE"
-    """The deadline and its grace had passed by Redis's clock."""
-
-
-class LabelStore(Coordination):
-    """The labels of one Redis. Every method raises `TransientError` when it does not answer."""
+    Every method raises `TransientError` when it does not answer.
+    """
 
     async def put(self, labels: Sequence[Label]) -> list[PutResult]:
         """Each label was judged by the win rule in turn and, if it won, written with its stream entry.
@@ -70,6 +59,7 @@ class LabelStore(Coordination):
             self._settings.stream_max_len,
             max(ttl_s, redis_keys.STREAM_TTL_S),
             redis_keys.CAMERA_TTL_S,
+            redis_keys.MAX_CAMERAS,
             self._settings.deadline_grace_ms,
         ]
         keys = [redis_keys.CAMERAS, redis_keys.WAKE]
@@ -98,9 +88,9 @@ class LabelStore(Coordination):
         return [decoded(fields) if fields else None for fields in found]
 
     async def cameras(self) -> list[str]:
-        """Every camera that ever had a label, sorted."""
-        with self._translated("SMEMBERS"):
-            return sorted(await self._client.smembers(redis_keys.CAMERAS))
+        """The cameras that had a label within `CAMERA_TTL_S`, sorted; the latest `MAX_CAMERAS` of them."""
+        with self._translated("ZRANGE"):
+            return sorted(await self._client.zrange(redis_keys.CAMERAS, 0, -1))
 
     async def newest_seq(self, camera: str) -> int | None:
         """The highest sequence number that has a label, None for an unknown camera."""

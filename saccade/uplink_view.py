@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import SaccadeError
 
 REFRESH_S = 1.0
@@ -30,7 +30,7 @@ ROWS = (
 
 
 async def print_uplinks(
-    store: LabelStore, site: str, *, stop: asyncio.Event, refresh: bool, as_json: bool
+    store: RedisStore, site: str, *, stop: asyncio.Event, refresh: bool, as_json: bool
 ) -> None:
     """Print the present state, once or each second until ``stop``.
 

@@ -27,8 +27,10 @@ EVENT_ID_TTL_S: Final = 24 * 3600
 """An event that is found again within a day is known as the same one."""
 EVENT_ENGINE_TTL_S: Final = 10
 
-CAMERAS: Final = "cameras"
-"""Set of every camera that ever had a label."""
+CAMERAS: Final = "cameras:seen"
+"""Sorted set of the cameras that had a label, scored by when they last did, in s UTC."""
+MAX_CAMERAS: Final = 20_000
+"""Of more cameras the list keeps those that had a label last: whoever invents names fills no memory."""
 WAKE: Final = "labels:wake"
 """Pub/Sub channel: carries a camera id to wake watchers, never the label itself."""
 

@@ -16,9 +16,9 @@ from runtime.clock import Clock
 from runtime.intake import Delivery
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
-from runtime.redis_store import PutResult
 from schemas.errors import TransientError
 from schemas.label import Label
+from schemas.win_rule import PutResult
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
 

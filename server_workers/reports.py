@@ -57,8 +57,7 @@ class Reporter:
         """Reports each second until `until` is set; a Redis that does not answer misses its report."""
         while not await set_within(until, BEAT_S):
             try:
-                for report in self.reports():
-                    await self._redis.store.publish_report(report)
+                await self._redis.store.publish_reports(self.reports())
             except TransientError as error:
                 _log.warning("report not delivered", redis=self._redis.name, error=str(error))
 

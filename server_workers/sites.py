@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from runtime.clock import Clock
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from runtime.site_clock import SiteClock
+from runtime.stores import SiteStores
 from server_workers.settings import ServerProgramSettings
 
 
@@ -18,7 +19,7 @@ class SiteRedis:
     """One Redis: `name` for people, its store and its clock."""
 
     name: str
-    store: LabelStore
+    store: SiteStores
     site_clock: SiteClock
 
 
@@ -61,7 +62,7 @@ async def connect_sites(settings: ServerProgramSettings, clock: Clock, stack: As
     async def connect(site: str, name: str) -> SiteRedis:
         site_clock, now_s = SiteClock(), clock.monotonic_s()
         site_clock.learn(clock.time_ns(), now_s, now_s)
-        store = await stack.enter_async_context(LabelStore(settings.redis_for(site)))
+        store = await stack.enter_async_context(RedisStore(settings.redis_for(site)))
         return SiteRedis(name, store, site_clock)
 
     urls = settings.server.redis_by_site

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class SiteStore(Protocol):
-    """What is needed of `runtime.redis_store.LabelStore`."""
+    """What is needed of `runtime.stores.SiteStores`."""
 
     async def change_uplink_table(
         self, site: str, change: Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]

@@ -13,7 +13,7 @@ from devstack.demo.summary import AuditedFrame, AuditedOffload
 from devstack.settings import Settings
 from imaging.decode import decode_image
 from runtime.kafka_admin import read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import DecodeError
 from schemas.frame import Frame, decode_frame
 from schemas.label import Label, Source, State
@@ -37,7 +37,7 @@ class Audit:
     server_right: list[bool]
 
 
-async def audit(settings: Settings, store: LabelStore, server: ServerAlone) -> Audit:
+async def audit(settings: Settings, store: RedisStore, server: ServerAlone) -> Audit:
     """Read the topics from their beginning to their present end and match each frame with its labels."""
     offloads = await audit_offloads(settings)
     edge_labels = {(record.camera, record.seq): record.edge_label for record in offloads}
@@ -103,7 +103,7 @@ async def audit_offloads(settings: Settings) -> list[AuditedOffload]:
     return found
 
 
-async def edge_events(store: LabelStore) -> dict[tuple[str, int], Label]:
+async def edge_events(store: RedisStore) -> dict[tuple[str, int], Label]:
     """Return the edge's own label of each frame from the label streams, where they still hold it."""
     events: dict[tuple[str, int], Label] = {}
     for camera in await store.cameras():
@@ -115,7 +115,7 @@ async def edge_events(store: LabelStore) -> dict[tuple[str, int], Label]:
 
 async def audit_batch(
     batch: Sequence[Frame],
-    store: LabelStore,
+    store: RedisStore,
     edge_labels: dict[tuple[str, int], int],
     first_labels: dict[tuple[str, int], Label],
 ) -> list[AuditedFrame]:

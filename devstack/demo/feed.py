@@ -12,7 +12,7 @@ from devstack.demo.server_sample import ServerAlone
 from devstack.settings import Settings
 from runtime.channel import Channel
 from runtime.kafka import Source
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.frame import Frame
 
 POLL_S = 0.5
@@ -38,7 +38,7 @@ async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame])
                         samples.put_nowait(frame)
 
 
-async def feed_labels(store: LabelStore, board: Board) -> None:
+async def feed_labels(store: RedisStore, board: Board) -> None:
     """Show every label on the board until cancelled."""
     async for label in store.watch(None):
         board.on_label(label)

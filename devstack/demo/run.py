@@ -27,7 +27,7 @@ from devstack.demo.summary import Summary, summarise
 from devstack.demo.uplink import UplinkWatch
 from runtime.channel import Channel
 from runtime.kafka_lag import GroupLag, group_lag
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import StackError
 from schemas.frame import Frame
 
@@ -53,7 +53,7 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
     console.print("==> Kafka and Redis")
     async with AsyncExitStack() as resources:
         backend = await resources.enter_async_context(backend_of(plan))
-        store = await resources.enter_async_context(LabelStore(backend.settings.redis))
+        store = await resources.enter_async_context(RedisStore(backend.settings.redis))
         servers = server_workers_of(plan, backend)
         console.print(
             f"==> {plan.edge_workers} edge and {plan.server_workers} server workers (logs in {plan.out})"
@@ -119,7 +119,7 @@ def producer_of(plan: DemoPlan, backend: Backend, cameras: Sequence[str]) -> Wor
 async def feeds_running(
     plan: DemoPlan,
     backend: Backend,
-    store: LabelStore,
+    store: RedisStore,
     board: Board,
     uplink: UplinkWatch,
     server_alone: ServerAlone,

@@ -13,7 +13,7 @@ from devstack.demo.board import Board, LinkSample
 from devstack.demo.plan import DemoPlan
 from devstack.demo.summary import BudgetSegment
 from devstack.link.judge import Sample, mean_rate, windows_over_cap
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import DecodeError, TransientError
 from schemas.fields import Fields
 from schemas.operating_point import OperatingPoint, point_from_fields
@@ -30,7 +30,7 @@ class UplinkWatch:
     workers together.
     """
 
-    store: LabelStore
+    store: RedisStore
     backend: Backend
     plan: DemoPlan
     begin_s: float

@@ -31,7 +31,7 @@ from lab.benchmarks.recorded import frame_record, record
 from lab.benchmarks.report import publish
 from lab.benchmarks.testbed import FOLDER, Testbed, paced
 from runtime.kafka_admin import read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import TransientError
 from schemas.frontier import dump_frontier
 from schemas.rates import Schedule
@@ -125,7 +125,7 @@ async def edge_running(bed: Testbed, link: Link, run: Run, start_s: float) -> As
 async def play(bed: Testbed, link: Link, run: Run, starts_unix_s: float) -> None:
     """Cameras show their shots from a little before the first step until one stretch after the last."""
     loop = asyncio.get_running_loop()
-    async with LabelStore(bed.settings.redis) as store:
+    async with RedisStore(bed.settings.redis) as store:
         async with asyncio.timeout(starts_unix_s - time.time()):
             while not await store.read_uplinks(""):  # noqa: ASYNC110 - Redis tells nobody
                 await asyncio.sleep(0.2)
@@ -149,7 +149,7 @@ async def stepping(link: Link, run: Run, begin_s: float) -> None:
     await link.follow(run.link)
 
 
-async def watch(store: LabelStore, run: Run, begin_s: float) -> None:
+async def watch(store: RedisStore, run: Run, begin_s: float) -> None:
     """Note what the edge says of its uplink, twice a second."""
     while True:
         try:

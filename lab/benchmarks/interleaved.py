@@ -16,7 +16,7 @@ from lab.benchmarks.report import Figure
 from lab.benchmarks.testbed import MetricsReading, Testbed, WorkerProcess, paced, rate_of
 from runtime.kafka import Source
 from runtime.kafka_admin import create_topics, pipeline_topics
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.label import Label, State
 from schemas.label import Source as By
 
@@ -130,7 +130,7 @@ async def background(
 async def _stand_in(bed: Testbed, source: Source, offload_share: float) -> None:
     """Do what a worker does around its model: read records, write labels, send offloads."""
     number, owed = 0, 0.0
-    async with LabelStore(bed.settings.redis) as store, bed.sink() as sink:
+    async with RedisStore(bed.settings.redis) as store, bed.sink() as sink:
         while True:
             records = await source.getmany(8, 1.0)
             await store.put([_label(number + index) for index in range(len(records))])

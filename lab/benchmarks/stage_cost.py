@@ -31,7 +31,7 @@ from lab.benchmarks.recorded import (
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
 from runtime.kafka import Source
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from saccade.event_loop import run
 from schemas.label import Label, State
 from schemas.label import Source as By
@@ -168,7 +168,7 @@ async def redis_costs(bed: Testbed, count: int) -> list[Figure]:
     """Return what one label costs Redis, the wire to it, and the worker that writes it."""
     client = redis.asyncio.from_url(bed.stack.redis_url, decode_responses=True)
     await bed.flush()
-    async with LabelStore(bed.settings.redis) as store:
+    async with RedisStore(bed.settings.redis) as store:
         await store.put(some_labels(0, 2 * _CAMERAS))
         before, began_s, thread_s = await client.info(), cpu_seconds(bed.stack.redis_pid), 0.0
         for first in range(2 * _CAMERAS, 2 * _CAMERAS + count, BATCH):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from saccade.event_loop import run, run_worker
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
 from schemas.errors import SaccadeError
@@ -35,13 +35,13 @@ def watch(
     settings = settings_from(config, assign, redis=redis)
 
     async def main(stop: asyncio.Event) -> None:
-        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+        async with RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
             follow = group.create_task(print_labels(store))
             follow.add_done_callback(lambda _: stop.set())
             await stop.wait()
             follow.cancel()
 
-    async def print_labels(store: LabelStore) -> None:
+    async def print_labels(store: RedisStore) -> None:
         printed = 0
         async for found in store.watch(camera):
             typer.echo(json.dumps(found.to_json()) if as_json else line(found))
@@ -64,7 +64,7 @@ def label(
     settings = settings_from(config, assign, redis=redis)
 
     async def get() -> Label | None:
-        async with LabelStore(settings.redis) as store:
+        async with RedisStore(settings.redis) as store:
             return await store.get(camera, seq)
 
     found = run(get())
@@ -88,7 +88,7 @@ def top(
     settings = settings_from(config, assign, redis=redis)
 
     async def main(stop: asyncio.Event) -> None:
-        async with LabelStore(settings.redis) as store:
+        async with RedisStore(settings.redis) as store:
             await print_uplinks(store, settings.site, stop=stop, refresh=watch_it, as_json=as_json)
 
     raise typer.Exit(run_worker(main, drain_s=1.0))

@@ -21,7 +21,7 @@ from devstack.settings import load_settings
 from runtime.connections import KafkaSettings, RedisSettings
 from runtime.kafka import Sink
 from runtime.kafka_admin import check_topics, create_topics, pipeline_topics, read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import StackError
 from schemas.label import Label, Source, State
 from schemas.topics import TopicSpec
@@ -71,14 +71,14 @@ async def put_content(addresses: dict[str, Any]) -> None:
     await create_topics(kafka, [TopicSpec("kept", 2, {})])
     async with Sink(kafka, max_request_bytes=1_000, max_in_flight_bytes=1_000) as sink:
         await (await sink.send("kept", b"record", partition=1))
-    async with LabelStore(RedisSettings(url=addresses["redis_url"])) as store:
+    async with RedisStore(RedisSettings(url=addresses["redis_url"])) as store:
         assert await store.put([LABEL]) == ["WRITTEN"]
 
 
 async def check_content(addresses: dict[str, Any]) -> None:
     kafka = KafkaSettings(bootstrap_servers=addresses["bootstrap_servers"])
     assert [record.value async for record in read_all(kafka, "kept")] == [b"record"]
-    async with LabelStore(RedisSettings(url=addresses["redis_url"])) as store:
+    async with RedisStore(RedisSettings(url=addresses["redis_url"])) as store:
         assert await store.get("gate", 7) == LABEL
 
 

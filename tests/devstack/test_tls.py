@@ -20,7 +20,7 @@ from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, State
 from schemas.label import Source as LabelSource
@@ -113,14 +113,14 @@ async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_a
         assert record.value == b"over TLS"
 
         label = Label("", "gate", 1, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
-        async with LabelStore(settings.redis) as store:
+        async with RedisStore(settings.redis) as store:
             assert await store.put([label]) == ["WRITTEN"]
             assert await store.get("gate", 1) == label
 
         other = tmp_path / "other.pem"
         trustme.CA().cert_pem.write_to_path(str(other))
         stranger = make_settings(stack, redis_port, other, PASSWORD)
-        async with LabelStore(stranger.redis) as store:
+        async with RedisStore(stranger.redis) as store:
             with pytest.raises(TransientError, match="certificate verify failed"):
                 await store.get("gate", 1)
         wrong = make_settings(stack, redis_port, cafile, "wrong")
@@ -143,7 +143,7 @@ async def test_the_whole_pipeline_runs_over_tls(tmp_path: Path, tiny_model: Path
         await create_topics(settings.kafka, pipeline_topics(settings))
         stop = asyncio.Event()
         camera = CameraSpec.parse("gate=scenes:2900000021?width=320&height=240", fps=0, limit=5)
-        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+        async with RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
             group.create_task(run_edge(settings, stop))
             group.create_task(run_server(settings, stop))
             await run_producers(settings, [camera], stop=asyncio.Event())

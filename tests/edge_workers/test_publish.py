@@ -13,9 +13,9 @@ from runtime.channel import Channel
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.metrics import Metrics
-from runtime.redis_store import PutResult
 from schemas.label import Label, State
 from schemas.operating_point import OperatingPoint
+from schemas.win_rule import PutResult
 
 POINT = OperatingPoint(tau=0.5, delta=0.9)
 Make = Callable[..., FrameTask]

@@ -19,7 +19,7 @@ from devstack.settings import Settings
 from edge_workers.worker import run_edge
 from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State
@@ -77,11 +77,11 @@ async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def labels_of(store: LabelStore, frames: list[Frame]) -> list[Label | None]:
+async def labels_of(store: RedisStore, frames: list[Frame]) -> list[Label | None]:
     return await store.get_many([(each.camera, each.seq) for each in frames])
 
 
-async def labelled(store: LabelStore, frames: list[Frame]) -> list[Label]:
+async def labelled(store: RedisStore, frames: list[Frame]) -> list[Label]:
     async def all_there() -> bool:
         return all(label is not None for label in await labels_of(store, frames))
 
@@ -103,7 +103,7 @@ async def test_unsure_frames_are_provisional_and_offloaded_once_with_the_answer_
 ) -> None:
     camera = unique("camera")
     frames = [frame(camera, seq) for seq in range(20)]
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, [(seq % 4, encode_frame(each)) for seq, each in enumerate(frames)])
         labels = await labelled(store, frames)
     assert {label.state for label in labels} == {State.PROVISIONAL}
@@ -125,7 +125,7 @@ async def test_the_gate_divides_frames_into_final_and_offloaded_by_tau(
     camera = unique("camera")
     frames = [frame(camera, seq) for seq in range(30)]
     settings = changed(pipeline, tau=1.0)
-    async with LabelStore(pipeline.redis) as store, running(settings):
+    async with RedisStore(pipeline.redis) as store, running(settings):
         await publish(settings, [(0, encode_frame(each)) for each in frames])
         labels = await labelled(store, frames)
     sent = {record.seq for record in await offloads(settings)}
@@ -154,7 +154,7 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         zstandard.ZstdCompressor().compress(whole),
     ]
     values = [value for each, junk in zip(good, garbage, strict=True) for value in (junk, encode_frame(each))]
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, [(0, value) for value in values])
         await labelled(store, good)
         (undecodable,) = await labelled(store, [broken])
@@ -181,7 +181,7 @@ async def test_live_frames_past_their_age_are_dropped_with_the_cause_and_files_n
     files = [frame(camera, seq, captured_ns=old_ns) for seq in range(10, 15)]
     fresh = [frame(camera, 20, live=True)]
     everything = live + files + fresh
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, [(1, encode_frame(each)) for each in everything])
         labels = await labelled(store, everything)
     assert [(label.state, label.cause) for label in labels[:5]] == [(State.DROPPED, "too_old")] * 5
@@ -194,7 +194,7 @@ async def test_a_second_reading_changes_no_label_and_does_not_offload_what_is_fi
 ) -> None:
     camera = unique("camera")
     frames = [frame(camera, seq) for seq in range(10)]
-    async with LabelStore(pipeline.redis) as store:
+    async with RedisStore(pipeline.redis) as store:
         async with running(pipeline):
             await publish(pipeline, [(0, encode_frame(each)) for each in frames])
             before = await labelled(store, frames)
@@ -219,7 +219,7 @@ async def test_a_restarted_worker_goes_on_where_the_group_stands(
     pipeline: Settings, unique: Callable[[str], str]
 ) -> None:
     camera = unique("camera")
-    async with LabelStore(pipeline.redis) as store:
+    async with RedisStore(pipeline.redis) as store:
         for start in (0, 10):
             frames = [frame(camera, seq) for seq in range(start, start + 10)]
             async with running(pipeline):
@@ -231,7 +231,7 @@ async def test_a_restarted_worker_goes_on_where_the_group_stands(
 async def test_two_members_share_the_partitions(pipeline: Settings, unique: Callable[[str], str]) -> None:
     camera = unique("camera")
     frames = [frame(camera, seq) for seq in range(40)]
-    async with LabelStore(pipeline.redis) as store, running(pipeline), running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline), running(pipeline):
         await publish(pipeline, [(seq % 4, encode_frame(each)) for seq, each in enumerate(frames)])
         labels = await labelled(store, frames)
     assert len(labels) == 40

@@ -25,7 +25,7 @@ from devstack.demo.processes import free_port
 from devstack.settings import Settings, load_settings
 from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
@@ -82,7 +82,7 @@ class Witness:
         self._finals: list[Label] = []
         self._more = asyncio.Event()
 
-    async def follow(self, store: LabelStore) -> None:
+    async def follow(self, store: RedisStore) -> None:
         """Note the server's final labels until cancelled."""
         async for label in store.watch(None):
             if label.source is Source.SERVER and label.state is State.FINAL:
@@ -192,7 +192,7 @@ class Site:
             found.offloads.append(((offload.camera, offload.seq), len(record.value)))
         for topic in (settings.topics.frames, settings.topics.offload):
             found.num_dead += len([None async for _ in read_all(settings.kafka, dead_topic(topic))])
-        async with LabelStore(settings.redis) as store:
+        async with RedisStore(settings.redis) as store:
             for camera in {camera for camera, _ in found.frames}:
                 async for label in store.history(camera):
                     found.stories[label.camera, label.seq].append(label)
@@ -276,7 +276,7 @@ def witnessing() -> Callable[[Settings], Any]:
     @asynccontextmanager
     async def make(settings: Settings) -> AsyncIterator[Witness]:
         witness = Witness()
-        async with LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+        async with RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
             following = group.create_task(witness.follow(store))
             yield witness
             following.cancel()

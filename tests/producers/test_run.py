@@ -24,7 +24,7 @@ from producers.camera import CameraSpec
 from producers.camera_stats import ProducerSummary
 from producers.run import run_producers
 from runtime.kafka_admin import create_topics, read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.errors import SettingsError, StackError
 from schemas.frame import Frame, decode_frame
 from schemas.topics import frames_partition, frames_specs
@@ -216,7 +216,7 @@ async def test_a_second_live_producer_of_a_camera_is_refused(
 ) -> None:
     monkeypatch.setattr("producers.worker.TAKE_OVER_WAIT_S", 0.0)
     settings = await made(tree)
-    async with LabelStore(settings.redis) as store:
+    async with RedisStore(settings.redis) as store:
         assert await store.hold_camera(f"{settings.site}/photos", "another machine")
     summary = await run(settings, CameraSpec.parse(f"photos={photos}"))
     assert "another live producer" in summary.errors[f"{settings.site}/photos"]

@@ -5,9 +5,9 @@ import stamina
 
 from runtime.label_writer import LabelWriter
 from runtime.metrics import Metrics
-from runtime.redis_store import PutResult
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, Source, State
+from schemas.win_rule import PutResult
 
 LABEL = Label("", "c", 1, State.FINAL, Source.EDGE, 2, "two", 0.9, 1_000_000_000, 3_000_000_000)
 

@@ -8,7 +8,7 @@ import pytest
 
 from devstack import EmbeddedStack
 from runtime.connections import RedisSettings
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 
 pytestmark = pytest.mark.stack
 MOMENTS = 60
@@ -21,7 +21,7 @@ async def test_a_call_cancelled_at_any_moment_ends_cancelled(
     """Python 3.11's `wait_for`, which the library sends commands in, loses some cancellations."""
     deaf = []
     for moment in range(MOMENTS):
-        async with LabelStore(RedisSettings(url=stack.redis_url)) as store:
+        async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
             if is_connected:
                 await store.time_ns()
             call = asyncio.create_task(store.read_reports("nowhere"))
@@ -36,7 +36,7 @@ async def test_a_call_cancelled_at_any_moment_ends_cancelled(
 
 
 async def test_a_timeout_around_a_call_is_still_a_timeout(stack: EmbeddedStack) -> None:
-    async with LabelStore(RedisSettings(url=stack.redis_url)) as store:
+    async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
         await store.time_ns()
         for moment in range(MOMENTS):
             limit = asyncio.timeout(None)
@@ -50,6 +50,6 @@ async def test_a_timeout_around_a_call_is_still_a_timeout(stack: EmbeddedStack) 
             assert not call.cancelled()
 
 
-async def _limited(store: LabelStore, limit: asyncio.Timeout) -> None:
+async def _limited(store: RedisStore, limit: asyncio.Timeout) -> None:
     async with limit:
         await store.read_reports("nowhere")

@@ -18,7 +18,7 @@ from devstack import EmbeddedStack
 from devstack.settings import Settings, load_settings
 from runtime.kafka import Sink
 from runtime.kafka_admin import create_pipeline_topics, read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.dead_letter import DeadLetter
 from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
@@ -63,7 +63,7 @@ class Place:
 
     def put(self, *labels: Label) -> None:
         async def write() -> None:
-            async with LabelStore(self.settings.redis) as store:
+            async with RedisStore(self.settings.redis) as store:
                 await store.put(labels)
 
         asyncio.run(write())
@@ -177,7 +177,7 @@ def test_top_without_an_edge_worker_is_status_1_and_with_one_prints_its_uplink(
     assert "is one running" in ran.reason
 
     async def report() -> None:
-        async with LabelStore(place.settings.redis) as store:
+        async with RedisStore(place.settings.redis) as store:
             await store.publish_uplink(
                 site[1].removeprefix("site="), "edge-1", json.dumps({"state": "Steady"})
             )

@@ -8,9 +8,9 @@ import pytest
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.kafka import Record
-from runtime.redis_store import PutResult
 from schemas.errors import TransientError
 from schemas.label import Label, Source, State
+from schemas.win_rule import PutResult
 from server_workers.labels import Final, FinalQueue
 
 

@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from devstack.settings import Settings
 from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas import offload as wire
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import ModelError
@@ -81,7 +81,7 @@ async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def finals(store: LabelStore, records: list[Offload]) -> list[Label]:
+async def finals(store: RedisStore, records: list[Offload]) -> list[Label]:
     async def all_final() -> bool:
         found = await store.get_many([(each.camera, each.seq) for each in records])
         return all(label is not None and label.state is State.FINAL for label in found)
@@ -115,7 +115,7 @@ async def test_every_record_gets_the_models_label_over_the_provisional_one(
 
     camera = unique("camera")
     records = [offload(camera, seq) for seq in range(24)]
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await store.put([provisional(each) for each in records])
         await publish(pipeline, [encode_offload(each) for each in records])
         labels = await finals(store, records)
@@ -165,7 +165,7 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
     values = [
         value for each, junk in zip(good, garbage, strict=True) for value in (junk, encode_offload(each))
     ]
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, values)
         await finals(store, good)
 
@@ -197,7 +197,7 @@ async def test_expired_records_are_skipped_and_the_edge_label_stands(
     camera = unique("camera")
     late = [offload(camera, seq, latency_s=-5.0) for seq in range(5)]
     good = [offload(camera, seq) for seq in range(10, 15)]
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         await store.put([provisional(each) for each in late])
         await publish(pipeline, [encode_offload(each) for each in late + good])
         await finals(store, good)
@@ -208,7 +208,7 @@ async def test_expired_records_are_skipped_and_the_edge_label_stands(
 async def test_a_second_reading_changes_no_label(pipeline: Settings, unique: Callable[[str], str]) -> None:
     camera = unique("camera")
     records = [offload(camera, seq) for seq in range(12)]
-    async with LabelStore(pipeline.redis) as store:
+    async with RedisStore(pipeline.redis) as store:
         async with running(pipeline):
             await publish(pipeline, [encode_offload(each) for each in records])
             before = await finals(store, records)
@@ -238,7 +238,7 @@ async def test_two_members_share_the_work_and_hand_it_over(
         (_, _, state, _, _, members, *_) = answer.groups[0]
         return state == "Stable" and len(members) == 2
 
-    async with LabelStore(pipeline.redis) as store, running(pipeline):
+    async with RedisStore(pipeline.redis) as store, running(pipeline):
         async with running(pipeline):
             await eventually(two_members)
             records = [offload(camera, seq) for seq in range(40)]
@@ -259,7 +259,7 @@ async def test_each_site_has_its_redis_and_a_dead_one_stalls_no_other(
     name = unique("camera")
     records = [offload(f"{site}/{name}", seq, site=site) for seq in range(10) for site in dead]
     alive = [record for record in records if record.site == "alive"]
-    async with LabelStore(settings.redis) as store, running(settings):
+    async with RedisStore(settings.redis) as store, running(settings):
         await publish(settings, [encode_offload(each) for each in records])
         await finals(store, alive)
 

@@ -1,0 +1,105 @@
+"""What a site remembers outside its workers, as three interfaces: labels, leases, and the site's board.
+
+`runtime.redis_store` keeps all three in Redis, `runtime.memory_store` in this process; one set of tests holds both
+to the same behaviour. Every method raises `TransientError` when the store does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from schemas.label import Label
+from schemas.server_report import ServerReport
+from schemas.win_rule import PutResult
+
+T = TypeVar("T")
+
+TableChange = Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]
+"""(rows by worker, the store's time in s UTC, how many s the store has run) -> (the new rows, a result)."""
+
+
+class LabelStore(Protocol):
+    """The labels of a site, and the clock that decides their deadlines."""
+
+    async def time_ns(self) -> int:
+        """The store's clock, ns UTC."""
+        ...
+
+    async def put(self, labels: Sequence[Label]) -> list[PutResult]:
+        """Each label was judged by `schemas.win_rule` in turn and, if it won, is there and in its stream.
+
+        Doing it again changes nothing. After a `TransientError` some labels may have been written.
+        """
+        ...
+
+    async def get_many(self, frames: Sequence[tuple[str, int]]) -> list[Label | None]:
+        """The label of each frame (camera, seq), None without one."""
+        ...
+
+    async def cameras(self) -> list[str]:
+        """The cameras that had a label within `CAMERA_TTL_S`, sorted; the latest `MAX_CAMERAS` of them."""
+        ...
+
+    async def newest_seq(self, camera: str) -> int | None:
+        """The highest sequence number that has a label, None for an unknown camera."""
+        ...
+
+    async def latest(self, camera: str) -> Label | None:
+        """The label of the camera's newest frame, None for an unknown camera."""
+        ...
+
+    def history(self, camera: str) -> AsyncIterator[Label]:
+        """Every label change that the camera's stream still holds, oldest first."""
+        ...
+
+    def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+        """Every label written from now on, of one camera or all, each camera's in order; never ends."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Who may number a camera's frames, and how a site's uplink is divided."""
+
+    async def hold_camera(self, camera: str, owner: str) -> bool:
+        """`owner` may number the camera's frames for `CAMERA_LEASE_TTL_S`; False while another may."""
+        ...
+
+    async def release_camera(self, camera: str, owner: str) -> None:
+        """The camera is free if `owner` held it."""
+        ...
+
+    async def change_uplink_table(self, site: str, change: TableChange[T]) -> T:
+        """The site's table of edge workers is what `change` made of it, atomically; returns its result.
+
+        `change` is called again when another worker came between.
+        """
+        ...
+
+
+class SiteBoard(Protocol):
+    """What processes of a site tell each other: reports of servers, states and spent bytes of uplinks."""
+
+    async def publish_reports(self, reports: Sequence[ServerReport]) -> None:
+        """Each site reads its report until `SERVER_REPORT_TTL_S` from now or the same server's next one."""
+        ...
+
+    async def read_reports(self, site: str) -> list[ServerReport]:
+        """The live servers' latest reports for a site, by name of the server."""
+        ...
+
+    async def publish_uplink(self, site: str, worker: str, text: str) -> None:
+        """Readers see what this edge worker says of its uplink until `UPLINK_STATE_TTL_S` from now."""
+        ...
+
+    async def read_uplinks(self, site: str) -> dict[str, str]:
+        """What each live edge worker of a site last said of its uplink."""
+        ...
+
+    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
+        """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""
+        ...
+
+
+class SiteStores(LabelStore, LeaseStore, SiteBoard, Protocol):
+    """All that a site remembers, in one place."""

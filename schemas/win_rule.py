@@ -1,0 +1,55 @@
+"""Which of two labels of a frame wins. Pure; every store of labels follows it, and Redis runs it as Lua.
+
+Nothing overwrites a final label, a provisional one overwrites nothing, a server's label counts only until its
+deadline and the grace after it. A write that is repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from schemas.label import Label, Source, State
+
+
+class PutResult(StrEnum):
+    """What the win rule did with a label; only WRITTEN changed anything."""
+
+    WRITTEN = "WRITTEN"
+    UNCHANGED = "UNCHANGED"
+    """Exactly this label was written before: an answer got lost and the write was repeated."""
+    ALREADY_FINAL = "ALREADY_FINAL"
+    """The frame has its last word: a final label, or a provisional one whose deadline has passed."""
+    STALE = "STALE"
+    """An edge's label, or the loss of the frame, came after a provisional label: the server was asked."""
+    LATE = "LATE"
+    """The deadline and its grace had passed by the store's clock."""
+
+
+def judge(old: Label | None, new: Label, *, now_ns: int, grace_ns: int) -> PutResult:  # noqa: PLR0911 - a table
+    """What becomes of `new` where `old` stands (None = nothing does).
+
+    Args:
+        now_ns: the store's clock, which is the one that deadlines are on.
+        grace_ns: how long after its deadline a server's label still counts.
+    """
+
+    def is_past(deadline_ns: int) -> bool:
+        return deadline_ns > 0 and now_ns > deadline_ns + grace_ns
+
+    if old is not None:
+        if (old.state, old.source, old.labelled_ns) == (new.state, new.source, new.labelled_ns):
+            return PutResult.UNCHANGED
+        if old.state is not State.PROVISIONAL:
+            return PutResult.ALREADY_FINAL
+        # After its deadline readers take a provisional label as the last word.
+        is_last_word = is_past(old.deadline_ns)
+        if new.state is State.PROVISIONAL:
+            return PutResult.ALREADY_FINAL if is_last_word else PutResult.STALE
+        # An edge that sees the frame again under another threshold must not shut out the server that was asked.
+        if new.state is not State.FINAL or new.source is Source.EDGE:
+            return PutResult.STALE
+        if is_last_word:
+            return PutResult.LATE
+    if new.source is Source.SERVER and is_past(new.deadline_ns):
+        return PutResult.LATE
+    return PutResult.WRITTEN

@@ -1,0 +1,250 @@
+"""What every store of a site does, in Redis and in memory alike."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devstack import EmbeddedStack
+from runtime.connections import RedisSettings
+from runtime.memory_store import MemoryStore
+from runtime.redis_store import RedisStore
+from runtime.stores import SiteStores
+from schemas.label import Label, Source, State
+from schemas.server_report import ServerReport
+from schemas.win_rule import PutResult, judge
+
+PAST_NS = 1_000_000_000
+FAR_FUTURE_NS = 4_000_000_000_000_000_000
+GRACE_NS = RedisSettings().deadline_grace_ms * 1_000_000
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.stack)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SiteStores]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    stack: EmbeddedStack = request.getfixturevalue("stack")
+    async with RedisStore(RedisSettings(url=stack.redis_url)) as in_redis:
+        yield in_redis
+
+
+def make_label(camera: str, seq: int = 1, **changes: object) -> Label:
+    label = Label(
+        site="",
+        camera=camera,
+        seq=seq,
+        state=State.FINAL,
+        source=Source.EDGE,
+        label=3,
+        name="stop sign",
+        confidence=0.625,
+        captured_ns=10,
+        labelled_ns=20,
+    )
+    return replace(label, **changes)  # type: ignore[arg-type]
+
+
+label_changes = st.fixed_dictionaries(
+    {
+        "seq": st.integers(1, 2),
+        "state": st.sampled_from(State),
+        "source": st.sampled_from(Source),
+        "label": st.integers(0, 3),
+        "labelled_ns": st.integers(1, 3),
+        "deadline_ns": st.sampled_from([0, PAST_NS, FAR_FUTURE_NS]),
+    }
+)
+writes = st.lists(label_changes, min_size=1, max_size=12)
+
+
+async def follows_the_win_rule(
+    store: SiteStores, changes: list[dict[str, object]], *, is_one_batch: bool
+) -> None:
+    camera = f"camera-{uuid4()}"
+    labels = [make_label(camera, **each) for each in changes]  # type: ignore[arg-type]
+    expected: list[PutResult] = []
+    held: dict[int, Label] = {}
+    written: list[Label] = []
+    for label in labels:
+        result = judge(held.get(label.seq), label, now_ns=time.time_ns(), grace_ns=GRACE_NS)
+        expected.append(result)
+        if result is PutResult.WRITTEN:
+            held[label.seq] = label
+            written.append(label)
+    if is_one_batch:
+        results = await store.put(labels)
+    else:
+        results = [(await store.put([label]))[0] for label in labels]
+    assert results == expected
+    assert await store.get_many([(camera, seq) for seq in (1, 2)]) == [held.get(1), held.get(2)]
+    assert [label async for label in store.history(camera)] == written
+    finals = [label for label in held.values() if label.state is State.FINAL]
+    assert set(await store.put(finals)) <= {PutResult.UNCHANGED}
+    assert await store.get_many([(camera, seq) for seq in (1, 2)]) == [held.get(1), held.get(2)]
+
+
+@pytest.mark.stack
+@given(changes=writes, is_one_batch=st.booleans())
+@settings(max_examples=150)
+async def test_redis_follows_the_win_rule_and_its_stream_grows_only_on_change(
+    stack: EmbeddedStack, changes: list[dict[str, object]], is_one_batch: bool
+) -> None:
+    async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
+        await follows_the_win_rule(store, changes, is_one_batch=is_one_batch)
+
+
+@given(changes=writes, is_one_batch=st.booleans())
+@settings(max_examples=150)
+async def test_memory_follows_the_win_rule_and_its_stream_grows_only_on_change(
+    changes: list[dict[str, object]], is_one_batch: bool
+) -> None:
+    await follows_the_win_rule(MemoryStore(), changes, is_one_batch=is_one_batch)
+
+
+async def test_a_label_survives_exactly(store: SiteStores, unique: Callable[[str], str]) -> None:
+    camera = unique("camera")
+    label = make_label(camera, seq=2**62 + 1, name="Zebrastreifen ü", confidence=0.1 + 0.2)
+    await store.put([label])
+    assert await store.get_many([(camera, 2**62 + 1), (camera, 5)]) == [label, None]
+    assert await store.put([]) == []
+    assert await store.get_many([]) == []
+
+
+async def test_a_cameras_state_moves_forward_only_beyond_what_a_double_holds(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    assert (await store.newest_seq(camera), await store.latest(camera)) == (None, None)
+    for seq in (9, 10, 2**60 + 1, 2**60, 3):
+        await store.put([make_label(camera, seq)])
+    assert await store.newest_seq(camera) == 2**60 + 1
+    latest = await store.latest(camera)
+    assert latest is not None
+    assert latest.seq == 2**60 + 1
+    assert camera in await store.cameras()
+
+
+@asynccontextmanager
+async def watched(store: SiteStores, camera: str | None, warm: str) -> AsyncIterator[AsyncIterator[Label]]:
+    """A watch that is under way: it has seen the last of the changes of `warm` made for that."""
+    watching = store.watch(camera)
+    first = asyncio.ensure_future(anext(watching))
+    seq = 0
+    while not first.done():
+        seq += 1
+        await store.put([make_label(warm, seq)])
+        await asyncio.wait([first], timeout=0.01)
+    while (await first).seq < seq:
+        first = asyncio.ensure_future(anext(watching))
+    yield watching
+    await watching.aclose()
+
+
+async def test_a_watcher_sees_each_change_of_old_and_new_cameras_once_and_in_order(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    known, fresh = unique("known"), unique("fresh")
+    await store.put([make_label(known, 10**6)])
+    seen: dict[str, list[int]] = {known: [], fresh: []}
+    async with watched(store, None, unique("warm")) as watching:
+        await store.put([make_label(camera, seq) for seq in range(2, 50) for camera in (known, fresh)])
+        while len(seen[known]) + len(seen[fresh]) < 96:
+            found = await anext(watching)
+            seen[found.camera].append(found.seq)
+    assert seen == {known: list(range(2, 50)), fresh: list(range(2, 50))}
+
+
+async def test_a_watcher_of_one_camera_sees_no_other(store: SiteStores, unique: Callable[[str], str]) -> None:
+    mine, other = unique("mine"), unique("other")
+    async with watched(store, mine, mine) as watching:
+        await store.put([make_label(other, 1), make_label(mine, 10**6)])
+        assert (await anext(watching)).camera == mine
+
+
+async def test_the_clock_is_the_stores_own(store: SiteStores) -> None:
+    assert abs(await store.time_ns() - time.time_ns()) < 2_000_000_000
+
+
+async def test_a_camera_has_one_holder_until_it_gives_back(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    assert await store.hold_camera(camera, "a")
+    assert not await store.hold_camera(camera, "b")
+    await store.release_camera(camera, "b")
+    assert await store.hold_camera(camera, "a")
+    await store.release_camera(camera, "a")
+    assert await store.hold_camera(camera, "b")
+
+
+def make_report(site: str, server: str, received: int) -> ServerReport:
+    return ServerReport(
+        server=server,
+        site=site,
+        sent_ns=1,
+        interval_s=1.0,
+        received=received,
+        finals_in_time=received,
+        expired=0,
+        queue_age_s=0.25,
+        tokens_per_s=1000.0,
+    )
+
+
+async def test_a_site_reads_the_newest_report_of_each_of_its_servers(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    site = unique("site")
+    await store.publish_reports([])
+    await store.publish_reports([make_report(site, "two", 1), make_report(site, "one", 2)])
+    await store.publish_reports([make_report(site, "one", 3), make_report(unique("site"), "three", 4)])
+    assert await store.read_reports(site) == [make_report(site, "one", 3), make_report(site, "two", 1)]
+    assert await store.read_reports(unique("site")) == []
+
+
+async def test_what_edge_workers_tell_is_read_by_worker(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    site = unique("site")
+    await store.publish_uplink(site, "edge-1", "steady")
+    await store.publish_uplink(site, "edge-2", "probe")
+    await store.publish_uplink(site, "edge-1", "degrade")
+    assert await store.read_uplinks(site) == {"edge-1": "degrade", "edge-2": "probe"}
+
+
+async def test_changes_of_the_uplinks_table_are_atomic_among_many_workers(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    site = unique("site")
+
+    def add_one(rows: dict[str, str], now_s: float, uptime_s: float) -> tuple[dict[str, str], int]:
+        assert now_s > 1.7e9
+        assert uptime_s >= 0
+        total = int(rows.get("total", "0")) + 1
+        return {**rows, "total": str(total)}, total
+
+    async def work() -> list[int]:
+        return [await store.change_uplink_table(site, add_one) for _ in range(10)]
+
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(work()) for _ in range(6)]
+    totals = sorted(total for worker in workers for total in worker.result())
+    assert totals == list(range(1, 61))
+
+
+async def test_spent_bytes_add_up_in_their_period(store: SiteStores, unique: Callable[[str], str]) -> None:
+    site = unique("site")
+    assert await store.add_spent(site, 7, 100) == 100
+    assert await store.add_spent(site, 7, 23) == 123
+    assert await store.add_spent(site, 8, 5) == 5
+    assert await store.add_spent(site, 7, 0) == 123
+    assert await store.add_spent(unique("site"), 7, 0) == 0
