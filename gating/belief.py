@@ -2,7 +2,7 @@
 
 A hidden Markov model's filter. With the edge's probabilities p of each frame,
 
-    b <- normalise((s · b + (1 - s) · prior) · p^alpha)
+    b <- normalise((s · b + (1 - s) · prior) · p^(alpha · (1 - redundancy · s)))
 
 where the stay s comes from the cosine of the frame's embedding with the last one's, and the time between. The
 server's answer about frame i comes later and joins late: b <- normalise(b · p_server^(beta · w)), where w is the
@@ -143,19 +143,19 @@ class CameraBelief:
         last = self._last
         if last is not None and seq <= last.seq:
             return self._seen_late(seq, logits, last)
-        evidence = self._rule.alpha * logits.astype(np.float64)
         unit = _unit(embedding)
         kept = 0.0
         if last is not None:
             cosine = float(unit @ self._embedding) if unit.size == self._embedding.size else 0.0
             kept = stay(cosine, max(0, captured_ns - self._captured_ns) / 1e9, self._rule)
+        weight = self._rule.alpha * (1.0 - self._rule.redundancy * kept)
+        evidence, prior = weight * logits.astype(np.float64), self._prior(logits.size)
         if last is None or kept == 0:
-            carried = np.log(self._prior(evidence.size))
-            step = Step(seq, evidence + carried, None, None, 1 if last is None else last.chain + 1, 0.0)
+            step = Step(seq, evidence + np.log(prior), None, None, 1 if last is None else last.chain + 1, 0.0)
         else:
-            mixed = kept * evidence.size * softmax(last.logits) + (1.0 - kept) * self._prior(evidence.size)
-            carried = np.log(mixed + _TINY)
-            step = Step(seq, evidence + carried, None, None, last.chain, last.log_kept + math.log(kept))
+            mixed = kept * logits.size * softmax(last.logits) + (1.0 - kept) * prior
+            log_kept = last.log_kept + math.log(kept)
+            step = Step(seq, evidence + np.log(mixed + _TINY), None, None, last.chain, log_kept)
         self._last = replace(step, waits_for=self._waited_for(step), rests_on=self._rested_on(step))
         self._captured_ns, self._embedding = captured_ns, unit
         return self._last

@@ -20,7 +20,8 @@ class BeliefRule:
     From one frame to the next the stay s = max(0, (cos - floor) / (1 - floor))^gamma · 2^(-dt / memory_s) is kept
     of the belief, where cos is the cosine of the two embeddings. `floor` in [0, 1), `gamma` > 0, `memory_s` >= 0;
     with `memory_s` 0 nothing is kept.
-    `alpha` > 0 is the weight of the edge's evidence, `beta` >= 0 that of the server's answer.
+    `alpha` > 0 is the weight of the edge's evidence, `beta` >= 0 that of the server's answer. Frames that look alike
+    are wrong alike, so a frame's evidence counts alpha · (1 - redundancy · s): `redundancy` in [0, 1].
     `least_weight` in (0, 1]: an ask whose frame has so much weight left is waited for, and no second one is made.
     `prior` is what the belief falls back to: (C,) probabilities, or empty for an even one.
 
@@ -34,6 +35,7 @@ class BeliefRule:
     alpha: float = 1.0
     beta: float = 1.0
     least_weight: float = 0.5
+    redundancy: float = 0.0
     prior: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class BeliefRule:
             raise ValueError(f"beta: {self.beta}, must be at least 0 and finite")
         if not 0 < self.least_weight <= 1:
             raise ValueError(f"least_weight: {self.least_weight}, must be in (0, 1]")
+        if not 0 <= self.redundancy <= 1:
+            raise ValueError(f"redundancy: {self.redundancy}, must be in [0, 1]")
         if self.prior and (min(self.prior) <= 0 or abs(sum(self.prior) - 1) > 1e-6):
             raise ValueError(f"prior: sums to {sum(self.prior):g}, must be above 0 everywhere and sum to 1")
 
@@ -79,6 +83,7 @@ def belief_rule_from_fields(fields: Fields) -> BeliefRule:
             alpha=fields.number("alpha", 0.0),
             beta=fields.number("beta", 0.0),
             least_weight=fields.number("least_weight", 0.0, 1.0),
+            redundancy=fields.number("redundancy", 0.0, 1.0),
             prior=tuple(named.number(str(idx), 0.0, 1.0) for idx in range(len(shares))),
         )
     except DecodeError:

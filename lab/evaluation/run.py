@@ -53,6 +53,7 @@ class EvaluateRequest:
 
     `out` is the report folder, made if absent; `labels` a CSV beside `data`. `limit` takes at most so many
     images, evenly spread, or so many seconds of each camera. `full` lifts the budget of server passes.
+    `rivals` False leaves out, of streams, whole frames as stills and as video, which is most of the time.
     `dtype` is auto, float32 or bfloat16.
 
     Raises:
@@ -71,6 +72,7 @@ class EvaluateRequest:
     clips: Path | None = None
     limit: int | None = None
     full: bool = False
+    rivals: bool = True
     dtype: str = "auto"
     super_resolution: Path | None = None
     masked_autoencoder: Path | None = None

@@ -44,6 +44,10 @@ def evaluate(
         bool, typer.Option("--stream", help="Cameras and clips instead of single images.")
     ] = False,
     clips: Annotated[Path | None, typer.Option(help="Folder of videos for --stream.")] = None,
+    rivals: Annotated[
+        bool,
+        typer.Option(help="With --stream: whole frames and video too, which is most of the time."),
+    ] = True,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     super_resolution: Annotated[
         Path | None, typer.Option(help="Real-ESRGAN 4x weights (.safetensors) for the ISR baseline.")
@@ -80,6 +84,7 @@ def evaluate(
         clips=clips,
         limit=limit,
         full=full,
+        rivals=rivals,
         dtype=dtype,
         super_resolution=super_resolution,
         masked_autoencoder=masked_autoencoder,

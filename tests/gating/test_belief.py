@@ -32,6 +32,7 @@ rules = st.builds(
     memory_s=st.sampled_from([math.inf, 2.0, 0.5]),
     alpha=st.floats(0.2, 1.5),
     beta=st.floats(0, 2),
+    redundancy=st.floats(0, 1),
     prior=st.sampled_from([(), (0.7, 0.1, 0.1, 0.1)]),
 )
 
@@ -57,7 +58,8 @@ class DirectFilter:
             kept = max(0.0, (cosine - self.rule.floor) / (1 - self.rule.floor)) ** self.rule.gamma
             kept *= 0.5 ** ((at_s - self.at_s) / self.rule.memory_s)
         mixed = [kept * b + (1 - kept) * q for b, q in zip(self.b or prior, prior, strict=True)]
-        self.b = normalised([m * x**self.rule.alpha for m, x in zip(mixed, p, strict=True)])
+        weight = self.rule.alpha * (1 - self.rule.redundancy * kept)
+        self.b = normalised([m * x**weight for m, x in zip(mixed, p, strict=True)])
         self.angle, self.at_s = angle, at_s
         return kept
 

@@ -35,6 +35,7 @@ def test_a_rule_round_trips_exactly(rule: BeliefRule) -> None:
         ("alpha", 0.0),
         ("beta", -0.5),
         ("least_weight", 0.0),
+        ("redundancy", 1.5),
         ("prior", [0.5, 0.6]),
         ("prior", [1.0, 0.0]),
     ],

@@ -106,7 +106,8 @@ def memory_text(memory: BeliefRule | HoldRule | None) -> str:
             return f", β {rule.beta:g}"
         case BeliefRule() as rule:
             fades = "" if math.isinf(rule.memory_s) else f", half in {rule.memory_s:g} s"
-            return f", α {rule.alpha:g}, β {rule.beta:g}, c {rule.floor:g}, γ {rule.gamma:g}{fades}"
+            weights = f"α {rule.alpha:g}, β {rule.beta:g}, r {rule.redundancy:g}"
+            return f", {weights}, c {rule.floor:g}, γ {rule.gamma:g}{fades}"
 
 
 def gate_text(each: Setting) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lab.evaluation.points import Point
-from lab.evaluation.stream.choices import NEAR, Choices
+from lab.evaluation.points import Point, Setting
+from lab.evaluation.stream.choices import BUDGETS, NEAR, Choices
 
 
 def results_document(
@@ -32,27 +32,37 @@ def results_document(
     }
 
 
-def near_document(choices: Choices) -> list[dict[str, object]]:
-    """Return the cheapest settings near the server as JSON values, one object a family and distance."""
+def both_ways_document(choices: Choices) -> list[dict[str, object]]:
+    """Return what was chosen and shown both ways round as JSON values, one object a family and condition."""
+    rows = [
+        (name, condition, value, shown)
+        for condition, values, table in (
+            ("below_server", NEAR, choices.near),
+            ("bytes_per_frame", BUDGETS, choices.within),
+        )
+        for name, row in table.items()
+        for value, shown in zip(values, row, strict=True)
+        if shown is not None
+    ]
     return [
         {
             "family": name,
-            "at_least": -distance,
-            "settings": [
-                asdict(each) | {"memory": None if each.memory is None else each.memory.to_json()}
-                for each in found.settings
-            ],
-            "accuracy": found.accuracy,
-            "offload_ratio": found.offload_ratio,
-            "bytes_per_frame": found.bytes_per_frame,
-            "batched_bytes_per_frame": found.batched_bytes_per_frame,
-            "gain": found.gain,
-            "interval": list(found.interval),
+            "condition": condition,
+            "limit": limit,
+            "settings": [_setting(each) for each in shown.settings],
+            "accuracy": shown.accuracy,
+            "offload_ratio": shown.offload_ratio,
+            "bytes_per_frame": shown.bytes_per_frame,
+            "batched_bytes_per_frame": shown.batched_bytes_per_frame,
+            "gain": shown.gain,
+            "interval": list(shown.interval),
         }
-        for name, row in choices.near.items()
-        for distance, found in zip(NEAR, row, strict=True)
-        if found is not None
+        for name, condition, limit, shown in rows
     ]
+
+
+def _setting(setting: Setting) -> dict[str, object]:
+    return asdict(setting) | {"memory": None if setting.memory is None else setting.memory.to_json()}
 
 
 def write_json(path: Path, document: object) -> None:

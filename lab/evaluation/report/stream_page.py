@@ -14,7 +14,7 @@ from lab.evaluation.corpus import calibration_half
 from lab.evaluation.models import ModelFacts
 from lab.evaluation.points import ALL, Point
 from lab.evaluation.report.render import render
-from lab.evaluation.stream.choices import FAMILIES, NEAR, Choices, family
+from lab.evaluation.stream.choices import BUDGETS, FAMILIES, NEAR, Choices, family
 from lab.evaluation.stream.frames import Frames
 from lab.evaluation.wire import record_wire_bytes
 
@@ -22,7 +22,11 @@ _NEAR_HEADS: Final = tuple(
     f"{-100 * distance:g} point above" if distance < 0 else f"within {100 * distance:g} points"
     for distance in NEAR
 )
-_CONTEXT: Final = {"near_heads": _NEAR_HEADS, "envelope": record_wire_bytes("avif", 45, b"")}
+_CONTEXT: Final = {
+    "near_heads": _NEAR_HEADS,
+    "envelope": record_wire_bytes("avif", 45, b""),
+    "budgets": BUDGETS,
+}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ class _Sweep:
         self._floor = _column([rule.floor for rule in rules])
         self._gamma = _column([rule.gamma for rule in rules])
         self._fade = _column([_fade(rule, 1.0 / streams.fps) for rule in rules])
-        self._alpha = _column([rule.alpha for rule in rules])[..., None]
+        self._alpha = _column([rule.alpha for rule in rules])
+        self._redundancy = _column([rule.redundancy for rule in rules])
         self._beta = _column([rule.beta for rule in rules])
         self._least = _column([rule.least_weight for rule in rules])
         priors = [classes * np.asarray(rule.prior) if rule.prior else np.ones(classes) for rule in rules]
@@ -121,7 +122,9 @@ class _Sweep:
         kept = self._kept(frame)
         mixed = kept[..., None] * self._prior.shape[-1] * _softmax(self._belief)
         mixed += (1.0 - kept[..., None]) * self._prior
-        self._belief = self._alpha * self._streams.logits[:, frame] + np.log(np.maximum(mixed, 1e-300))
+        weight = self._alpha * (1.0 - self._redundancy * kept)
+        evidence = weight[..., None] * self._streams.logits[:, frame]
+        self._belief = evidence + np.log(np.maximum(mixed, 1e-300))
         self._now *= kept
         waited = np.where(self._asking, self._now, 0.0)
         best = waited.argmax(axis=0)

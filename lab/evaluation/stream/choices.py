@@ -15,6 +15,8 @@ from lab.evaluation.sweep import pareto_rows
 
 NEAR: Final = (-0.01, 0.0, 0.005, 0.01, 0.02, 0.05)
 """How far below the server's answer on raw frames a setting may be, as shares; negative ones are above it."""
+BUDGETS: Final = (5, 10, 15, 20, 30, 45, 60, 100, 200, 500, 1000)
+"""Bytes a frame."""
 FAMILIES: Final[tuple[str, ...]] = (
     "one belief a camera",
     "patches + gate, fused answers",
@@ -44,8 +46,8 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """The cheapest settings that come so near, each chosen on one half of the cameras and shown on the other.
+class Shown:
+    """Two settings, each chosen on one half of the cameras and shown on the other.
 
     `settings` are both choices, `accuracy` and `bytes_per_frame` those of all cameras together, and
     `batched_bytes_per_frame` what it would be in batches of eight. `gain` is the accuracy minus that of the server
@@ -63,15 +65,17 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Each family's frontier by bytes, and by family the cheapest settings within each of `NEAR`, if any.
+    """Each family's frontier by bytes; the cheapest settings within each of `NEAR`; the best within each budget.
 
-    The frontier is chosen on one half and shown on the other; `near` is chosen and shown both ways round.
+    The frontier is chosen on one half and shown on the other. `near` and `within` (by family, None where there is no
+    such setting) are chosen and shown both ways round; `within` has one entry for each of `BUDGETS`.
     `reported_on` is `test`, or `all` where there are too few cameras to choose on others.
     """
 
     reported_on: str
     frontier: tuple[Chosen, ...]
-    near: dict[str, tuple[Near | None, ...]]
+    near: dict[str, tuple[Shown | None, ...]]
+    within: dict[str, tuple[Shown | None, ...]]
 
 
 def family(point: Point) -> str | None:
@@ -109,12 +113,11 @@ def choose(frames: Frames, outcomes: Sequence[Outcome]) -> Choices:
     frontier = [
         each for name in members for each in _frontier(frames, points, ways[0], raw, name, members[name])
     ]
-    near = {
-        name: tuple(_near(frames, outcomes, points, ways, raw, members[name], distance) for distance in NEAR)
-        for name in FAMILIES
-        if name in members
-    }
-    return Choices(ways[0][1], tuple(frontier), near)
+    both = _BothWays(frames, outcomes, points, ways, raw)
+    named = [name for name in FAMILIES if name in members]
+    near = {name: tuple(both.cheapest(members[name], distance) for distance in NEAR) for name in named}
+    within = {name: tuple(both.best(members[name], budget) for budget in BUDGETS) for name in named}
+    return Choices(ways[0][1], tuple(frontier), near, within)
 
 
 Points = Mapping[str, Sequence[Point]]
@@ -135,36 +138,59 @@ def _frontier(
     return found
 
 
-def _near(
-    frames: Frames,
-    outcomes: Sequence[Outcome],
-    points: Points,
-    ways: Sequence[tuple[str, str]],
-    raw: int,
-    members: Sequence[int],
-    distance: float,
-) -> Near | None:
-    """Return the cheapest settings within a distance; None where one half has none."""
-    chosen = []
-    for chooses, reports in ways:
-        wanted = points[chooses][raw].figures.accuracy - distance
-        good = [place for place in members if points[chooses][place].figures.accuracy >= wanted]
-        if not good:
+@dataclass(frozen=True)
+class _BothWays:
+    """Chooses on one half and shows on the other, for each of `ways`; `raw` is the server on every raw frame."""
+
+    frames: Frames
+    outcomes: Sequence[Outcome]
+    points: Points
+    ways: Sequence[tuple[str, str]]
+    raw: int
+
+    def cheapest(self, members: Sequence[int], distance: float) -> Shown | None:
+        """Return the cheapest settings within a distance of the server; None where one half has none."""
+
+        def pick(split: str) -> int | None:
+            figures = [self.points[split][place].figures for place in members]
+            wanted = self.points[split][self.raw].figures.accuracy - distance
+            good = [idx for idx, each in enumerate(figures) if each.accuracy >= wanted]
+            return min(
+                (members[idx] for idx in good), key=lambda place: self._cost(split, place), default=None
+            )
+
+        return self._shown([pick(chooses) for chooses, _ in self.ways])
+
+    def best(self, members: Sequence[int], budget: float) -> Shown | None:
+        """Return the most accurate settings within a budget of bytes a frame; None where one half has none."""
+
+        def pick(split: str) -> int | None:
+            good = [place for place in members if self._cost(split, place) <= budget]
+            return max(good, key=lambda place: self.points[split][place].figures.accuracy, default=None)
+
+        return self._shown([pick(chooses) for chooses, _ in self.ways])
+
+    def _cost(self, split: str, place: int) -> float:
+        return self.points[split][place].figures.bytes_per_frame
+
+    def _shown(self, picked: Sequence[int | None]) -> Shown | None:
+        places = [place for place in picked if place is not None]
+        if len(places) < len(self.ways):
             return None
-        chosen.append((min(good, key=lambda place: points[chooses][place].figures.bytes_per_frame), reports))
-    shown = [points[reports][place].figures for place, reports in chosen]
-    correct = np.concatenate([each.correct for each in shown])
-    reference = np.concatenate([points[reports][raw].figures.correct for _, reports in chosen])
-    cameras = np.concatenate([frames.scored_cameras(reports) for _, reports in chosen])
-    gain, interval = paired_difference(correct, reference, cameras)
-    sizes = np.asarray([frames.rows(reports).size for _, reports in chosen], dtype=np.float64)
-    batched = [frames.batched_bytes(outcomes[place], reports) for place, reports in chosen]
-    return Near(
-        settings=tuple(outcomes[place].setting for place, _ in chosen),
-        accuracy=float(correct.mean()),
-        offload_ratio=float(np.average([each.offload_ratio for each in shown], weights=sizes)),
-        bytes_per_frame=float(np.average([each.bytes_per_frame for each in shown], weights=sizes)),
-        batched_bytes_per_frame=float(np.average(batched, weights=sizes)),
-        gain=gain,
-        interval=interval,
-    )
+        chosen = [(place, reports) for place, (_, reports) in zip(places, self.ways, strict=True)]
+        shown = [self.points[reports][place].figures for place, reports in chosen]
+        correct = np.concatenate([each.correct for each in shown])
+        reference = np.concatenate([self.points[reports][self.raw].figures.correct for _, reports in chosen])
+        cameras = np.concatenate([self.frames.scored_cameras(reports) for _, reports in chosen])
+        gain, interval = paired_difference(correct, reference, cameras)
+        sizes = np.asarray([self.frames.rows(reports).size for _, reports in chosen], dtype=np.float64)
+        batched = [self.frames.batched_bytes(self.outcomes[place], reports) for place, reports in chosen]
+        return Shown(
+            settings=tuple(self.outcomes[place].setting for place in places),
+            accuracy=float(correct.mean()),
+            offload_ratio=float(np.average([each.offload_ratio for each in shown], weights=sizes)),
+            bytes_per_frame=float(np.average([each.bytes_per_frame for each in shown], weights=sizes)),
+            batched_bytes_per_frame=float(np.average(batched, weights=sizes)),
+            gain=gain,
+            interval=interval,
+        )

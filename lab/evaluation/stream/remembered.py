@@ -26,18 +26,21 @@ from schemas.belief_rule import STILLS, BeliefRule
 
 _AT_ONCE: Final = 64
 _FUSED_WEIGHTS: Final = (0.5, 1.0, 2.0)
-_TAUS: Final = (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2)
+_TAUS: Final = (0.08, 0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
+_SEED: Final = 20260103
 HOLDS: Final = tuple(HoldRule(cosine, seconds) for cosine in (0.7, 0.8, 0.9) for seconds in (1.0, 2.0, 5.0))
 
 
-def belief_rules() -> list[BeliefRule]:
-    """Return the parameters that a calibration may choose."""
-    return [
-        BeliefRule(floor, gamma, memory_s, alpha, beta, least)
-        for floor, gamma, memory_s, alpha, beta, least in product(
-            (0.0, 0.4, 0.6), (0.15, 0.3, 0.6), (4.0, 16.0), (0.3, 0.5), (0.7, 1.4), (0.3, 0.6)
+def belief_rules(count: int = 160) -> list[BeliefRule]:
+    """Return the parameters that a calibration may choose: a seeded sample of a grid, the same each time."""
+    grid = list(
+        product(
+            *((0.0, 0.3, 0.5), (0.3, 0.6, 1.0, 1.5, 2.5), (2.0, 4.0, 8.0, 32.0), (0.7, 1.0, 1.4, 2.0)),
+            *((1.4, 2.0, 3.0), (0.35, 0.5, 0.7), (0.5, 0.7, 0.85, 0.93, 0.97)),
         )
-    ]
+    )
+    drawn = np.random.default_rng(_SEED).choice(len(grid), min(count, len(grid)), replace=False)
+    return [BeliefRule(*grid[place]) for place in sorted(drawn.tolist())]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lab.evaluation.loading import FullModel
 from lab.evaluation.measurement import EdgeView, look
 from lab.evaluation.models import forward_macs
 from lab.evaluation.points import ALL
-from lab.evaluation.report.results import near_document, results_document, write_json, write_points_csv
+from lab.evaluation.report.results import both_ways_document, results_document, write_json, write_points_csv
 from lab.evaluation.report.stream_page import StreamPart, overview, stream_page
 from lab.evaluation.run import EvaluateRequest
 from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
@@ -77,7 +77,7 @@ def measure_cameras(
     truth = np.concatenate([camera.truth for camera in cameras])
     # Camera by camera: what is kept of one does not depend on how many there are.
     views = [look(camera.corpus, edge, store, progress, rollouts=False) for camera in cameras]
-    wanted = still_schemes(np.concatenate([view.rows[EDGE] for view in views]), full=request.full)
+    wanted = still_schemes(request, np.concatenate([view.rows[EDGE] for view in views]))
     answers = answered_stills(views, wanted, server, store, progress)
     labelled = bool((truth >= 0).any())
     logits = np.concatenate([view.logits for view in views])
@@ -91,13 +91,13 @@ def measure_cameras(
     )
     payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
     judge, gated = Judge(server, store, progress), server is not edge
-    outcomes = [
-        *still_outcomes(frames, payloads, gated=gated),
-        *holding_outcomes(frames, payloads),
-        *video_outcomes(frames, FULL_CODECS if request.full else DEFAULT_CODECS, judge),
-    ]
+    outcomes = list(still_outcomes(frames, payloads, gated=gated))
+    if request.rivals:
+        outcomes += holding_outcomes(frames, payloads)
+        outcomes += video_outcomes(frames, FULL_CODECS if request.full else DEFAULT_CODECS, judge)
+        if gated:
+            outcomes += gated_video_outcomes(frames, GATED_CODECS, judge)
     if gated:
-        outcomes += gated_video_outcomes(frames, GATED_CODECS, judge)
         asks = {scheme: payloads[scheme] for scheme in ASKS}
         progress.start("beliefs", 1)
         outcomes += remembering_outcomes(frames, asks, belief_rules())
@@ -116,18 +116,20 @@ def measure_cameras(
     )
     write_json(out / "results.json", document)
     write_points_csv(out / "points.csv", points)
-    write_json(out / "near.json", near_document(choices))
+    write_json(out / "both_ways.json", both_ways_document(choices))
     part = StreamPart(name, points, choices)
     (out / "report.md").write_text(stream_page(data, frames, part, out / "plots"), encoding="utf-8")
     return part
 
 
-def still_schemes(attention: Attention, *, full: bool) -> list[Scheme]:
+def still_schemes(request: EvaluateRequest, attention: Attention) -> list[Scheme]:
     """Return the stills that are measured; (T, 196) attention of all frames decides what some of them keep."""
-    main = Rule("attention_sum", delta_for_share(attention, MAIN_SHARE))
-    headline = Rule("attention_sum", HEADLINE_DELTA)
-    wanted: list[Scheme] = [Whole(), Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45), *ASKS]
-    if full:
+    wanted: list[Scheme] = [Whole(), *ASKS]
+    if request.rivals or request.full:
+        main = Rule("attention_sum", delta_for_share(attention, MAIN_SHARE))
+        wanted += [Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
+    if request.full:
+        headline = Rule("attention_sum", HEADLINE_DELTA)
         wanted += [Ranked(main), Ranked(headline), Ranked(headline, "avif", 45)]
         wanted += [Whole("avif", 30), Whole("avif", 60)]
     return wanted

@@ -18,7 +18,7 @@ RULES = (
     STILLS,
     BeliefRule(floor=0.3, gamma=0.4, alpha=0.5, beta=1.5),
     BeliefRule(floor=0.0, gamma=1.0, memory_s=2.0, alpha=0.8, least_weight=0.2, prior=(0.4, 0.2, 0.2, 0.2)),
-    BeliefRule(gamma=0.2, alpha=0.3, least_weight=0.9),
+    BeliefRule(gamma=0.2, alpha=0.9, least_weight=0.9, redundancy=0.8),
 )
 TAUS = (0.8, 0.6, 0.9, 0.4)
 

@@ -5,7 +5,7 @@ import pytest
 
 from lab.evaluation.points import Setting
 from lab.evaluation.stream.cameras import Camera
-from lab.evaluation.stream.choices import FAMILIES, NEAR, choose, family
+from lab.evaluation.stream.choices import BUDGETS, FAMILIES, NEAR, choose, family
 from lab.evaluation.stream.frames import Frames, Outcome
 from lab.evaluation.sweep import Payload
 
@@ -60,6 +60,10 @@ def test_a_setting_is_chosen_on_some_cameras_and_reported_on_the_others() -> Non
     assert both.batched_bytes_per_frame < both.bytes_per_frame
     assert both.gain == pytest.approx(-0.5)
     assert choices.near["every frame as stills"][NEAR.index(-0.01)] is None
+    cheap = choices.within["every frame as stills"][BUDGETS.index(60)]
+    assert cheap is not None
+    assert cheap.settings == (still(50), still(50))
+    assert choices.within["every frame as stills"][BUDGETS.index(45)] is None
 
 
 def test_with_one_half_alone_choices_say_so() -> None:

@@ -57,6 +57,19 @@ def test_one_source_gives_a_report_with_all_rivals(
     assert len(points) == len(document["points"])
 
 
+def test_without_rivals_what_asks_the_server_is_left(
+    cameras: Sequence[Camera], tmp_path: Path, fake_model: type
+) -> None:
+    request = EvaluateRequest(out=tmp_path / "out", stream=True, rivals=False, cache=tmp_path / "cache")
+    part = measure_cameras(
+        request, "x", cameras, fake_model("edge", blur=3.0), fake_model("s"), SilentProgress()
+    )
+    assert {point.setting.codec for point in part.points} == {None, "raw", "avif"}
+    rows = json.loads((request.out / "x" / "both_ways.json").read_text())
+    assert {"one belief a camera", "patches + gate"} <= {row["family"] for row in rows}
+    assert {row["condition"] for row in rows} == {"below_server", "bytes_per_frame"}
+
+
 def frames_of(cameras: Sequence[Camera]) -> Frames:
     truth = np.concatenate([each.truth for each in cameras])
     return Frames(
