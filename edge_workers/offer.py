@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
+from edge_workers.trace import EdgeTracer
 from gating.select import select
 from runtime.channel import Channel, ChannelClosed
 from runtime.site_clock import SiteClock
@@ -52,9 +53,10 @@ def cheaper(point: OperatingPoint) -> Iterator[OperatingPoint]:
 
 
 def encode(tasks: Sequence[FrameTask], *, classes_hash: str, max_record_bytes: int) -> None:
-    """Every task has its record, encoded at its point or at the first cheaper one within the limit."""
+    """Every task has its record, encoded at its point or at the first cheaper one within the limit, its new point."""
     for task in tasks:
         for point in cheaper(task.point):
+            task.point = point
             positions = select(task.attention, point)
             task.num_patches = len(positions)
             task.record = _record(task, point, positions, classes_hash)
@@ -96,6 +98,7 @@ class Offerer:
         max_offload_bytes: int,
         num_partitions: int,
         asking: Channel[list[FrameTask]],
+        tracer: EdgeTracer | None,
         tally: EdgeTally,
     ) -> None:
         self._uplink = uplink
@@ -106,6 +109,7 @@ class Offerer:
         self._max_offload_bytes = max_offload_bytes
         self._num_partitions = num_partitions
         self._asking = asking
+        self._tracer = tracer
         self._tally = tally
 
     async def run(self) -> None:
@@ -128,7 +132,7 @@ class Offerer:
 
     def _offer(self, task: FrameTask) -> None:
         if task.data is None:
-            self._settled(task, Dropped("over_burst"))
+            self._settled(task, None, Dropped("over_burst"))
             return
         record = task.record
         offload = OffloadTask(
@@ -140,10 +144,12 @@ class Offerer:
             partition=offload_partition(record.camera, record.seq, self._num_partitions),
         )
         delivery = self._uplink.enqueue(offload)
-        delivery.add_done_callback(lambda done: self._settled(task, _result_of(done)))
+        delivery.add_done_callback(lambda done: self._settled(task, offload, _result_of(done)))
 
-    def _settled(self, task: FrameTask, result: DeliveryResult) -> None:
+    def _settled(self, task: FrameTask, offload: OffloadTask | None, result: DeliveryResult) -> None:
         self._tally.offered(task, result)
+        if self._tracer is not None:
+            self._tracer.offloaded(task, offload, result)
         if result == _STOPPED:  # whoever reads the frame next may still have the time to send it
             task.delivery.release()
         else:

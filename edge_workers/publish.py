@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from edge_workers.gate import Gating
 from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
+from edge_workers.trace import EdgeTracer
 from runtime.channel import Channel, ChannelClosed
 from runtime.dead_letters import DeadLetters
 from runtime.label_writer import LabelWriter
@@ -32,6 +33,7 @@ class Publisher:
         *,
         inferred: Channel[list[FrameTask]],
         asking: Channel[list[FrameTask]],
+        tracer: EdgeTracer | None,
         tally: EdgeTally,
     ) -> None:
         self._gating = gating
@@ -39,6 +41,7 @@ class Publisher:
         self._letters = letters
         self._inferred = inferred
         self._asking = asking
+        self._tracer = tracer
         self._tally = tally
 
     async def run(self) -> None:
@@ -61,6 +64,8 @@ class Publisher:
         asking: list[FrameTask] = []
         for task, result in zip(tasks, results, strict=True):
             self._tally.labelled(task.label, result)
+            if self._tracer is not None:
+                self._tracer.published(task, result)
             if task.refusal is not None and task.refusal.state is State.UNDECODABLE:
                 await self._letters.put(task.delivery, task.refusal.cause, task.refusal.error)
                 self._tally.dead(task.refusal.cause)

@@ -56,7 +56,7 @@ class FrameTask:
     # gate
     gate: GateResult = field(init=False)
     point: OperatingPoint = field(init=False)
-    """The operating point that the frame was gated at."""
+    """The operating point that the frame was gated at and, after `offer`, encoded at."""
     label: Label = field(init=False)
     # publish
     repeated: bool = field(default=False, init=False)

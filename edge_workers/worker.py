@@ -15,6 +15,8 @@ else waits; records end at their deadline and frames keep the edge's label.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
@@ -30,6 +32,7 @@ from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
+from edge_workers.trace import EdgeTracer
 from gating.gate import Gate
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
@@ -46,6 +49,7 @@ from runtime.redis_store import RedisStore
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
 from runtime.stores import SiteStores
+from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, answered, run_worker
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
@@ -111,6 +115,8 @@ class EdgeWorker:
         self._prepared: Channel[Batch] = Channel(0)
         self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
+        self._traces = TraceWriter(adapters.store)
+        self._tracer = self._make_tracer() if settings.redis.traces else None
         self._reader = FrameReader(source, settings, clock, self.letters, self._tally)
         self.intake = self._reader.intake
         self.heartbeat = Heartbeat(
@@ -131,9 +137,15 @@ class EdgeWorker:
             self.letters,
             inferred=self._inferred,
             asking=self._asking,
+            tracer=self._tracer,
             tally=self._tally,
         )
         self._offerer = self._make_offerer()
+
+    def _make_tracer(self) -> EdgeTracer:
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        classes = self._adapters.engine.classes
+        return EdgeTracer(self._traces, self._clock, self._site_clock, classes, worker)
 
     def _make_preparer(self) -> Preparer:
         return Preparer(
@@ -168,6 +180,7 @@ class EdgeWorker:
             max_offload_bytes=self._settings.edge.max_offload_bytes,
             num_partitions=self._adapters.num_offload_partitions,
             asking=self._asking,
+            tracer=self._tracer,
             tally=self._tally,
         )
 
@@ -197,10 +210,11 @@ class EdgeWorker:
         }
 
     def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The uplink, and the site's clock."""
+        """The uplink, the site's clock, and traces."""
         return {
             "uplink": self._adapters.uplink.run(self._offers_over),
             "clock": self._clock_keeper.run(settled),
+            "traces": self._traces.run(settled),
         }
 
     async def settle(self) -> None:

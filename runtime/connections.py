@@ -163,6 +163,9 @@ class RedisSettings(Section):
     """A replay of `frames` must still meet its labels: at least its retention and ten minutes."""
     stream_max_len: int = Field(default=STREAM_MAX_LEN, ge=1)
     """Label changes kept for each camera."""
+    traces: bool = False
+    """Keep for ten minutes what happened to each frame, stage by stage: `saccade trace` and the page show it. It costs
+    Redis a kilobyte a frame, and two commands."""
     deadline_grace_ms: int = Field(default=1_000, ge=0, le=60_000)
     """A server label this long after its deadline is still written."""
 

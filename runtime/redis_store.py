@@ -16,10 +16,12 @@ from runtime.log import get_logger
 from runtime.redis_connection import ScriptCall
 from runtime.redis_coordination import Coordination
 from runtime.redis_scripts import PUT_LABELS
+from runtime.traces import TracePart
 from schemas import redis_keys
 from schemas.errors import DecodeError, TransientError
 from schemas.label import Label, label_fields, label_from_fields
 from schemas.win_rule import PutResult
+from schemas.trace import Trace, decode_trace
 
 _PAGE_ENTRIES = 500
 _WAKE_TIMEOUT_S = 1.0
@@ -86,6 +88,30 @@ class RedisStore(Coordination):
                     pipe.hgetall(redis_keys.label(camera, seq))
                 found = await pipe.execute()
         return [decoded(fields) if fields else None for fields in found]
+
+    async def put_traces(self, parts: Sequence[TracePart]) -> None:
+        """Each part stands in its frame's trace, for `TRACE_TTL_S` from the last one; one round trip.
+
+        Raises:
+            TransientError: Redis does not answer.
+        """
+        with self._translated("HSET"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for each in parts:
+                    key = redis_keys.trace(each.camera, each.seq)
+                    pipe.hset(key, each.part, each.text)
+                    pipe.expire(key, redis_keys.TRACE_TTL_S)
+                await pipe.execute()
+
+    async def trace(self, camera: str, seq: int) -> Trace:
+        """What is kept of one frame's way; parts that are missing or cannot be read are None."""
+        with self._translated("HGETALL"):
+            found = await self._client.hgetall(redis_keys.trace(camera, seq))
+        try:
+            return decode_trace(found)
+        except DecodeError as error:
+            _log.warning("a trace in Redis cannot be read", error=str(error))
+            return Trace()
 
     async def cameras(self) -> list[str]:
         """The cameras that had a label within `CAMERA_TTL_S`, sorted; the latest `MAX_CAMERAS` of them."""

@@ -19,6 +19,7 @@ from saccade.commands import (
     page,
     stack,
     topics,
+    trace,
     train,
     workers,
 )
@@ -53,7 +54,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, stack, workers, labels, events, page, measure, train, export):
+for group in (demo, stack, workers, labels, trace, events, page, measure, train, export):
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")

@@ -9,6 +9,7 @@ from schemas.topics import FRAMES_RETENTION_S
 MIN_LABEL_TTL_S: Final = FRAMES_RETENTION_S + 10 * 60
 """A replay of `frames` must still meet the labels it once wrote: retention and ten minutes."""
 LABEL_TTL_S: Final = 3600
+TRACE_TTL_S: Final = 600
 STREAM_MAX_LEN: Final = 10_000
 STREAM_TTL_S: Final = LABEL_TTL_S
 CAMERA_TTL_S: Final = 30 * 24 * 3600
@@ -38,6 +39,11 @@ WAKE: Final = "labels:wake"
 def label(camera: str, seq: int) -> str:
     """Hash of one frame's label; lives LABEL_TTL_S or the setting's."""
     return f"label:{camera}:{seq}"
+
+
+def trace(camera: str, seq: int) -> str:
+    """Hash of the parts of one frame's trace; lives TRACE_TTL_S from its last part."""
+    return f"trace:{camera}:{seq}"
 
 
 def labels(camera: str) -> str:

@@ -32,7 +32,8 @@ class Backend:
 
     def flags(self) -> list[str]:
         """Return the command-line flags that lead a ``saccade`` process to this backend."""
-        return ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
+        addresses = ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
+        return [*addresses, "--set", "redis.traces=true"]
 
     def offload_flags(self) -> list[str]:
         """Return the flags that send a process's offload records through the relay."""

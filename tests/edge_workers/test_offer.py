@@ -116,6 +116,7 @@ def offer(asking_task: Make) -> Offer:
                 max_offload_bytes=200_000,
                 num_partitions=48,
                 asking=channel,
+                tracer=None,
                 tally=EdgeTally(metrics, "frames", ManualClock()),
             )
             await offerer.run()

@@ -47,7 +47,7 @@ class Rig:
         inferred.close()
         stand_ins: Any = (self, self, self)
         tally = EdgeTally(Metrics("test"), "frames", ManualClock())
-        await Publisher(*stand_ins, inferred=inferred, asking=asking, tally=tally).run()
+        await Publisher(*stand_ins, inferred=inferred, asking=asking, tracer=None, tally=tally).run()
         return [task async for tasks in asking for task in tasks]
 
 

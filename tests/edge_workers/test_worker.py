@@ -25,6 +25,7 @@ from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import Offload, decode_offload
 from schemas.topics import dead_topic
+from schemas.trace import DELIVERED
 
 pytestmark = pytest.mark.stack
 WAIT_S = 30.0
@@ -235,3 +236,32 @@ async def test_two_members_share_the_partitions(pipeline: Settings, unique: Call
         await publish(pipeline, [(seq % 4, encode_frame(each)) for seq, each in enumerate(frames)])
         labels = await labelled(store, frames)
     assert len(labels) == 40
+
+
+async def test_a_frames_trace_tells_its_way_to_the_broker(
+    pipeline: Settings, unique: Callable[[str], str]
+) -> None:
+    camera = unique("camera")
+    frames = [frame(camera, seq) for seq in range(3)] + [frame(camera, 9, image=b"no image")]
+    traced = pipeline.model_copy(update={"redis": pipeline.redis.model_copy(update={"traces": True})})
+    async with LabelStore(pipeline.redis) as store:
+        async with running(traced):
+            await publish(traced, [(0, encode_frame(each)) for each in frames])
+            (*labels, _) = await labelled(store, frames)
+        traces = [await store.trace(camera, each.seq) for each in frames]
+    for label, trace in zip(labels, traces, strict=False):
+        assert trace.edge is not None
+        assert trace.offload is not None
+        names = [stage.name for stage in trace.stages]
+        assert names == ["read", "prepare", "infer", "gate", "publish", "offer", "queue", "send"]
+        ends = [stage.ended_ns for stage in trace.stages]
+        assert ends == sorted(ends)
+        assert trace.edge.leading[0] == (label.name, pytest.approx(label.confidence, abs=1e-6))
+        assert (trace.offload.result, trace.offload.codec) == (DELIVERED, "webp")
+        assert trace.why(label) == "the record was sent; no server's answer has come"
+    refused = traces[-1]
+    assert refused.edge is not None
+    assert ([stage.name for stage in refused.stages], refused.edge.leading) == (
+        ["read", "gate", "publish"],
+        (),
+    )

@@ -1,0 +1,91 @@
+"""What a frame went through at the edge, told beside its label for those who want to see one frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edge_workers.task import FrameTask, Span
+from runtime.clock import Clock
+from runtime.redis_store import PutResult
+from runtime.site_clock import SiteClock
+from runtime.traces import TracePart, TraceWriter
+from schemas.label import State
+from schemas.trace import DELIVERED, EDGE, OFFLOAD, EdgeTrace, OffloadTrace, Stage, encode_part
+from uplink.task import Delivered, DeliveryResult, OffloadTask
+
+
+class EdgeTracer:
+    """Tells each frame's way: up to its label in Redis, and what became of its record."""
+
+    def __init__(
+        self, traces: TraceWriter, clock: Clock, site_clock: SiteClock, classes: Sequence[str], worker: str
+    ) -> None:
+        self._traces = traces
+        self._clock = clock
+        self._site_clock = site_clock
+        self._classes = classes
+        self._worker = worker
+
+    def published(self, task: FrameTask, result: PutResult) -> None:
+        """Redis did `result` with the frame's label."""
+        is_answered = task.refusal is None
+        spans = {"read": Span(task.read_s, task.read_s), **task.spans}
+        part = EdgeTrace(
+            worker=self._worker,
+            stages=self._stages(spans),
+            leading=self._leading(task) if is_answered else (),
+            attention=_bytes_of(task.attention) if is_answered else b"",
+            score=task.gate.score if is_answered else None,
+            tau=task.gate.tau if is_answered and math.isfinite(task.gate.tau) else None,
+            asks=task.label.state is State.PROVISIONAL,
+            written=result.value,
+        )
+        self._put(task, EDGE, encode_part(part))
+
+    def offloaded(self, task: FrameTask, offload: OffloadTask | None, result: DeliveryResult) -> None:
+        """The uplink is done with the frame's record now; `offload` is None where it never came there."""
+        record, spans = task.record, {"offer": task.spans["offer"]}
+        if offload is not None:
+            spans |= _in_uplink(offload, self._clock.monotonic_s())
+        part = OffloadTrace(
+            stages=self._stages(spans),
+            codec=record.codec,
+            quality=record.quality,
+            delta=task.point.delta,
+            bitmap=record.bitmap,
+            num_bytes=len(task.data or b""),
+            result=DELIVERED if isinstance(result, Delivered) else result.cause,
+        )
+        self._put(task, OFFLOAD, encode_part(part))
+
+    def _leading(self, task: FrameTask) -> tuple[tuple[str, float], ...]:
+        answer = task.gate.answer
+        names = (self._classes[label] for label in answer.classes)
+        return tuple(zip(names, answer.probabilities, strict=True))
+
+    def _stages(self, spans: Mapping[str, Span]) -> tuple[Stage, ...]:
+        time_ns = self._site_clock.time_ns
+        return tuple(
+            Stage(name, time_ns(span.began_s), time_ns(span.ended_s)) for name, span in spans.items()
+        )
+
+    def _put(self, task: FrameTask, part: str, text: str) -> None:
+        self._traces.put(TracePart(task.camera, task.frame.seq, part, text))
+
+
+def _in_uplink(offload: OffloadTask, ended_s: float) -> dict[str, Span]:
+    """The wait for tokens, and the way to the broker of a record that was handed over."""
+    if not offload.handed_over_s:
+        return {"queue": Span(offload.queued_s or ended_s, ended_s)}
+    return {
+        "queue": Span(offload.queued_s, offload.handed_over_s),
+        "send": Span(offload.handed_over_s, ended_s),
+    }
+
+
+def _bytes_of(attention: np.ndarray) -> bytes:
+    """One byte a patch; the most attended is 255."""
+    return np.rint(attention * (255 / max(float(attention.max()), 1e-9))).astype(np.uint8).tobytes()

@@ -1,0 +1,63 @@
+"""Parts of traces on their way to Redis. Nobody waits for them: they may be lost, labels and offsets may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.channel import Channel, ChannelClosed, ChannelFull
+from runtime.log import get_logger
+from schemas.errors import TransientError
+
+_MAX_WAITING = 2_048
+_MAX_WRITE = 128
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TracePart:
+    """What one process tells of a frame: `part` is a name of `schemas.trace`, `text` its encoded message."""
+
+    camera: str
+    seq: int
+    part: str
+    text: str
+
+
+class TraceStore(Protocol):
+    """What the writer needs of `runtime.redis_store.LabelStore`."""
+
+    async def put_traces(self, parts: Sequence[TracePart]) -> None:
+        """The parts stand beside their labels for a while. Raises `TransientError` when Redis is away."""
+        ...
+
+
+class TraceWriter:
+    """Writes parts in the order they come; `run` must be running, and ends after `close`."""
+
+    def __init__(self, store: TraceStore) -> None:
+        self._store = store
+        self._waiting: Channel[TracePart] = Channel(_MAX_WAITING)
+
+    def put(self, part: TracePart) -> None:
+        """The part waits to be written, or is lost where too many wait or the writer is closed."""
+        with suppress(ChannelFull, ChannelClosed):
+            self._waiting.put_nowait(part)
+
+    def close(self) -> None:
+        """No more parts come."""
+        self._waiting.close()
+
+    async def run(self) -> None:
+        """Writes until `close`; what Redis does not take at once is lost."""
+        while True:
+            try:
+                parts = await self._waiting.get_batch(_MAX_WRITE)
+            except ChannelClosed:
+                return
+            try:
+                await self._store.put_traces(parts)
+            except TransientError as error:
+                _log.warning("traces are lost", num_traces=len(parts), error=str(error))

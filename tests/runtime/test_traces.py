@@ -1,0 +1,48 @@
+"""Traces on their way: in order, never waited for, and lost rather than in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.traces import TracePart, TraceWriter
+from schemas.errors import TransientError
+
+
+class FakeStore:
+    def __init__(self) -> None:
+        self.written: list[int] = []
+        self.refusals = 0
+
+    async def put_traces(self, parts: Sequence[TracePart]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise TransientError("away")
+        self.written += [part.seq for part in parts]
+
+
+def part(seq: int) -> TracePart:
+    return TracePart("c", seq, "edge", "{}")
+
+
+async def test_parts_are_written_in_order_until_the_end() -> None:
+    store = FakeStore()
+    writer = TraceWriter(store)
+    for seq in range(300):
+        writer.put(part(seq))
+    writer.close()
+    await writer.run()
+    assert store.written == list(range(300))
+
+
+async def test_what_redis_does_not_take_and_what_finds_no_room_is_lost_without_a_wait() -> None:
+    store = FakeStore()
+    writer = TraceWriter(store)
+    for seq in range(5_000):
+        writer.put(part(seq))
+    store.refusals = 1
+    writer.close()
+    await writer.run()
+    assert 0 < len(store.written) < 5_000
+    assert store.written == sorted(store.written)
+    assert 0 not in store.written
+    writer.put(part(1))
