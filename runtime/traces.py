@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,29 +36,31 @@ class TraceStore(Protocol):
 
 
 class TraceWriter:
-    """Writes parts in the order they come; `run` must be running, and ends after `close`."""
+    """Writes parts in the order they come, while it runs."""
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
         self._waiting: Channel[TracePart] = Channel(_MAX_WAITING)
 
     def put(self, part: TracePart) -> None:
-        """The part waits to be written, or is lost where too many wait or the writer is closed."""
+        """The part waits to be written, or is lost where too many wait or the writer is over."""
         with suppress(ChannelFull, ChannelClosed):
             self._waiting.put_nowait(part)
 
-    def close(self) -> None:
-        """No more parts come."""
-        self._waiting.close()
+    async def run(self, over: asyncio.Event) -> None:
+        """Writes until `over` is set, and then what waits; what Redis does not take at once is lost."""
+        ending = asyncio.create_task(over.wait())
+        ending.add_done_callback(lambda _: self._waiting.close())
+        try:
+            while True:
+                await self._write(await self._waiting.get_batch(_MAX_WRITE))
+        except ChannelClosed:
+            return
+        finally:
+            ending.cancel()
 
-    async def run(self) -> None:
-        """Writes until `close`; what Redis does not take at once is lost."""
-        while True:
-            try:
-                parts = await self._waiting.get_batch(_MAX_WRITE)
-            except ChannelClosed:
-                return
-            try:
-                await self._store.put_traces(parts)
-            except TransientError as error:
-                _log.warning("traces are lost", num_traces=len(parts), error=str(error))
+    async def _write(self, parts: Sequence[TracePart]) -> None:
+        try:
+            await self._store.put_traces(parts)
+        except TransientError as error:
+            _log.warning("traces are lost", num_traces=len(parts), error=str(error))

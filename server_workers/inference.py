@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.entropy import confidence
+from gating.task import CLASSIFICATION, Answer
 from runtime.channel import Channel
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
@@ -26,6 +26,7 @@ from server_workers.isolate import each_apart
 from server_workers.labels import Final, FinalLabels
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
+from server_workers.trace import ServerTracer
 from vit.backends import PendingScores
 
 _MAX_FAILED_IN_A_ROW = 8
@@ -74,6 +75,7 @@ class Inference:
         letters: DeadLetters,
         tally: ServerTally,
         clock: Clock,
+        tracer: ServerTracer | None = None,
     ) -> None:
         self._engine = engine
         self._device = device
@@ -85,6 +87,7 @@ class Inference:
         self._letters = letters
         self._tally = tally
         self._clock = clock
+        self._tracer = tracer
         self._failed_in_a_row = 0
         self._room = asyncio.Semaphore(engine.batches_in_flight)
         self._begun: Channel[_Begun] = Channel(engine.batches_in_flight)
@@ -117,7 +120,7 @@ class Inference:
         try:
             async for begun in self._begun:
                 answers = await self._answers(begun)
-                await self._publish(begun.sets, answers)
+                await self._publish(begun, answers)
         finally:
             self._finals.close()
 
@@ -171,17 +174,22 @@ class Inference:
         self._tally.computed(begun.sets, num_tokens, done_s - began_s, began_s)
         return list(scores)
 
-    async def _publish(
-        self, sets: Sequence[Ready], answers: Sequence[NDArray[np.float32] | Exception]
-    ) -> None:
+    async def _publish(self, begun: _Begun, answers: Sequence[NDArray[np.float32] | Exception]) -> None:
         finals = []
         now_s = self._clock.monotonic_s()
-        for ready, answer in zip(sets, answers, strict=True):
-            if isinstance(answer, Exception):
-                await self._refuse(ready, answer)
-            else:
-                self._failed_in_a_row = 0
-                finals.append(Final(self._label(ready, answer, now_s), ready.deadline_s, ready.delivery))
+        for ready, scores in zip(begun.sets, answers, strict=True):
+            if isinstance(scores, Exception):
+                await self._refuse(ready, scores)
+                continue
+            self._failed_in_a_row = 0
+            (answer,) = CLASSIFICATION.decode(scores[None])
+            trace = (
+                None
+                if self._tracer is None
+                else self._tracer.answered(ready, answer, begun.sets, begun.began_s, now_s)
+            )
+            label = self._label(ready, answer, now_s)
+            finals.append(Final(label, ready.deadline_s, ready.delivery, trace))
         await self._finals.put(finals)
 
     async def _refuse(self, ready: Ready, error: Exception) -> None:
@@ -191,18 +199,17 @@ class Inference:
         await self._letters.put(ready.delivery, "engine", f"{type(error).__name__}: {error}")
         self._tally.dead("engine")
 
-    def _label(self, ready: Ready, scores: NDArray[np.float32], now_s: float) -> Label:
+    def _label(self, ready: Ready, answer: Answer, now_s: float) -> Label:
         record = ready.record
-        index = int(np.argmax(scores))
         return Label(
             site=record.site,
             camera=record.camera,
             seq=record.seq,
             state=State.FINAL,
             source=Source.SERVER,
-            label=index,
-            name=self._engine.classes[index],
-            confidence=float(confidence(scores[None])[0]),
+            label=answer.label,
+            name=self._engine.classes[answer.label],
+            confidence=answer.confidence,
             captured_ns=record.captured_ns,
             labelled_ns=self._sites.time_ns(record.site, now_s),
             deadline_ns=record.deadline_ns,

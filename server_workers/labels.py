@@ -19,8 +19,10 @@ from runtime.log import get_logger
 from schemas.errors import TransientError
 from schemas.label import Label
 from schemas.win_rule import PutResult
+from schemas.trace import ServerTrace
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
+from server_workers.trace import ServerTraces
 
 _MAX_QUEUED = 8_192
 _MAX_WRITE = 512
@@ -43,6 +45,7 @@ class Final:
     label: Label
     deadline_s: float
     delivery: Delivery
+    trace: ServerTrace | None = None
 
 
 class FinalQueue:
@@ -62,12 +65,14 @@ class FinalQueue:
         *,
         grace_s: float,
         give_up_s: float | None,
+        traces: ServerTraces | None = None,
     ) -> None:
         self._writer = writer
         self._tally = tally
         self._clock = clock
         self._grace_s = grace_s
         self._give_up_s = give_up_s
+        self._traces = traces
         self._queue: Channel[Final] = Channel(_MAX_QUEUED)
 
     def close(self) -> None:
@@ -103,6 +108,9 @@ class FinalQueue:
                 _log.warning("final labels not written yet", num_labels=len(finals), error=str(error))
             else:
                 for final, result in zip(finals, results, strict=True):
+                    if self._traces is not None and final.trace is not None:
+                        now_s = self._clock.monotonic_s()
+                        self._traces.published(final.trace, final.label, result, began_s, now_s)
                     self._settle(final, _OUTCOMES[result])
                 return
             finals = self._still_worth(finals, began_s)

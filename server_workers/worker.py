@@ -21,6 +21,7 @@ from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from gating.task import CLASSIFICATION
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
@@ -31,6 +32,7 @@ from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.status_server import serve_status
+from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, run_worker
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
@@ -44,6 +46,7 @@ from server_workers.reports import Reporter
 from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
 from server_workers.tally import ServerTally
+from server_workers.trace import ServerTracer, ServerTraces
 
 if TYPE_CHECKING:
     from server_workers.engine import ServerEngine
@@ -100,6 +103,7 @@ class ServerWorker:
             deadline_of=adapters.sites.deadline_s,
         )
         self.intake = self._reader.intake
+        self._traces = {redis.name: TraceWriter(redis.store) for redis in self._sites.redises}
         self._queues = {redis.name: self._queue(redis) for redis in self._sites.redises}
         self._inference = self._make_inference(adapters)
         self._up: set[str] = set()
@@ -121,7 +125,12 @@ class ServerWorker:
             letters=self.letters,
             tally=self._tally,
             clock=self._clock,
+            tracer=self._make_tracer(adapters) if self._settings.redis.traces else None,
         )
+
+    def _make_tracer(self, adapters: Adapters) -> ServerTracer:
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        return ServerTracer(self._sites, CLASSIFICATION, adapters.engine.classes, worker)
 
     def _keeper(self, redis: SiteRedis) -> ClockKeeper:
         return ClockKeeper(
@@ -151,6 +160,7 @@ class ServerWorker:
         for redis in self._sites.redises:
             work[f"labels {redis.name}"] = self._queues[redis.name].run()
             work[f"clock {redis.name}"] = self._keepers[redis.name].run(settled)
+            work[f"traces {redis.name}"] = self._traces[redis.name].run(settled)
             work[f"report {redis.name}"] = self._reporters[redis.name].run(settled)
         return work
 
@@ -170,6 +180,7 @@ class ServerWorker:
             self._clock,
             grace_s=self._settings.redis.deadline_grace_ms / 1000,
             give_up_s=self._settings.server.label_write_timeout_s if serves_several else None,
+            traces=ServerTraces(self._traces[redis.name], redis.site_clock),
         )
 
     def _make_reporters(self) -> dict[str, Reporter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from runtime.traces import TracePart, TraceWriter
@@ -20,6 +21,12 @@ class FakeStore:
         self.written += [part.seq for part in parts]
 
 
+async def run_to_the_end(writer: TraceWriter) -> None:
+    over = asyncio.Event()
+    over.set()
+    await writer.run(over)
+
+
 def part(seq: int) -> TracePart:
     return TracePart("c", seq, "edge", "{}")
 
@@ -29,8 +36,7 @@ async def test_parts_are_written_in_order_until_the_end() -> None:
     writer = TraceWriter(store)
     for seq in range(300):
         writer.put(part(seq))
-    writer.close()
-    await writer.run()
+    await run_to_the_end(writer)
     assert store.written == list(range(300))
 
 
@@ -40,8 +46,7 @@ async def test_what_redis_does_not_take_and_what_finds_no_room_is_lost_without_a
     for seq in range(5_000):
         writer.put(part(seq))
     store.refusals = 1
-    writer.close()
-    await writer.run()
+    await run_to_the_end(writer)
     assert 0 < len(store.written) < 5_000
     assert store.written == sorted(store.written)
     assert 0 not in store.written
