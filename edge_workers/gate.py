@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from gating.gate import Gate
 from runtime.clock import Clock
@@ -31,7 +31,7 @@ class Gating:
         max_latency_ms: int,
         clock: Clock,
         site_clock: SiteClock,
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._gate = gate
         self._uplink = uplink
@@ -39,11 +39,11 @@ class Gating:
         self._max_latency_ns = max_latency_ms * 1_000_000
         self._clock = clock
         self._site_clock = site_clock
-        self._tally = tally
+        self._metrics = metrics
 
     def decide(self, tasks: Sequence[FrameTask]) -> None:
         """Every task has its label, and those that are not refused the gate's result."""
-        with self._tally.stage("gate", tasks):
+        with self._metrics.stage("gate", tasks):
             now_ns = self._site_clock.time_ns(self._clock.monotonic_s())
             utc_ns = self._clock.time_ns()
             answered = [task for task in tasks if task.refusal is None]
@@ -58,7 +58,7 @@ class Gating:
         for task, result in zip(tasks, results, strict=True):
             task.gate, task.point = result, point
             self._uplink.observe(result.score)
-        self._tally.gated(results)
+        self._metrics.gated(results)
 
 
 def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_ns: int, utc_ns: int) -> Label:

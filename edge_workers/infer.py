@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_workers.metrics import FrameMetrics
 from edge_workers.prepare import Batch
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.device_thread import DeviceThread
@@ -27,13 +27,13 @@ class Inference:
         *,
         prepared: Channel[Batch],
         inferred: Channel[list[FrameTask]],
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._engine = engine
         self._device = device
         self._prepared = prepared
         self._inferred = inferred
-        self._tally = tally
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Answers until the end of the stream; then closes its own channel."""
@@ -47,9 +47,9 @@ class Inference:
             self._inferred.close()
 
     async def _infer(self, batch: Batch, tasks: list[FrameTask]) -> None:
-        with self._tally.stage("infer", tasks):
+        with self._metrics.stage("infer", tasks):
             output = await self._device.submit(self._engine.classify, batch.crops)
-        self._tally.inferred(tasks)
+        self._metrics.inferred(tasks)
         for task, logits, attention in zip(tasks, output.logits, output.attention, strict=True):
             task.logits, task.attention = logits, attention
             if not np.isfinite(logits).all():

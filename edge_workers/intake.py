@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
+from edge_workers.metrics import FrameMetrics
 from edge_workers.settings import EdgeProgramSettings
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
@@ -194,12 +194,12 @@ class FrameReader:
         settings: EdgeProgramSettings,
         clock: Clock,
         letters: DeadLetters,
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._letters = letters
-        self._tally = tally
+        self._metrics = metrics
         edge = settings.edge
         self.backlog: Backlog[FrameTask] = Backlog(
             max_frames=edge.max_waiting_frames,
@@ -275,18 +275,18 @@ class FrameReader:
 
     async def _accept(self, taken: list[Delivery]) -> None:
         read_s, utc_ns = self._clock.monotonic_s(), self._clock.time_ns()
-        self._tally.read(len(taken))
+        self._metrics.read(len(taken))
         for index, each in enumerate(taken):
             try:
                 task = self._open(each, read_s)
             except DecodeError as error:
                 await self._refuse(taken[index:], error)
                 continue
-            self._tally.opened(task, utc_ns)
+            self._metrics.opened(task, utc_ns)
             self.backlog.push(task)
             if not task.live:
                 self._files_waiting[task.partition] += 1
-        self._tally.waiting(len(self.backlog), self.backlog.num_bytes)
+        self._metrics.waiting(len(self.backlog), self.backlog.num_bytes)
         if len(self.backlog):
             self.arrived.set()
         self.intake.pause(key for key, count in self._files_waiting.items() if count > self._max_files)
@@ -308,7 +308,7 @@ class FrameReader:
             for delivery in taken:
                 delivery.release()
             raise
-        self._tally.dead(error.reason)
+        self._metrics.dead(error.reason)
 
     def _with_room(self) -> list[TopicPartition]:
         return [key for key in self.intake.paused if self._files_waiting[key] <= self._max_files // 2]

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
 from gating.select import select
@@ -99,7 +99,7 @@ class Offerer:
         num_partitions: int,
         asking: Channel[list[FrameTask]],
         tracer: EdgeTracer | None,
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._uplink = uplink
         self._threads = threads
@@ -110,7 +110,7 @@ class Offerer:
         self._num_partitions = num_partitions
         self._asking = asking
         self._tracer = tracer
-        self._tally = tally
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Offers until the end of the stream."""
@@ -120,7 +120,7 @@ class Offerer:
             except ChannelClosed:
                 return
             tasks = [task for batch in batches for task in batch]
-            with self._tally.stage("offer", tasks):
+            with self._metrics.stage("offer", tasks):
                 await spread(self._threads, self._num_threads, self._encoding(), tasks)
             for task in tasks:
                 self._offer(task)
@@ -147,7 +147,7 @@ class Offerer:
         delivery.add_done_callback(lambda done: self._settled(task, offload, _result_of(done)))
 
     def _settled(self, task: FrameTask, offload: OffloadTask | None, result: DeliveryResult) -> None:
-        self._tally.offered(task, result)
+        self._metrics.offered(task, result)
         if self._tracer is not None:
             self._tracer.offloaded(task, offload, result)
         if result == _STOPPED:  # whoever reads the frame next may still have the time to send it

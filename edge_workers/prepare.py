@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.intake import FrameReader
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from imaging.decode import decode_image
 from runtime.channel import Channel
@@ -61,10 +61,10 @@ class Preparer:
         max_frame_pixels: int,
         resize_crop: Callable[[Pixels], Pixels],
         prepared: Channel[Batch],
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._reader = reader
-        self._tally = tally
+        self._metrics = metrics
         self._threads = threads
         self._num_threads = num_threads
         self._batch_frames = batch_frames
@@ -94,7 +94,7 @@ class Preparer:
         crops = np.empty((len(fresh), CROP_SIDE, CROP_SIDE, 3), np.uint8)
         if fresh:
             pairs = list(zip(fresh, crops, strict=True))
-            with self._tally.stage("prepare", fresh):
+            with self._metrics.stage("prepare", fresh):
                 await spread(self._threads, self._num_threads, self._prepare, pairs)
         sound = [row for row, task in enumerate(fresh) if task.refusal is None]
         return Batch(tasks, crops if len(sound) == len(fresh) else crops[sound])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_workers.gate import Gating
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
 from runtime.channel import Channel, ChannelClosed
@@ -34,7 +34,7 @@ class Publisher:
         inferred: Channel[list[FrameTask]],
         asking: Channel[list[FrameTask]],
         tracer: EdgeTracer | None,
-        tally: EdgeTally,
+        metrics: FrameMetrics,
     ) -> None:
         self._gating = gating
         self._writer = writer
@@ -42,7 +42,7 @@ class Publisher:
         self._inferred = inferred
         self._asking = asking
         self._tracer = tracer
-        self._tally = tally
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Publishes until the end of the stream; then closes its own channel."""
@@ -54,7 +54,7 @@ class Publisher:
                     return
                 tasks = [task for batch in batches for task in batch]
                 self._gating.decide(tasks)
-                with self._tally.stage("publish", tasks):
+                with self._metrics.stage("publish", tasks):
                     results = await self._writer.write([task.label for task in tasks])
                 await self._settle(tasks, results)
         finally:
@@ -63,12 +63,12 @@ class Publisher:
     async def _settle(self, tasks: Sequence[FrameTask], results: Sequence[PutResult]) -> None:
         asking: list[FrameTask] = []
         for task, result in zip(tasks, results, strict=True):
-            self._tally.labelled(task.label, result)
+            self._metrics.labelled(task.label, result)
             if self._tracer is not None:
                 self._tracer.published(task, result)
             if task.refusal is not None and task.refusal.state is State.UNDECODABLE:
                 await self._letters.put(task.delivery, task.refusal.cause, task.refusal.error)
-                self._tally.dead(task.refusal.cause)
+                self._metrics.dead(task.refusal.cause)
             elif task.label.state is State.PROVISIONAL and result is not PutResult.ALREADY_FINAL:
                 task.repeated = result is not PutResult.WRITTEN
                 asking.append(task)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from gating.score import CALIBRATED, check_score
+from gating.select import check_selection
 from runtime.section import OffIsNone
 from runtime.settings import MIB, READING_LIMITS, OffloadLimits, check_lets_through
 from schemas.geometry import NUM_PATCHES
@@ -47,14 +49,17 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     """From capture (files: from intake) to the server's label; the deadline of offloaded frames."""
     max_frame_age_s: float = Field(default=30.0, gt=0)
     """Older frames of live cameras are dropped."""
+    score: str = "min_entropy"
+    """How the gate measures doubt: min_entropy, shannon_entropy (both in bits) or margin (0 to 1)."""
     tau: float = Field(default=0.8, ge=0)
-    """Offload when the min-entropy reaches this many bits; `inf` never offloads."""
+    """Offload when the score reaches this; `inf` never offloads."""
     delta: float = Field(default=0.97, ge=0, le=1)
     """Share of the attention that the sent patches cover; 1 sends all."""
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
     codec: str = "webp"
     quality: int = Field(default=75, ge=0, le=100)
-    selection: Literal["attention_sum", "threshold", "top_k"] = "attention_sum"
+    selection: str = "attention_sum"
+    """The rule that chooses the patches, by name."""
     offload_request_timeout_ms: int = Field(default=3_000, ge=500, le=3_000)
     """Each retry sends its request again over a thin uplink, and nothing handed to the client expires."""
     offload_linger_ms: int = Field(default=0, ge=0, le=1_000)
@@ -65,6 +70,18 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     @classmethod
     def _check_backend(cls, name: str) -> str:
         check_backend(name)
+        return name
+
+    @field_validator("score")
+    @classmethod
+    def _check_score(cls, name: str) -> str:
+        check_score(name)
+        return name
+
+    @field_validator("selection")
+    @classmethod
+    def _check_selection(cls, name: str) -> str:
+        check_selection(name)
         return name
 
     @field_validator("codec")
@@ -100,6 +117,14 @@ class EdgeProgramSettings(UplinkProgramSettings):
     """All that an edge worker reads."""
 
     edge: EdgeSettings = Field(default_factory=EdgeSettings)
+
+    @model_validator(mode="after")
+    def _check_score_is_calibrated(self) -> Self:
+        if self.budget.rate is not None and self.edge.score != CALIBRATED:
+            raise ValueError(
+                f"edge.score {self.edge.score!r} goes without a budget only: frontiers are calibrated on {CALIBRATED}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_edge_lets_frames_through(self) -> Self:

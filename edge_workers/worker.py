@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from edge_workers.gate import Gating
 from edge_workers.infer import Inference
 from edge_workers.intake import FrameReader
+from edge_workers.metrics import FrameMetrics
 from edge_workers.offer import Offerer
 from edge_workers.prepare import Batch, Preparer
 from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
 from gating.gate import Gate
@@ -95,7 +95,7 @@ class EdgeWorker:
         self._adapters = adapters
         self._clock = clock
         self._metrics = metrics.consumer
-        self._tally = EdgeTally(metrics, settings.topics.frames, clock)
+        self._frame_metrics = FrameMetrics(metrics, settings.topics.frames, clock)
         self._threads = ThreadPoolExecutor(
             settings.edge.decode_threads,
             thread_name_prefix="codec",
@@ -117,7 +117,7 @@ class EdgeWorker:
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._traces = TraceWriter(adapters.store)
         self._tracer = self._make_tracer() if settings.redis.traces else None
-        self._reader = FrameReader(source, settings, clock, self.letters, self._tally)
+        self._reader = FrameReader(source, settings, clock, self.letters, self._frame_metrics)
         self.intake = self._reader.intake
         self.heartbeat = Heartbeat(
             self.intake, source, settings.topics.frames, health=health, metrics=self._metrics
@@ -129,7 +129,7 @@ class EdgeWorker:
             adapters.device,
             prepared=self._prepared,
             inferred=self._inferred,
-            tally=self._tally,
+            metrics=self._frame_metrics,
         )
         self._publisher = Publisher(
             self._make_gating(),
@@ -138,7 +138,7 @@ class EdgeWorker:
             inferred=self._inferred,
             asking=self._asking,
             tracer=self._tracer,
-            tally=self._tally,
+            metrics=self._frame_metrics,
         )
         self._offerer = self._make_offerer()
 
@@ -156,18 +156,18 @@ class EdgeWorker:
             max_frame_pixels=self._settings.producer.max_frame_pixels,
             resize_crop=self._adapters.engine.resize_crop,
             prepared=self._prepared,
-            tally=self._tally,
+            metrics=self._frame_metrics,
         )
 
     def _make_gating(self) -> Gating:
         return Gating(
-            Gate(),
+            Gate(score=self._settings.edge.score),
             self._adapters.uplink,
             self._adapters.engine.classes,
             max_latency_ms=self._settings.edge.max_latency_ms,
             clock=self._clock,
             site_clock=self._site_clock,
-            tally=self._tally,
+            metrics=self._frame_metrics,
         )
 
     def _make_offerer(self) -> Offerer:
@@ -181,7 +181,7 @@ class EdgeWorker:
             num_partitions=self._adapters.num_offload_partitions,
             asking=self._asking,
             tracer=self._tracer,
-            tally=self._tally,
+            metrics=self._frame_metrics,
         )
 
     async def ready(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gating.entropy import FloatArray
+from gating.score import check_score
 from gating.task import CLASSIFICATION, Answer, Task
 
 
@@ -33,8 +34,7 @@ class Gate:
     """
 
     def __init__(self, task: Task = CLASSIFICATION, score: str = "min_entropy") -> None:
-        if score not in task.scores:
-            raise ValueError(f"score: {score!r}, must be one of {', '.join(sorted(task.scores))}")
+        check_score(score, task.scores)
         self._task = task
         self._score = task.scores[score]
 

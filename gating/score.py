@@ -6,7 +6,7 @@ To add one, write its function here and name it in `SCORES`. Pure numpy. Must no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -28,4 +28,12 @@ SCORES: Final[dict[str, Score]] = {
     "shannon_entropy": shannon_entropy_bits,
     "margin": closeness,
 }
-"""Name in the settings -> score of a classifier. Entropies are in bits; frontiers are calibrated on min_entropy."""
+"""Name in the settings -> score of a classifier. Entropies are in bits."""
+CALIBRATED: Final = "min_entropy"
+"""The score whose thresholds stand in a calibrated frontier."""
+
+
+def check_score(name: str, known: Mapping[str, Score] = SCORES) -> None:
+    """Return where there is such a score; ValueError, which names those that are, where not."""
+    if name not in known:
+        raise ValueError(f"score {name!r} is not one of {', '.join(sorted(known))}")

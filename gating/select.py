@@ -101,14 +101,19 @@ SELECTORS: Final[dict[str, Selector]] = {
 attention of a kept patch for `threshold`, and the kept share of the 196 patches for `top_k`."""
 
 
+def check_selection(name: str) -> None:
+    """Return where there is such a rule; ValueError, which names those that are, where not."""
+    if name not in SELECTORS:
+        raise ValueError(f"selection {name!r} is not one of {', '.join(sorted(SELECTORS))}")
+
+
 def select(attention: Attention, point: OperatingPoint) -> Positions:
     """Return the ascending positions that the operating point keeps of one (196,) attention row.
 
     Raises:
         ValueError: no rule has the name `point.selection`.
     """
-    if point.selection not in SELECTORS:
-        raise ValueError(f"selection: {point.selection!r}, must be one of {', '.join(sorted(SELECTORS))}")
+    check_selection(point.selection)
     return SELECTORS[point.selection](attention, point)
 
 

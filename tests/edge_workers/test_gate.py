@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_workers.gate import Gating, label_of
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from gating.entropy import FloatArray
 from gating.gate import Gate
@@ -86,10 +86,10 @@ def test_a_refused_frame_has_a_state_and_a_cause_and_no_class(read_task: Make) -
 def gating(uplink: Any, gate: Gate) -> Gating:
     site_clock = SiteClock()
     site_clock.learn(SITE_NOW_NS, 0.0, 0.0)
-    tally = EdgeTally(Metrics("test"), "frames", ManualClock())
+    frame_metrics = FrameMetrics(Metrics("test"), "frames", ManualClock())
     clock = ManualClock()
     return Gating(
-        gate, uplink, CLASSES, max_latency_ms=2_000, clock=clock, site_clock=site_clock, tally=tally
+        gate, uplink, CLASSES, max_latency_ms=2_000, clock=clock, site_clock=site_clock, metrics=frame_metrics
     )
 
 

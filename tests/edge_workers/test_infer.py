@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from edge_workers.infer import Inference
+from edge_workers.metrics import FrameMetrics
 from edge_workers.prepare import Batch
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.clock import ManualClock
@@ -41,8 +41,8 @@ async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Met
     prepared.close()
     model: Any = engine
     async with DeviceThread("model") as device:
-        tally = EdgeTally(metrics, "frames", ManualClock())
-        await Inference(model, device, prepared=prepared, inferred=inferred, tally=tally).run()
+        frame_metrics = FrameMetrics(metrics, "frames", ManualClock())
+        await Inference(model, device, prepared=prepared, inferred=inferred, metrics=frame_metrics).run()
     return [tasks async for tasks in inferred], engine, metrics
 
 

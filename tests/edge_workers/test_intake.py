@@ -6,7 +6,7 @@ import pytest
 
 from devstack.settings import Settings
 from edge_workers.intake import FrameReader
-from edge_workers.tally import EdgeTally
+from edge_workers.metrics import FrameMetrics
 from edge_workers.task import Refusal
 from runtime.clock import ManualClock
 from runtime.dead_letters import DeadLetters
@@ -68,9 +68,9 @@ class Bench:
         settings = settings.model_copy(update={"edge": settings.edge.model_copy(update=edge)})
         self.clock = ManualClock()
         self.letters = DeadLetters(NoSink())
-        tally = EdgeTally(Metrics("test"), "frames", self.clock)
+        frame_metrics = FrameMetrics(Metrics("test"), "frames", self.clock)
         self.source = FakeSource()
-        self.reader = FrameReader(self.source, settings, self.clock, self.letters, tally)
+        self.reader = FrameReader(self.source, settings, self.clock, self.letters, frame_metrics)
         self._offsets = {0: 0, 1: 0}
 
     def give(self, partition: int, number: int, *, live: bool, camera: str = "c") -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from edge_workers.metrics import FrameMetrics
 from edge_workers.offer import Offerer, cheaper, encode
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from gating.select import select
 from runtime.channel import Channel
@@ -117,7 +117,7 @@ def offer(asking_task: Make) -> Offer:
                 num_partitions=48,
                 asking=channel,
                 tracer=None,
-                tally=EdgeTally(metrics, "frames", ManualClock()),
+                metrics=FrameMetrics(metrics, "frames", ManualClock()),
             )
             await offerer.run()
         await asyncio.sleep(0)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
+from edge_workers.metrics import FrameMetrics
 from edge_workers.prepare import Batch, Preparer, prepare
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask, Refusal
 from runtime.channel import Channel
 from runtime.clock import ManualClock
@@ -49,7 +49,7 @@ def preparer(reader: Any, threads: ThreadPoolExecutor, prepared: Channel[Batch])
         max_frame_pixels=1 << 20,
         resize_crop=resize_crop,
         prepared=prepared,
-        tally=EdgeTally(Metrics("test"), "frames", ManualClock()),
+        metrics=FrameMetrics(Metrics("test"), "frames", ManualClock()),
     )
 
 

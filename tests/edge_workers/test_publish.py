@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from edge_workers.metrics import FrameMetrics
 from edge_workers.publish import Publisher
-from edge_workers.tally import EdgeTally
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.clock import ManualClock
@@ -46,8 +46,10 @@ class Rig:
             await inferred.put(batch)
         inferred.close()
         stand_ins: Any = (self, self, self)
-        tally = EdgeTally(Metrics("test"), "frames", ManualClock())
-        await Publisher(*stand_ins, inferred=inferred, asking=asking, tracer=None, tally=tally).run()
+        frame_metrics = FrameMetrics(Metrics("test"), "frames", ManualClock())
+        await Publisher(
+            *stand_ins, inferred=inferred, asking=asking, tracer=None, metrics=frame_metrics
+        ).run()
         return [task async for tasks in asking for task in tasks]
 
 

@@ -41,7 +41,7 @@ def test_every_score_grows_with_doubt(score: str) -> None:
 
 
 def test_a_score_that_the_task_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^score: 'luck', must be one of margin, min_entropy, shannon_ent"):
+    with pytest.raises(ValueError, match=r"^score 'luck' is not one of margin, min_entropy, shannon_ent"):
         Gate(score="luck")
 
 

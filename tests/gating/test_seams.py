@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from edge_workers.settings import EdgeSettings
 from gating.entropy import FloatArray
 from gating.gate import Gate
 from gating.score import SCORES, Score
@@ -22,6 +23,7 @@ def test_a_score_of_ones_own_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPat
         return np.asarray(1.0 / (1.0 + outputs.max(axis=1).astype(np.float64)))
 
     monkeypatch.setitem(SCORES, "absence", absence)
+    assert EdgeSettings(score="absence").score == "absence"
     results = Gate(score="absence").decide(np.array([[9.0, 0.0], [0.0, 0.0]], np.float32), 0.5)
     assert [(result.score, result.asks) for result in results] == [(0.1, False), (1.0, True)]
 
@@ -32,6 +34,7 @@ def test_a_selection_rule_of_ones_own_is_chosen_by_its_name(monkeypatch: pytest.
 
     monkeypatch.setitem(SELECTORS, "first", first)
     written = OperatingPoint(1.0, 0.5, min_patches=3, selection="first").to_json()
+    assert EdgeSettings(selection="first").point.selection == "first"
     point = point_from_fields(Fields("point", written))
     assert select(np.full(196, 1 / 196, np.float32), point).tolist() == [0, 1, 2]
 

@@ -44,7 +44,7 @@ CONSUMER = {
 }
 EDGE = CONSUMER | {
     "frames_total",
-    "min_entropy_bits_count",
+    "gate_score_count",
     "patches_kept_count",
     "offload_record_bytes_count",
     "offload_records_total",

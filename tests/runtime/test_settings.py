@@ -141,6 +141,8 @@ def test_a_file_that_cannot_be_read_is_one_line(content: str | None, tmp_path: P
         ({"edge": {"tau": -1}}, ["edge.tau = -1", "must be greater than or equal to 0"]),
         ({"edge": {"delta": "much"}}, ["edge.delta = 'much'", "must be a valid number"]),
         ({"edge": {"selection": "best"}}, ["edge.selection", "attention_sum"]),
+        ({"edge": {"score": "luck"}}, ["edge.score", "min_entropy"]),
+        ({"edge": {"score": "margin"}, "budget": {"rate": "400kbit"}}, ["edge.score", "without a budget"]),
         ({"server": {"max_batch_tokens": 196}}, ["server.max_batch_tokens = 196", "197"]),
         ({"redis": {"label_ttl_s": 60}}, ["redis.label_ttl_s = 60", "1500"]),
         ({"kafka": {"bootstrap_servers": "kafka"}}, ["kafka.bootstrap_servers", "HOST:PORT"]),
