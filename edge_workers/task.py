@@ -47,6 +47,8 @@ class FrameTask:
     read_s: float
     refusal: Refusal | None = None
     spans: dict[str, Span] = field(default_factory=dict, repr=False)
+    read_ns: int | None = field(default=None, repr=False)
+    """`read_s` on the clock of the site's Redis, once a trace has told it."""
     # prepare
     crop: NDArray[np.uint8] = field(init=False, repr=False)
     """(224, 224, 3)"""

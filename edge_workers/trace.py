@@ -16,6 +16,8 @@ from schemas.label import State
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, EdgeTrace, OffloadTrace, Stage, encode_part
 from uplink.task import Delivered, DeliveryResult, OffloadTask
 
+_NS_PER_S = 1_000_000_000
+
 
 class EdgeTracer:
     """Tells each frame's way: up to its label in Redis, and what became of its record."""
@@ -35,7 +37,7 @@ class EdgeTracer:
         spans = {"read": Span(task.read_s, task.read_s), **task.spans}
         part = EdgeTrace(
             worker=self._worker,
-            stages=self._stages(spans),
+            stages=self._stages(task, spans),
             leading=self._leading(task) if is_answered else (),
             attention=_bytes_of(task.attention) if is_answered else b"",
             score=task.gate.score if is_answered else None,
@@ -51,7 +53,7 @@ class EdgeTracer:
         if offload is not None:
             spans |= _in_uplink(offload, self._clock.monotonic_s())
         part = OffloadTrace(
-            stages=self._stages(spans),
+            stages=self._stages(task, spans),
             codec=record.codec,
             quality=record.quality,
             delta=task.point.delta,
@@ -66,10 +68,15 @@ class EdgeTracer:
         names = (self._classes[label] for label in answer.classes)
         return tuple(zip(names, answer.probabilities, strict=True))
 
-    def _stages(self, spans: Mapping[str, Span]) -> tuple[Stage, ...]:
-        time_ns = self._site_clock.time_ns
+    def _stages(self, task: FrameTask, spans: Mapping[str, Span]) -> tuple[Stage, ...]:
+        # What is known of the site's clock changes with each answer of Redis. One frame's stages stand on one
+        # anchor, so that they stay in order.
+        if task.read_ns is None:
+            task.read_ns = self._site_clock.time_ns(task.read_s)
+        read_ns, read_s = task.read_ns, task.read_s
         return tuple(
-            Stage(name, time_ns(span.began_s), time_ns(span.ended_s)) for name, span in spans.items()
+            Stage(name, *(read_ns + round((each_s - read_s) * _NS_PER_S) for each_s in span))
+            for name, span in spans.items()
         )
 
     def _put(self, task: FrameTask, part: str, text: str) -> None:

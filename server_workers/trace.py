@@ -60,7 +60,8 @@ class ServerTraces:
         self, trace: ServerTrace, label: Label, result: PutResult, began_s: float, now_s: float
     ) -> None:
         """Redis did `result` with the label, which was written between the two monotonic times."""
-        time_ns = self._site_clock.time_ns
-        publish = Stage("server publish", time_ns(began_s), time_ns(now_s))
+        # The site's clock may have been corrected since the stages before; they stay in order.
+        began_ns = max(self._site_clock.time_ns(began_s), trace.stages[-1].ended_ns)
+        publish = Stage("server publish", began_ns, began_ns + round((now_s - began_s) * 1e9))
         told = replace(trace, stages=(*trace.stages, publish), written=result.value)
         self._writer.put(TracePart(label.camera, label.seq, SERVER, encode_part(told)))

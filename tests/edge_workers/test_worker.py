@@ -262,6 +262,6 @@ async def test_a_frames_trace_tells_its_way_to_the_broker(
     refused = traces[-1]
     assert refused.edge is not None
     assert ([stage.name for stage in refused.stages], refused.edge.leading) == (
-        ["read", "gate", "publish"],
+        ["read", "prepare", "gate", "publish"],
         (),
     )
