@@ -11,9 +11,9 @@ from edge_workers.task import FrameTask, Span
 from gating.gate import GateResult
 from runtime.clock import Clock
 from runtime.metrics import SECONDS, MetricGroup, Metrics
-from runtime.redis_store import PutResult
 from schemas.geometry import NUM_PATCHES
 from schemas.label import Label, State
+from schemas.win_rule import PutResult
 from uplink.metrics import UplinkMetrics
 from uplink.task import Delivered, DeliveryResult
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from edge_workers.task import FrameTask, Span
 from runtime.clock import Clock
-from runtime.redis_store import PutResult
 from runtime.site_clock import SiteClock
 from runtime.traces import TracePart, TraceWriter
 from schemas.label import State
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, EdgeTrace, OffloadTrace, Stage, encode_part
+from schemas.win_rule import PutResult
 from uplink.task import Delivered, DeliveryResult, OffloadTask
 
 _NS_PER_S = 1_000_000_000

@@ -10,10 +10,12 @@ from typing import Generic, TypeVar
 
 from runtime.connections import RedisSettings
 from runtime.stores import TableChange
+from runtime.traces import TracePart, readable_trace
 from schemas import redis_keys
 from schemas.errors import TransientError
 from schemas.label import Label
 from schemas.server_report import ServerReport
+from schemas.trace import Trace
 from schemas.win_rule import PutResult, judge
 
 K = TypeVar("K")
@@ -78,6 +80,7 @@ class MemoryStore:
         self._newest = _Expiring[str, Label](now_ns)
         self._num_written = 0
         self._written = asyncio.Event()
+        self._traces = _Expiring[tuple[str, int], dict[str, str]](now_ns)
         self._leases = _Expiring[str, str](now_ns)
         self._tables: dict[str, dict[str, str]] = defaultdict(dict)
         self._reports = _Expiring[tuple[str, str], ServerReport](now_ns)
@@ -105,6 +108,19 @@ class MemoryStore:
         """The label of each frame (camera, seq), None without one."""
         self._answer()
         return [self._labels.get(frame) for frame in frames]
+
+    async def put_traces(self, parts: Sequence[TracePart]) -> None:
+        """Each part stands in its frame's trace, for `TRACE_TTL_S` from the last one."""
+        self._answer()
+        for each in parts:
+            frame = (each.camera, each.seq)
+            held = {**(self._traces.get(frame) or {}), each.part: each.text}
+            self._traces.set(frame, held, redis_keys.TRACE_TTL_S)
+
+    async def trace(self, camera: str, seq: int) -> Trace:
+        """What is kept of one frame's way; parts that are missing or cannot be read are None."""
+        self._answer()
+        return readable_trace(self._traces.get((camera, seq)) or {})
 
     async def cameras(self) -> list[str]:
         """The cameras that had a label within `CAMERA_TTL_S`, sorted; the latest `MAX_CAMERAS` of them."""

@@ -16,12 +16,12 @@ from runtime.log import get_logger
 from runtime.redis_connection import ScriptCall
 from runtime.redis_coordination import Coordination
 from runtime.redis_scripts import PUT_LABELS
-from runtime.traces import TracePart
+from runtime.traces import TracePart, readable_trace
 from schemas import redis_keys
 from schemas.errors import DecodeError, TransientError
 from schemas.label import Label, label_fields, label_from_fields
+from schemas.trace import Trace
 from schemas.win_rule import PutResult
-from schemas.trace import Trace, decode_trace
 
 _PAGE_ENTRIES = 500
 _WAKE_TIMEOUT_S = 1.0
@@ -107,11 +107,7 @@ class RedisStore(Coordination):
         """What is kept of one frame's way; parts that are missing or cannot be read are None."""
         with self._translated("HGETALL"):
             found = await self._client.hgetall(redis_keys.trace(camera, seq))
-        try:
-            return decode_trace(found)
-        except DecodeError as error:
-            _log.warning("a trace in Redis cannot be read", error=str(error))
-            return Trace()
+        return readable_trace(found)
 
     async def cameras(self) -> list[str]:
         """The cameras that had a label within `CAMERA_TTL_S`, sorted; the latest `MAX_CAMERAS` of them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from runtime.traces import TraceStore
 from schemas.label import Label
 from schemas.server_report import ServerReport
 from schemas.win_rule import PutResult
@@ -101,5 +102,5 @@ class SiteBoard(Protocol):
         ...
 
 
-class SiteStores(LabelStore, LeaseStore, SiteBoard, Protocol):
+class SiteStores(LabelStore, LeaseStore, SiteBoard, TraceStore, Protocol):
     """All that a site remembers, in one place."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.log import get_logger
-from schemas.errors import TransientError
+from schemas.errors import DecodeError, TransientError
+from schemas.trace import Trace, decode_trace
 
 _MAX_WAITING = 2_048
 _MAX_WRITE = 128
@@ -28,11 +29,24 @@ class TracePart:
 
 
 class TraceStore(Protocol):
-    """What the writer needs of `runtime.redis_store.LabelStore`."""
+    """What happened to frames. Every method raises `TransientError` while the store is away."""
 
     async def put_traces(self, parts: Sequence[TracePart]) -> None:
-        """The parts stand beside their labels for a while. Raises `TransientError` when Redis is away."""
+        """Each part stands in its frame's trace, for `TRACE_TTL_S` from the last one."""
         ...
+
+    async def trace(self, camera: str, seq: int) -> Trace:
+        """What is kept of one frame's way; parts that are missing or cannot be read are None."""
+        ...
+
+
+def readable_trace(parts: Mapping[str, str]) -> Trace:
+    """The trace of the stored parts; without any where one cannot be read, which is logged."""
+    try:
+        return decode_trace(parts)
+    except DecodeError as error:
+        _log.warning("a trace cannot be read", error=str(error))
+        return Trace()
 
 
 class TraceWriter:

@@ -18,8 +18,8 @@ from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from schemas.errors import TransientError
 from schemas.label import Label
-from schemas.win_rule import PutResult
 from schemas.trace import ServerTrace
+from schemas.win_rule import PutResult
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
 from server_workers.trace import ServerTraces

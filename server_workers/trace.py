@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gating.task import Answer, Task
-from runtime.redis_store import PutResult
 from runtime.site_clock import SiteClock
 from runtime.traces import TracePart, TraceWriter
 from schemas.label import Label
 from schemas.trace import SERVER, ServerTrace, Stage, encode_part
+from schemas.win_rule import PutResult
 from server_workers.incoming import Ready
 from server_workers.sites import Sites
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
 from schemas.bitmap import positions_of
@@ -34,7 +34,7 @@ def trace(
     settings = settings_from(config, assign, redis=redis)
 
     async def get() -> tuple[Label | None, Trace]:
-        async with LabelStore(settings.redis) as store:
+        async with RedisStore(settings.redis) as store:
             return await store.get(camera, seq), await store.trace(camera, seq)
 
     label, found = run(get())

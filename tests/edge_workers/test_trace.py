@@ -10,12 +10,12 @@ from edge_workers.offer import encode
 from edge_workers.task import FrameTask, Span
 from edge_workers.trace import EdgeTracer
 from runtime.clock import ManualClock
-from runtime.redis_store import PutResult
 from runtime.site_clock import SiteClock
 from runtime.traces import TracePart
 from schemas.label import State
 from schemas.operating_point import OperatingPoint
 from schemas.trace import DELIVERED, Stage, Trace, decode_trace
+from schemas.win_rule import PutResult
 from uplink.task import Delivered, Dropped, OffloadTask
 
 S = 1_000_000_000

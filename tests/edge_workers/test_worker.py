@@ -244,7 +244,7 @@ async def test_a_frames_trace_tells_its_way_to_the_broker(
     camera = unique("camera")
     frames = [frame(camera, seq) for seq in range(3)] + [frame(camera, 9, image=b"no image")]
     traced = pipeline.model_copy(update={"redis": pipeline.redis.model_copy(update={"traces": True})})
-    async with LabelStore(pipeline.redis) as store:
+    async with RedisStore(pipeline.redis) as store:
         async with running(traced):
             await publish(traced, [(0, encode_frame(each)) for each in frames])
             (*labels, _) = await labelled(store, frames)

@@ -17,7 +17,7 @@ import simplejpeg
 from devstack.settings import Settings
 from edge_workers.worker import run_edge
 from runtime.kafka import Sink
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from schemas.frame import Frame, encode_frame
 from schemas.label import Source
 from server_workers.worker import run_server
@@ -48,7 +48,7 @@ async def test_trace_shows_every_stage_of_a_frame_that_a_server_answered(
     frame = Frame("", camera, 7, time.time_ns(), 320, 240, "jpeg", image, live=False)
     offload_bytes = settings.edge.max_offload_bytes
     sink = Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=offload_bytes)
-    async with sink, LabelStore(settings.redis) as store, asyncio.TaskGroup() as group:
+    async with sink, RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
         watching = store.watch(camera)
         first = asyncio.ensure_future(anext(watching))
         for worker in (run_edge, run_server):

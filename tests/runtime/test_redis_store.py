@@ -16,11 +16,8 @@ from devstack.locks import Locks
 from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
 from runtime.redis_store import RedisStore
-from runtime.traces import TracePart
-from schemas import redis_keys
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, Source, State
-from schemas.trace import DELIVERED, EDGE, OFFLOAD, SERVER, OffloadTrace, ServerTrace, Trace, encode_part
 
 pytestmark = pytest.mark.stack
 
@@ -232,19 +229,3 @@ async def test_the_list_of_cameras_is_capped_and_expires(
         monkeypatch.setattr("schemas.redis_keys.MAX_CAMERAS", 3)
         await store.put([make_label(name) for name in names])
         assert len(await store.cameras()) == 3
-
-
-async def test_the_parts_of_a_trace_meet_beside_the_label_and_expire(
-    store: RedisStore, unique: Callable[[str], str]
-) -> None:
-    camera = unique("camera")
-    assert await store.trace(camera, 1) == Trace()
-    sent = OffloadTrace((), "webp", 75, 0.9, bytes(25), 900, DELIVERED)
-    served = ServerTrace("h:2", (), (("dog", 0.9),), 3, 40, True, "WRITTEN")
-    await store.put_traces(
-        [TracePart(camera, 1, OFFLOAD, encode_part(sent)), TracePart(camera, 2, EDGE, "{")]
-    )
-    await store.put_traces([TracePart(camera, 1, SERVER, encode_part(served))])
-    assert await store.trace(camera, 1) == Trace(None, sent, served)
-    assert await store.trace(camera, 2) == Trace()
-    assert 0 < await store._client.ttl(redis_keys.trace(camera, 1)) <= redis_keys.TRACE_TTL_S

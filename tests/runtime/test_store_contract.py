@@ -18,8 +18,10 @@ from runtime.connections import RedisSettings
 from runtime.memory_store import MemoryStore
 from runtime.redis_store import RedisStore
 from runtime.stores import SiteStores
+from runtime.traces import TracePart
 from schemas.label import Label, Source, State
 from schemas.server_report import ServerReport
+from schemas.trace import DELIVERED, EDGE, OFFLOAD, SERVER, OffloadTrace, ServerTrace, Trace, encode_part
 from schemas.win_rule import PutResult, judge
 
 PAST_NS = 1_000_000_000
@@ -248,3 +250,18 @@ async def test_spent_bytes_add_up_in_their_period(store: SiteStores, unique: Cal
     assert await store.add_spent(site, 8, 5) == 5
     assert await store.add_spent(site, 7, 0) == 123
     assert await store.add_spent(unique("site"), 7, 0) == 0
+
+
+async def test_the_parts_of_a_trace_meet_beside_the_label(
+    store: SiteStores,
+) -> None:
+    camera = f"camera-{uuid4()}"
+    assert await store.trace(camera, 1) == Trace()
+    sent = OffloadTrace((), "webp", 75, 0.9, bytes(25), 900, DELIVERED)
+    served = ServerTrace("h:2", (), (("dog", 0.9),), 3, 40, True, "WRITTEN")
+    await store.put_traces(
+        [TracePart(camera, 1, OFFLOAD, encode_part(sent)), TracePart(camera, 2, EDGE, "{")]
+    )
+    await store.put_traces([TracePart(camera, 1, SERVER, encode_part(served))])
+    assert await store.trace(camera, 1) == Trace(None, sent, served)
+    assert await store.trace(camera, 2) == Trace()
