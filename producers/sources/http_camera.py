@@ -224,6 +224,7 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         parts = urlsplit(newurl)
         if parts.scheme not in {"http", "https"} or parts.hostname != self._host:
+            fp.close()
             raise CameraError(
                 Trouble.OTHER, f"it leads to another host, {parts.hostname!r}: name that one instead"
             )
