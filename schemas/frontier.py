@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from schemas.belief_rule import BeliefRule, belief_rule_from_fields
 from schemas.errors import DecodeError
 from schemas.fields import Fields
 from schemas.operating_point import OperatingPoint, point_from_fields
 
-VERSION: Final = 1
+VERSION: Final = 2
+_WITHOUT_BELIEF: Final = 1
+"""The version before, which says nothing of streams; still read."""
 ACCURACY_KINDS: Final = frozenset({"label", "server_agreement"})
 NUM_QUANTILES: Final = 101
 _MAX_COUNT = 2**53
@@ -61,6 +64,8 @@ class Frontier:
 
     `h_min_quantiles[i]` is the i-th percentile of the edge's min-entropy in bits. The hashes are those of the
     models' weights and class list; a frontier of other models must be refused.
+    `belief` is there where the points were measured on streams: the gate's thresholds, the quantiles and the bins
+    are then those of the belief's min-entropy. None: of single images.
     """
 
     edge_model: str
@@ -74,6 +79,7 @@ class Frontier:
     h_min_quantiles: tuple[float, ...]
     accuracy_by_h_min: tuple[HminBin, ...]
     points: tuple[FrontierPoint, ...]
+    belief: BeliefRule | None = None
     version: int = VERSION
 
 
@@ -82,6 +88,7 @@ def dump_frontier(frontier: Frontier, path: Path) -> None:
     document = asdict(frontier)
     for plain, point in zip(document["points"], frontier.points, strict=True):
         plain["point"] = point.point.to_json()
+    document["belief"] = None if frontier.belief is None else frontier.belief.to_json()
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
@@ -106,7 +113,8 @@ def load_frontier(path: Path) -> Frontier:
 def frontier_from_json(document: object, *, what: str = "frontier") -> Frontier:
     """The frontier of a parsed JSON document; raises `DecodeError` as `load_frontier` does."""
     fields = Fields.of(what, document)
-    fields.version(VERSION, "version")
+    if fields.values.get("version") != _WITHOUT_BELIEF:
+        fields.version(VERSION, "version")
     quantiles = _quantiles(fields)
     return Frontier(
         edge_model=fields.text("edge_model", _MAX_TEXT),
@@ -120,6 +128,9 @@ def frontier_from_json(document: object, *, what: str = "frontier") -> Frontier:
         h_min_quantiles=quantiles,
         accuracy_by_h_min=tuple(_bin(each) for each in _maps(fields, "accuracy_by_h_min")),
         points=_points(fields),
+        belief=None
+        if fields.is_null("belief")
+        else belief_rule_from_fields(Fields.of(f"{what}.belief", fields.values["belief"])),
     )
 
 

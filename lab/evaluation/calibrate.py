@@ -25,14 +25,20 @@ from lab.evaluation.paired import LABEL, SERVER_AGREEMENT, PairedPredictions
 from lab.evaluation.points import TEST, Point, Setting
 from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule, delta_for_share
+from lab.evaluation.stream.calibration import stream_frontier
+from lab.evaluation.stream.cameras import clip_cameras, rendered_cameras
+from lab.evaluation.stream.run import ASKS, recorded
 from lab.evaluation.sweep import pareto_rows
 from lab.evaluation.wire import value_bytes
 from lab.progress import Progress, TerminalProgress
+from lab.scenes.seeds import CALIBRATION_SEEDS
 from schemas.frontier import Frontier, FrontierPoint, HminBin, dump_frontier, load_frontier
 from schemas.geometry import Attention
 from schemas.operating_point import OperatingPoint
 
 MIN_IMAGES: Final = 100
+STREAM_CAMERAS: Final = 24
+STREAM_SECONDS: Final = 60.0
 ENTROPY_BINS: Final = 10
 PATCH_SHARES: Final = (0.06, 0.12, 0.25, 0.5, 0.75)
 
@@ -44,6 +50,9 @@ class CalibrateRequest:
     `out` is the JSON file to write. Images in `data` are labelled by folder or by the CSV `labels`;
     `unlabelled` takes any images and the server's answer on each raw whole image as the truth. `scenes`
     renders that many calibration scenes. `limit` takes at most so many images.
+
+    With `stream` a belief is calibrated instead: `scenes` is the number of rendered cameras (default 24), or `clips` a
+    folder of videos, whose truth is the server's answer on each raw frame; `fps` the rate, `limit` the most seconds.
 
     Raises:
         EvaluationError: the fields contradict each other.
@@ -58,10 +67,21 @@ class CalibrateRequest:
     scenes: int | None = None
     seed: int = 0
     limit: int | None = None
+    stream: bool = False
+    clips: Path | None = None
+    fps: float = 5.0
     dtype: str = "auto"
     cache: Path = DEFAULT_CACHE
 
     def __post_init__(self) -> None:
+        if self.stream:
+            if self.data is not None or (self.clips is not None and self.scenes is not None):
+                raise EvaluationError("--stream takes --scenes or --clips, not both, and no --data")
+            if not self.fps > 0:
+                raise EvaluationError(f"fps: {self.fps}, must be above 0")
+            return
+        if self.clips is not None:
+            raise EvaluationError("--clips belongs to --stream")
         if (self.data is None) == (self.scenes is None):
             raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
         if self.labels is not None and (self.data is None or self.unlabelled):
@@ -88,11 +108,14 @@ def calibrate(request: CalibrateRequest, progress: Progress | None = None) -> Pa
             f"edge and server are the same model ({edge.facts.name}): offloading can gain nothing"
         )
     try:
-        pairs = measure_frontier(request, _corpus(request, edge, progress), edge, server, progress)
+        if request.stream:
+            frontier = calibrate_stream(request, edge, server, progress)
+        else:
+            corpus = _corpus(request, edge, progress)
+            frontier = make_frontier(measure_frontier(request, corpus, edge, server, progress))
     except KeyboardInterrupt:
         progress.say(f"stopped; finished work is in {request.cache}, the same command goes on from there")
         raise
-    frontier = make_frontier(pairs)
     request.out.parent.mkdir(parents=True, exist_ok=True)
     dump_frontier(frontier, request.out)
     load_frontier(request.out)
@@ -101,6 +124,28 @@ def calibrate(request: CalibrateRequest, progress: Progress | None = None) -> Pa
         f"{frontier.points[-1].accuracy:.3f} at {frontier.points[-1].bytes_per_frame:.0f} B a frame"
     )
     return request.out
+
+
+def calibrate_stream(
+    request: CalibrateRequest, edge: FullModel, server: FullModel, progress: Progress
+) -> Frontier:
+    """Return a belief's frontier from rendered cameras, or from clips with the server as teacher."""
+    seconds = float(request.limit or STREAM_SECONDS)
+    if request.clips is not None:
+        cameras = clip_cameras(request.clips, seconds, request.fps)
+        what = f"{len(cameras)} clips of {request.clips.name}"
+    else:
+        number = request.scenes or STREAM_CAMERAS
+        cameras = rendered_cameras(
+            number, seconds, request.fps, request.seed, progress, seeds=CALIBRATION_SEEDS
+        )
+        what = f"{number} rendered cameras, calibration seeds, seed {request.seed}"
+    store = ChunkStore(request.cache)
+    views = [look(camera.corpus, edge, store, progress, rollouts=False) for camera in cameras]
+    frames, stills = recorded(cameras, views, [Whole(), *ASKS], server, store, progress)
+    progress.say("choosing the belief's parameters")
+    data = f"{what}, {seconds:g} s at {request.fps:g} frames/s"
+    return stream_frontier(frames, stills, ASKS, edge.facts, server.facts, data)
 
 
 def measure_frontier(

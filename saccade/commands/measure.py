@@ -105,7 +105,14 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Seed of the rendered scenes.")] = 0,
     edge_model: EdgeModel = DEFAULT_EDGE,
     server_model: ServerModel = DEFAULT_SERVER,
-    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many images (seconds, for streams).")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="A camera's belief too: on --scenes cameras, or on --clips.")
+    ] = False,
+    clips: Annotated[
+        Path | None, typer.Option(help="Folder of videos of your cameras, for --stream.")
+    ] = None,
+    fps: Annotated[float, typer.Option(help="Frames per second of your cameras, for --stream.")] = 5.0,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     out: Annotated[Path, typer.Option(help="The frontier's file.")] = Path("frontier.json"),
 ) -> None:
@@ -123,6 +130,9 @@ def calibrate(
         scenes=scenes,
         seed=seed,
         limit=limit,
+        stream=stream,
+        clips=clips,
+        fps=fps,
         dtype=dtype,
     )
     typer.echo(str(run_calibration(request)))

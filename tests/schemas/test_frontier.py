@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.belief_rule import BeliefRule
 from schemas.errors import DecodeError
 from schemas.frontier import (
     Frontier,
@@ -64,6 +66,14 @@ def test_a_file_of_version_1_stays_readable() -> None:
     assert load_frontier(GOLDEN / "frontier_v1.json") == FRONTIER
 
 
+def test_version_2_has_a_belief_and_stays_as_it_is(tmp_path: Path) -> None:
+    frontier = replace(FRONTIER, belief=BeliefRule(0.3, 1.0, 8.0, 1.4, 2.0, 0.5, 0.85, (0.75, 0.25)))
+    golden = GOLDEN / "frontier_v2.json"
+    assert load_frontier(golden) == frontier
+    dump_frontier(frontier, tmp_path / "f.json")
+    assert (tmp_path / "f.json").read_bytes() == golden.read_bytes()
+
+
 def document() -> Any:
     return json.loads((GOLDEN / "frontier_v1.json").read_text())
 
@@ -71,7 +81,8 @@ def document() -> Any:
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        (["version"], 2, "version"),
+        (["version"], 3, "version"),
+        (["belief"], {"prior": [], "floor": 2}, r"belief.floor: 2"),
         (["accuracy_kind"], "vibes", "accuracy_kind.*vibes"),
         (["images"], 0, "images: 0"),
         (["h_min_quantiles", 3], 9.0, r"h_min_quantiles\[4\]"),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gating.belief import LEAST_PROBABILITY
+from gating.entropy import min_entropy_bits, softmax
 from lab.evaluation.inference_cache import Answers
 from lab.evaluation.models import Embedding
 from schemas.belief_rule import BeliefRule
@@ -44,12 +45,14 @@ class Streams:
 class Replay:
     """What became of the frames under each of S settings: (S, K, T) the label in the end, and which were asked about.
 
-    `first` (S, K, T) is the label that stood before any answer to that frame's ask or hold.
+    `first` (S, K, T) is the label that stood before any answer to that frame's ask or hold, `doubt` (S, K, T) the
+    min-entropy in bits that the gate saw.
     """
 
     label: NDArray[np.int16]
     first: NDArray[np.int16]
     asked: Mask
+    doubt: NDArray[np.float32]
 
 
 def cosines(embedding: Embedding) -> Floats:
@@ -113,6 +116,7 @@ class _Sweep:
         self._label = np.zeros((*rows, frames), dtype=np.int16)
         self._first = np.zeros((*rows, frames), dtype=np.int16)
         self._asked = np.zeros((*rows, frames), dtype=np.bool_)
+        self._doubt = np.zeros((*rows, frames), dtype=np.float32)
 
     def step(self, frame: int) -> None:
         """Frame number `frame` of every camera is seen; the answer about the one `delay` frames before is there."""
@@ -120,7 +124,7 @@ class _Sweep:
         if frame >= self._delay:
             self._hear(frame - self._delay, frame)
         kept = self._kept(frame)
-        mixed = kept[..., None] * self._prior.shape[-1] * _softmax(self._belief)
+        mixed = kept[..., None] * self._prior.shape[-1] * softmax(self._belief)
         mixed += (1.0 - kept[..., None]) * self._prior
         weight = self._alpha * (1.0 - self._redundancy * kept)
         evidence = weight[..., None] * self._streams.logits[:, frame]
@@ -129,7 +133,9 @@ class _Sweep:
         waited = np.where(self._asking, self._now, 0.0)
         best = waited.argmax(axis=0)
         waits = np.take_along_axis(waited, best[None], axis=0)[0] >= self._least
-        unsure = _min_entropy_bits(self._belief) >= self._tau
+        doubt = min_entropy_bits(self._belief)
+        self._doubt[..., frame] = doubt
+        unsure = doubt >= self._tau
         self._weight[:, slot] = self._now
         self._ring[slot], self._now[slot], self._weight[slot, slot] = self._belief, 1.0, 1.0
         self._asking[slot] = unsure & ~waits
@@ -143,7 +149,7 @@ class _Sweep:
         for frame in range(frames, frames + self._delay):
             if frame >= self._delay:
                 self._hear(frame - self._delay, min(frame, frames))
-        return Replay(self._label, self._first, self._asked)
+        return Replay(self._label, self._first, self._asked, self._doubt)
 
     def _kept(self, frame: int) -> Floats:
         """Return (S, K) the stays from the frame before."""
@@ -176,12 +182,3 @@ def _column(values: Sequence[float]) -> Floats:
 
 def _fade(rule: BeliefRule, dt_s: float) -> float:
     return 0.0 if rule.memory_s == 0 else float(2.0 ** (-dt_s / rule.memory_s))
-
-
-def _softmax(logits: Floats) -> Floats:
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
-
-
-def _min_entropy_bits(logits: Floats) -> Floats:
-    return np.asarray(np.log2(np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)))

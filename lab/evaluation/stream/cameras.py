@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -44,14 +44,20 @@ class Camera:
 
 
 def rendered_cameras(
-    num_cameras: int, seconds: float, fps: float, seed: int, progress: Progress
+    num_cameras: int,
+    seconds: float,
+    fps: float,
+    seed: int,
+    progress: Progress,
+    *,
+    seeds: Sequence[int] = TEST_SEEDS,
 ) -> list[Camera]:
-    """Return rendered cameras of the test seeds; the same arguments give the same frames."""
+    """Return rendered cameras of the test seeds, or others; the same arguments give the same frames."""
     num_frames = max(1, round(seconds * fps))
     progress.start(f"render {num_cameras} cameras at {fps:g} frames/s", num_cameras * num_frames)
     cameras = []
     for number in range(num_cameras):
-        frames = SceneStream(TEST_SEEDS[seed * 10_000 + number], fps=fps)
+        frames = SceneStream(seeds[seed * 10_000 + number], fps=fps)
         crops, truth = [], []
         for image, label in islice(frames, num_frames):
             crops.append(resize_crop(image))

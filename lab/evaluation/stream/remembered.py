@@ -14,19 +14,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.entropy import min_entropy_bits
 from lab.evaluation.inference_cache import Answers
 from lab.evaluation.methods import setting_of
 from lab.evaluation.points import ALL, CALIBRATION, TEST, HoldRule, Setting, with_tau
 from lab.evaluation.schemes import Scheme
 from lab.evaluation.stream.beliefs import Streams, cosines, log_probabilities, replay
-from lab.evaluation.stream.frames import Frames, Ints, Mask, Outcome
+from lab.evaluation.stream.frames import Floats, Frames, Ints, Mask, Outcome
 from lab.evaluation.sweep import Payload, pareto_rows
 from schemas.belief_rule import STILLS, BeliefRule
 
 _AT_ONCE: Final = 64
 _FUSED_WEIGHTS: Final = (0.5, 1.0, 2.0)
-_TAUS: Final = (0.08, 0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
+TAUS: Final = (0.08, 0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
 _SEED: Final = 20260103
 HOLDS: Final = tuple(HoldRule(cosine, seconds) for cosine in (0.7, 0.8, 0.9) for seconds in (1.0, 2.0, 5.0))
 
@@ -45,17 +44,22 @@ def belief_rules(count: int = 160) -> list[BeliefRule]:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What one setting comes to: (T,) labels in the end, and which frames were asked about."""
+    """What one setting comes to, all (T,): the labels first and in the end, which frames were asked about.
+
+    `doubt` is the min-entropy in bits that the gate saw.
+    """
 
     label: Ints
+    first: Ints
     asked: Mask
+    doubt: Floats
 
 
 def remembering_outcomes(
     frames: Frames,
     stills: Mapping[Scheme, tuple[Payload, Answers]],
     rules: Sequence[BeliefRule],
-    taus: Sequence[float] = _TAUS,
+    taus: Sequence[float] = TAUS,
 ) -> Iterator[Outcome]:
     """Yield the settings of belief, fused answers and hold that no other of their method beats somewhere.
 
@@ -75,7 +79,7 @@ def remembering_outcomes(
             for tau in taus
         ]
         kept = _unbeaten(frames, stills, settings)
-        for chosen, found in _remembered(frames, stills, [settings[row] for row in kept]):
+        for chosen, found in remembered(frames, stills, [settings[row] for row in kept]):
             yield _outcome(frames, stills, chosen, found)
 
 
@@ -89,7 +93,7 @@ def _unbeaten(
     splits = [(frames.rows(split), split) for split in (ALL, CALIBRATION, TEST)]
     costs: dict[str, list[float]] = {split: [] for _, split in splits}
     accuracies: dict[str, list[float]] = {split: [] for _, split in splits}
-    for (scheme, _, _), found in _remembered(frames, stills, settings):
+    for (scheme, _, _), found in remembered(frames, stills, settings):
         right, wire = found.label == frames.truth, found.asked * stills[scheme][0].wire_bytes
         for rows, split in splits:
             scored = rows[frames.scored[rows]]
@@ -99,7 +103,7 @@ def _unbeaten(
     return sorted(kept)
 
 
-def _remembered(
+def remembered(
     frames: Frames, stills: Mapping[Scheme, tuple[Payload, Answers]], settings: Sequence[Choice]
 ) -> Iterator[tuple[Choice, Remembered]]:
     """Yield each setting with what it comes to, in the order given; neighbours of one scheme go together."""
@@ -111,20 +115,23 @@ def _remembered(
 
 
 def _replayed(frames: Frames, answers: Answers, choices: Sequence[Choice]) -> list[Remembered]:
-    labels = np.zeros((len(choices), frames.num_frames), dtype=np.int64)
-    asked = np.zeros((len(choices), frames.num_frames), dtype=np.bool_)
+    shape = (len(choices), frames.num_frames)
+    labels, first = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    asked, doubt = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
     rules = [memory for _, setting, _ in choices if isinstance(memory := setting.memory, BeliefRule)]
     for rows in frames.alike:
         if rules:
             found = replay(_streams(frames, answers, rows), rules, [tau for *_, tau in choices], frames.delay)
-            labels[:, rows], asked[:, rows] = found.label, found.asked
+            labels[:, rows], first[:, rows] = found.label, found.first
+            asked[:, rows], doubt[:, rows] = found.asked, found.doubt
             continue
         for place, (_, setting, tau) in enumerate(choices):
             assert isinstance(setting.memory, HoldRule)
             for mine in rows:
                 held = _held(frames, answers.top1, mine, setting.memory, tau)
-                labels[place, mine], asked[place, mine] = held.label, held.asked
-    return [Remembered(*each) for each in zip(labels, asked, strict=True)]
+                labels[place, mine], first[place, mine] = held.label, held.first
+                asked[place, mine], doubt[place, mine] = held.asked, held.doubt
+    return [Remembered(*each) for each in zip(labels, first, asked, doubt, strict=True)]
 
 
 def _streams(frames: Frames, answers: Answers, rows: NDArray[np.int64]) -> Streams:
@@ -142,7 +149,8 @@ def _held(frames: Frames, server: Ints, rows: Ints, rule: HoldRule, tau: float) 
     embedding = frames.embedding[rows]
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     label = frames.edge_logits[rows].argmax(axis=1)
-    unsure = min_entropy_bits(frames.edge_logits[rows]) >= tau
+    first, doubt = label.copy(), frames.h_min[rows]
+    unsure = doubt >= tau
     asked = np.zeros(rows.size, dtype=np.bool_)
     about, most = -1, rule.seconds * frames.cameras[0].fps
     for frame in range(rows.size):
@@ -154,7 +162,7 @@ def _held(frames: Frames, server: Ints, rows: Ints, rule: HoldRule, tau: float) 
         # A sure frame before the answer is there has been final already.
         if about >= 0 and (unsure[frame] or frame - about >= frames.delay):
             label[frame] = server[rows[about]]
-    return Remembered(label, asked)
+    return Remembered(label, first, asked, doubt)
 
 
 def _outcome(

@@ -74,22 +74,11 @@ def measure_cameras(
 ) -> StreamPart:
     """Write one source's report at one rate; return what it says."""
     store = ChunkStore(request.cache)
-    truth = np.concatenate([camera.truth for camera in cameras])
     # Camera by camera: what is kept of one does not depend on how many there are.
     views = [look(camera.corpus, edge, store, progress, rollouts=False) for camera in cameras]
     wanted = still_schemes(request, np.concatenate([view.rows[EDGE] for view in views]))
-    answers = answered_stills(views, wanted, server, store, progress)
-    labelled = bool((truth >= 0).any())
-    logits = np.concatenate([view.logits for view in views])
-    frames = Frames(
-        cameras=cameras,
-        camera=np.repeat(np.arange(len(cameras)), [len(camera.crops) for camera in cameras]),
-        truth=truth if labelled else answers[Whole()].top1,
-        edge_logits=logits,
-        embedding=np.concatenate([view.embedding for view in views]),
-        full_macs=float(forward_macs(NUM_PATCHES, server.facts.embed_dim, server.facts.depth)),
-    )
-    payloads = {each: (_payload(frames, found, server), found) for each, found in answers.items()}
+    frames, payloads = recorded(cameras, views, wanted, server, store, progress)
+    labelled = any((camera.truth >= 0).any() for camera in cameras)
     judge, gated = Judge(server, store, progress), server is not edge
     outcomes = list(still_outcomes(frames, payloads, gated=gated))
     if request.rivals:
@@ -109,7 +98,7 @@ def measure_cameras(
     out = request.out / name
     out.mkdir(parents=True, exist_ok=True)
     top1 = [float(frames.edge_correct[frames.scored].mean())]
-    top1.append(float((answers[Whole()].top1 == frames.truth)[frames.scored].mean()))
+    top1.append(float((payloads[Whole()][1].top1 == frames.truth)[frames.scored].mean()))
     data = f"{name}: {len(cameras)} cameras, {'labels' if labelled else 'server on the uncompressed frame'}"
     document = results_document(
         data, frames.num_frames, (edge.facts.name, top1[0]), (server.facts.name, top1[1]), points
@@ -135,20 +124,34 @@ def still_schemes(request: EvaluateRequest, attention: Attention) -> list[Scheme
     return wanted
 
 
-def answered_stills(
+def recorded(
+    cameras: Sequence[Camera],
     views: Sequence[EdgeView],
     wanted: Sequence[Scheme],
     server: FullModel,
     store: ChunkStore,
     progress: Progress,
-) -> dict[Scheme, Answers]:
-    """Return the server's answers about all cameras' frames, one camera after the other."""
+) -> tuple[Frames, dict[Scheme, tuple[Payload, Answers]]]:
+    """Return the frames of all cameras, and by scheme what asking about each would cost and bring.
+
+    Where no frame has a label, the server on the raw frame, `Whole()`, which must be among the `wanted`, is the truth.
+    """
     found: dict[Scheme, list[Answers]] = {scheme: [] for scheme in wanted}
     progress.start("stills", sum(len(view.corpus.names) for view in views) * len(wanted))
     for view in views:
         for scheme, part in answer(view.corpus, server, wanted, view.attention, store, progress).items():
             found[scheme].append(part)
-    return {scheme: joined(parts) for scheme, parts in found.items()}
+    answers = {scheme: joined(parts) for scheme, parts in found.items()}
+    truth = np.concatenate([camera.truth for camera in cameras])
+    frames = Frames(
+        cameras=cameras,
+        camera=np.repeat(np.arange(len(cameras)), [len(camera.crops) for camera in cameras]),
+        truth=truth if (truth >= 0).any() else answers[Whole()].top1,
+        edge_logits=np.concatenate([view.logits for view in views]),
+        embedding=np.concatenate([view.embedding for view in views]),
+        full_macs=float(forward_macs(NUM_PATCHES, server.facts.embed_dim, server.facts.depth)),
+    )
+    return frames, {scheme: (_payload(frames, each, server), each) for scheme, each in answers.items()}
 
 
 def _payload(frames: Frames, answers: Answers, server: FullModel) -> Payload:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lab.errors import EvaluationError
 from lab.evaluation.inference_cache import Answers
 from lab.evaluation.points import HoldRule
 from lab.evaluation.schemes import Ranked, Whole
 from lab.evaluation.selection import Rule
+from lab.evaluation.stream import calibration
+from lab.evaluation.stream.calibration import stream_frontier
 from lab.evaluation.stream.cameras import Camera
 from lab.evaluation.stream.frames import Frames
 from lab.evaluation.stream.remembered import _held, remembering_outcomes
 from lab.evaluation.sweep import Payload
 from schemas.belief_rule import BeliefRule
+from schemas.frontier import dump_frontier, load_frontier
 
 NAMES, FPS = ("gate", "door", "yard", "lane"), 5.0
 """`calibration_half` puts some of them on either side."""
@@ -86,3 +93,21 @@ def test_whole_frames_may_ask_too(frames: Frames) -> None:
     whole = Whole("avif", 45)
     found = remembering_outcomes(frames, {whole: answers_of(frames)}, [BeliefRule()], (0.5,))
     assert {outcome.setting.codec for outcome in found} == {"avif"}
+
+
+def test_a_belief_and_its_frontier_go_into_one_file(
+    frames: Frames, tmp_path: Path, fake_model: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "belief_rules", lambda: [BeliefRule(alpha=0.5), BeliefRule(floor=0.4)])
+    edge, server = fake_model("edge").facts, fake_model("server").facts
+    stills = {Whole(): answers_of(frames), ASK: answers_of(frames)}
+    frontier = stream_frontier(frames, stills, [ASK], edge, server, "four cameras")
+    assert frontier.belief in {BeliefRule(alpha=0.5), BeliefRule(floor=0.4)}
+    assert frontier.points[0].bytes_per_frame == 0
+    assert frontier.points[-1].accuracy > frontier.points[0].accuracy
+    assert sum(each.count for each in frontier.accuracy_by_h_min) == frames.num_frames
+    dump_frontier(frontier, tmp_path / "f.json")
+    assert load_frontier(tmp_path / "f.json") == frontier
+    one = replace(frames, cameras=frames.cameras[:1], camera=np.zeros(frames.num_frames, dtype=np.int64))
+    with pytest.raises(EvaluationError, match="1 cameras"):
+        stream_frontier(one, stills, [ASK], edge, server, "one camera")
