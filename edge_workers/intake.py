@@ -19,10 +19,11 @@ from runtime.intake import Delivery, Intake, RecordSource
 from runtime.offsets import TopicPartition
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
-from schemas.frame import decode_frame
+from schemas.frame import decode_frame, identity_of
 from schemas.label import State
 
 _NS_PER_S = 1_000_000_000
+_FOREIGN = "foreign_site"
 _POLL_S = 1.0
 _POLL_RECORDS = 64
 _HELD_POLL_S = 1.0
@@ -30,6 +31,8 @@ _HELD_POLL_S = 1.0
 _BATCHES_AHEAD = 2
 """With so many waiting, reading rests until frames have left, for `_REST_S` at most."""
 _REST_S = 0.05
+_MAX_REFUSED = 256
+"""With so many refused frames not taken yet, reading rests: their labels wait for Redis."""
 _FILE_BATCHES = 4
 """Batches of one partition's file frames that may wait: files can come faster than live cameras, and without
 this limit they would take all the room."""
@@ -208,6 +211,7 @@ class FrameReader:
             newest_first_after_ns=edge.max_latency_ms * 1_000_000,
         )
         self._shed: list[FrameTask] = []
+        """Refused, and not taken yet."""
         self._files_waiting: Counter[TopicPartition] = Counter()
         self._batch_frames = edge.batch_frames
         self._max_files = _FILE_BATCHES * edge.batch_frames
@@ -224,7 +228,7 @@ class FrameReader:
         while the model would have to wait for it.
         """
         while True:
-            if self.backlog.full:
+            if self.full:
                 await self._hold()
                 continue
             taken = await self.intake.poll(_POLL_RECORDS, _POLL_S)
@@ -233,6 +237,11 @@ class FrameReader:
             if is_trickle and len(self.backlog) >= _BATCHES_AHEAD * self._batch_frames:
                 self._room.clear()
                 await set_within(self._room, _REST_S)
+
+    @property
+    def full(self) -> bool:
+        """True when no more frames should come in."""
+        return self.backlog.full or len(self._shed) >= _MAX_REFUSED
 
     def end(self) -> None:
         """Reading is over: what has not begun is left to whoever reads it next."""
@@ -268,7 +277,7 @@ class FrameReader:
         self.intake.pause_all()
         self._room.clear()
         await set_within(self._room, _HELD_POLL_S)
-        if self.backlog.full:
+        if self.full:
             await self._accept(await self.intake.poll(_POLL_RECORDS, 0.0))
         else:
             self.intake.resume(self._with_room())
@@ -280,14 +289,15 @@ class FrameReader:
             try:
                 task = self._open(each, read_s)
             except DecodeError as error:
-                await self._refuse(taken[index:], error)
+                if not self._refused_with_state(each, error, read_s):
+                    await self._refuse(taken[index:], error)
                 continue
             self._metrics.opened(task, utc_ns)
             self.backlog.push(task)
             if not task.live:
                 self._files_waiting[task.partition] += 1
         self._metrics.waiting(len(self.backlog), self.backlog.num_bytes)
-        if len(self.backlog):
+        if len(self.backlog) or self._shed:
             self.arrived.set()
         self.intake.pause(key for key, count in self._files_waiting.items() if count > self._max_files)
 
@@ -298,7 +308,20 @@ class FrameReader:
             max_frame_bytes=limits.max_frame_bytes,
             max_frame_pixels=limits.max_frame_pixels,
         )
+        if frame.site != self._settings.site:
+            found = f"frame.site: {frame.site!r:.80}"
+            raise DecodeError(_FOREIGN, f"{found}, this worker serves {self._settings.site!r}")
         return FrameTask(delivery, frame, read_s)
+
+    def _refused_with_state(self, delivery: Delivery, error: DecodeError, read_s: float) -> bool:
+        """True where it can be read whose frame it is: it goes the way of all others, to its label."""
+        frame = None if error.reason == _FOREIGN else identity_of(delivery.record.value)
+        if frame is None or frame.site != self._settings.site:
+            return False
+        task = FrameTask(delivery, frame, read_s)
+        task.refuse(State.UNDECODABLE, error.reason, str(error))
+        self._shed.append(task)
+        return True
 
     async def _refuse(self, taken: list[Delivery], error: DecodeError) -> None:
         """The first record is a dead letter; cancelled while there is no room, none of them has begun."""

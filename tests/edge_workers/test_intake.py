@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from runtime.intake import RebalanceCallback
 from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.offsets import TopicPartition
-from schemas.frame import Frame, encode_frame
+from schemas.frame import Frame, decode_frame, encode_frame
 from schemas.label import State
 
 S = 1_000_000_000
@@ -198,3 +199,50 @@ async def test_a_revoke_and_the_end_leave_what_waits_to_others(start: Any) -> No
     await asyncio.wait([task])
     bench.reader.end()
     assert (bench.waiting(), bench.reader.intake.num_open, bench.reader.over) == (0, 0, True)
+
+
+async def test_a_refused_frame_whose_camera_and_number_can_be_read_goes_to_its_label(start: Any) -> None:
+    bench = Bench()
+    await start(bench)
+    bench.give(0, 1, live=True)
+    sound = decode_frame(bench.source.records[0].value, max_frame_bytes=2000, max_frame_pixels=1)
+    bad = [replace(sound, seq=5, width=50_000, height=50_000), replace(sound, seq=6, encoding="bmp")]
+    for offset, frame in enumerate(bad, start=1):
+        bench.source.records.append(Record("frames", 0, offset, 0, None, encode_frame(frame)))
+    bench.source.more.set()
+    await bench.settle()
+    tasks = bench.reader.next_tasks(10)
+    refused = [(task.frame.seq, task.refusal.state) for task in tasks if task.refusal is not None]
+    assert refused == [(5, State.UNDECODABLE), (6, State.UNDECODABLE)]
+    assert [task.frame.seq for task in tasks if task.refusal is None] == [0]
+    assert all(task.refusal.error for task in tasks if task.refusal is not None)
+
+
+async def test_a_flood_of_refused_frames_makes_reading_rest(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_workers.intake._MAX_REFUSED", 2)
+    bench = Bench()
+    bench.give(0, 1, live=True)
+    sound = decode_frame(bench.source.records.pop().value, max_frame_bytes=2000, max_frame_pixels=1)
+    bad = encode_frame(replace(sound, encoding="bmp"))
+    bench.source.records += [Record("frames", 0, offset, 0, None, bad) for offset in range(200)]
+    await start(bench)
+    assert bench.source.paused
+    left = len(bench.source.records)
+    assert left > 0
+    while bench.source.records:
+        assert bench.reader.next_tasks(10)
+        await bench.settle()
+
+
+async def test_a_frame_of_another_site_is_a_dead_letter_without_a_label(start: Any) -> None:
+    bench = Bench()
+    await start(bench)
+    frame = Frame("south", "south/c", 1, 0, 1, 1, "jpeg", b"x")
+    bench.source.records.append(Record("frames", 0, 0, 0, None, encode_frame(frame)))
+    bench.source.more.set()
+    await bench.settle()
+    assert bench.reader.next_tasks(10) == []
+    (refused,) = bench.letters._waiting.take_ready(10)
+    assert refused.letter.reason == "foreign_site"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DecodeError
-from schemas.frame import ENCODINGS, Frame, decode_frame, encode_frame
+from schemas.frame import ENCODINGS, Frame, decode_frame, encode_frame, identity_of
 from schemas.limits import MAX_FRAME_BYTES, MAX_FRAME_PIXELS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -145,3 +145,17 @@ def test_an_image_above_the_limit_is_refused() -> None:
         decode_frame(data, max_frame_bytes=len(FRAME.image) - 1, max_frame_pixels=MAX_FRAME_PIXELS)
     assert caught.value.reason == "too_large"
     assert decode_frame(data, max_frame_bytes=len(FRAME.image), max_frame_pixels=640 * 480) == FRAME
+
+
+def test_of_a_refused_frame_its_identity_can_be_read_where_it_is_sound() -> None:
+    too_large = changed(width=60_000, height=60_000, encoding="bmp", image="absent", truth="x")
+    found = identity_of(too_large)
+    assert found == replace(FRAME, width=1, height=1, encoding="", image=b"", truth=None)
+    for broken in (
+        b"",
+        changed(v=99),
+        changed(seq=-1),
+        changed(camera="absent"),
+        changed(camera="south/gate-1"),
+    ):
+        assert identity_of(broken) is None
