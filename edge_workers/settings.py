@@ -58,6 +58,7 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
     codec: str = "webp"
     quality: int = Field(default=75, ge=0, le=100)
+    """Of the codec, as its library counts it."""
     selection: str = "attention_sum"
     """The rule that chooses the patches, by name."""
     offload_request_timeout_ms: int = Field(default=3_000, ge=500, le=3_000)

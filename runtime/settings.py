@@ -26,7 +26,7 @@ class MetricsSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = Field(default=0, ge=0, lt=1 << 16)
-    """0 = any free one (logged), `off` = none."""
+    """Of /metrics, /healthz and /readyz; 0 = any free one (logged), `off` = none."""
     stuck_after_s: float = Field(default=30.0, gt=0)
     """With records waiting and none finished this long, /healthz says 503."""
     per_camera: bool = True

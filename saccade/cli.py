@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
+from contextlib import suppress
+from typing import Any
 
 import typer
 
 from runtime.log import configure_logging
+from runtime.redact import redact
 from runtime.settings import LogSettings
 from saccade.commands import (
     config,
@@ -23,27 +28,16 @@ from saccade.commands import (
     train,
     workers,
 )
-from schemas.errors import SaccadeError, SettingsError
+from saccade.parts import missing
+from saccade.streams import finish, open_closed_streams
+from schemas.errors import SaccadeError, SettingsError, leaves
 
-ROOMS = frozenset(
-    {
-        "imaging",
-        "vit",
-        "gating",
-        "uplink",
-        "producers",
-        "edge_workers",
-        "server_workers",
-        "page",
-        "devstack",
-        "lab",
-    }
-)
-"""Parts of Saccade that an image of one role may lack."""
-EXTRAS = frozenset({"torch", "timm", "torchvision", "openvino", "onnxruntime", "matplotlib", "av"})
-"""Libraries that an image of one role may lack."""
+UsageError: Any = typer.BadParameter.__base__
+"""Of the click that typer uses: its own copy or the library, by version."""
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+_PASSWORD = re.compile(r"://[^/\s]*:[^\s]+@|(?i:password)=")
 
 app = typer.Typer(
     name="saccade",
@@ -62,43 +56,74 @@ app.add_typer(config.app, name="config")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong usage or wrong settings."""
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage or wrong settings, 130 interrupted.
+
+    An error that a user can do something about is one line on standard error; any other keeps its traceback.
+    """
+    open_closed_streams()
     # On stderr and without progress, until a worker takes its own log settings.
     configure_logging(LogSettings(level="warning"))
+    if any(_PASSWORD.search(each) for each in (sys.argv[1:] if arguments is None else arguments)):
+        tell(
+            "warning: every user of this machine can read a password on the command line; give it by a "
+            "settings file, the environment, or the path of a file that holds it (NAME_file)"
+        )
     try:
-        app(args=arguments, prog_name="saccade")
-    except* SaccadeError as group:
-        error = first_leaf(group)
-        fail(error, EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED)
-    except* ModuleNotFoundError as group:
-        missing = first_leaf(group)
-        top = (getattr(missing, "name", None) or "").partition(".")[0]
-        if top not in ROOMS and top not in EXTRAS:
+        status = app(args=arguments, prog_name="saccade", standalone_mode=False) or 0
+    except SystemExit as ended:
+        status = ended.code
+    except BaseException as error:
+        ends = [end_of(leaf) for leaf in leaves(error)]
+        if not all(ends):
             raise
-        fail(missing_part(top), EXIT_FAILED)
+        status, line = ends[0] or (EXIT_FAILED, "")
+        if line:
+            tell(line)
+    unwritten = finish(sys.stdout)
+    if unwritten is not None and not isinstance(unwritten, BrokenPipeError):
+        tell(f"standard output: {unwritten.strerror}")
+    finish(sys.stderr)
+    sys.exit(status if unwritten is None else EXIT_FAILED)
 
 
-def fail(error: BaseException, status: int) -> None:
-    """Print the error as one line on standard error and exit with ``status``."""
-    typer.echo(f"saccade: {error}", err=True)
-    sys.exit(status)
+def end_of(error: BaseException) -> tuple[int, str] | None:
+    """The exit status and the line that an error comes to; None for a bug."""
+    end: tuple[int, str] | None
+    match error:
+        case KeyboardInterrupt():
+            end = EXIT_INTERRUPTED, ""
+        case SettingsError():
+            end = EXIT_USAGE, str(error)
+        case SaccadeError():
+            end = EXIT_FAILED, str(error)
+        case ModuleNotFoundError() if (part := missing(error)) is not None:
+            end = EXIT_FAILED, str(part)
+        case _ if isinstance(error, UsageError):
+            end = EXIT_USAGE, usage_line(error)
+        case BrokenPipeError():  # the reader of a pipe has what it wanted
+            end = EXIT_FAILED, ""
+        case OSError() if error.filename is not None:
+            end = EXIT_FAILED, f"{error.filename}: {error.strerror}"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EFBIG):
+            end = EXIT_FAILED, f"cannot write: {error.strerror}"
+        case _:
+            end = None
+    return end
 
 
-def missing_part(top: str) -> SaccadeError:
-    """The error for a command whose room or library this installation lacks."""
-    kind = "room" if top in ROOMS else "library"
-    return SaccadeError(
-        f"this installation lacks the {kind} {top!r} that the command needs; "
-        "run it where the whole package is installed"
-    )
+def usage_line(error: Any) -> str:
+    """What a wrong command line comes to; a group without a command prints its help instead."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return ""
+    command = error.ctx.command_path if error.ctx is not None else "saccade"
+    return f"{error.format_message().rstrip('.')}; {command} --help says more"
 
 
-def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error inside nested groups: what a task group hides from a person."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def tell(text: str) -> None:
+    """Print one line on standard error, without credentials; a closed or full one is no reason to stop."""
+    with suppress(OSError):
+        typer.echo(f"saccade: {redact(' '.join(text.split()))}", err=True)
 
 
 if __name__ == "__main__":

@@ -35,16 +35,16 @@ Program = TypeVar("Program", bound=ProgramSettings)
 
 
 def settings_from(
-    config: Path | None, assignments: list[str] | None, *, kafka: str | None = None, redis: str | None = None
+    config: Path | None, assign: list[str] | None, *, kafka: str | None = None, redis: str | None = None
 ) -> ProgramSettings:
     """Return the settings that every program shares; see `program_settings`."""
-    return program_settings(ProgramSettings, config, assignments, kafka=kafka, redis=redis)
+    return program_settings(ProgramSettings, config, assign, kafka=kafka, redis=redis)
 
 
 def program_settings(
     program: type[Program],
     config: Path | None,
-    assignments: list[str] | None,
+    assign: list[str] | None,
     *,
     kafka: str | None = None,
     redis: str | None = None,
@@ -55,7 +55,7 @@ def program_settings(
     Args:
         program: the kind of settings.
         config: TOML file or None.
-        assignments: ``section.key=value`` texts of ``--set``.
+        assign: ``section.key=value`` texts of ``--set``.
         kafka: bootstrap servers of both clusters unless the settings name an own offload cluster.
         redis: Redis URL.
         overrides: ``section__key`` to value; None values are left out.
@@ -64,7 +64,7 @@ def program_settings(
         SettingsError: a text without ``=``, an unknown key or a value out of range, named.
     """
     flags: dict[str, Any] = {}
-    for text in assignments or []:
+    for text in assign or []:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise SettingsError(f"--set {text!r}: want SECTION.KEY=VALUE, such as edge.tau=0.8")

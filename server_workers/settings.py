@@ -27,6 +27,7 @@ class ServerSettings(Section):
     backend: str = "auto"
     """What computes the model; `auto` is torch."""
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
+    """Of the model; `off` = what the container's quota allows."""
     decode_threads: int = Field(default=2, ge=1, le=256)
     max_batch_tokens: int = Field(default=16 * FULL_TOKENS, ge=FULL_TOKENS)
     """Tokens of one forward pass at most; a whole image has 197, so less could never be served."""

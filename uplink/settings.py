@@ -15,7 +15,8 @@ class BudgetSettings(Section):
     """What the uplink may carry, and what each setting of the offload path is known to cost."""
 
     rate: Annotated[str | None, OffIsNone] = None
-    """`400kbit`, `80kbps`, `auto`, `5GB/month`, or `RATE@SECOND,RATE@SECOND,...`; `off` = no budget."""
+    """What may leave the site: `400kbit`, `80kbps`, `auto`, `5GB/month`, or `RATE@SECOND,RATE@SECOND,...`; `off` is
+    no limit."""
     schedule_start_unix_s: Annotated[float | None, OffIsNone] = Field(default=None, ge=0)
     """When second 0 of a schedule is, for all workers alike; each worker's own start when not given."""
     hour_weights: Annotated[tuple[float, ...] | None, Json, OffIsNone] = None

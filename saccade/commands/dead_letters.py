@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 
@@ -22,6 +21,8 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Print every dead letter: where it came from and why it was refused."""
+    from runtime.dead_letter_store import list_dead_letters
+
     settings = settings_from(config, assign, kafka=kafka)
 
     async def show() -> None:
@@ -41,6 +42,8 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Send dead letters to the topic they came from, unchanged; doing so twice does no harm."""
+    from runtime.dead_letter_store import replay_dead_letters
+
     settings = settings_from(config, assign, kafka=kafka)
     sent = run(replay_dead_letters(settings, topic=topic, reason=reason))
     typer.echo(json.dumps({"replayed": sent}) if as_json else f"{sent} replayed")

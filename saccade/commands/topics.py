@@ -7,7 +7,6 @@ import json
 
 import typer
 
-from runtime.kafka_admin import check_pipeline_topics, create_pipeline_topics, pipeline_topics
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 from schemas.errors import StackError
 
@@ -24,6 +23,8 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create the missing topics; those that exist stay as they are. Print each and whether it was made."""
+    from runtime.kafka_admin import create_pipeline_topics, pipeline_topics
+
     settings = settings_from(config, assign, kafka=kafka)
     made = asyncio.run(create_pipeline_topics(settings))
     for spec in pipeline_topics(settings):
@@ -44,6 +45,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Print each difference between the topics and the settings; exit status 1 if there is one."""
+    from runtime.kafka_admin import check_pipeline_topics
+
     settings = settings_from(config, assign, kafka=kafka)
     problems = asyncio.run(check_pipeline_topics(settings))
     for problem in problems:
