@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+HABITS = (
+    "stdin closed",
+    "stdout closed",
+    "stderr closed",
+    "all closed",
+    "stdout full",
+    "nobody reads stdout",
+    "unknown user",
+)
 ROOT = Path(__file__).parents[2]
-NOBODY = "import os; os.getuid = os.geteuid = lambda: 54321; from saccade.__main__ import main; main()"
-"""A user whom the system does not know."""
-UNWRITABLE = Path("/proc")
-"""A folder where nobody may write, not even root."""
-
 ENDING = (
     ["--help"],
     ["config", "show"],
@@ -31,19 +35,15 @@ ENDING = (
     ["top", "--redis", "redis://127.0.0.1:1"],
     ["topics", "nonsense"],
     ["dlq"],
-    ["evaluate", "--data", "/no/such/folder"],
-    ["calibrate", "--data", "/no/such/folder"],
-    ["quantise", "--data", "/no/such/folder"],
+    ["evaluate", "--check-paper"],
+    ["calibrate", "--seed", "x"],
+    ["quantise"],
     ["simulate", "--trace", "/no/such/file.csv"],
-    ["train", "--data", "/no/such/folder"],
+    ["train", "--epochs", "x"],
     ["demo", "--budget", "12 parsecs"],
     ["stack", "--kafka-port", "0"],
 )
 """Command lines of all commands that come to an end by themselves, with and without an error."""
-
-
-def command(arguments: Sequence[str], *, code: str = "") -> list[str]:
-    return [sys.executable, *(["-c", code] if code else ["-m", "saccade"]), *arguments]
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -52,121 +52,104 @@ def environment(**changes: str | None) -> dict[str, str]:
     return {name: value for name, value in (kept | changes).items() if value is not None}
 
 
-def walk(
-    run: Callable[[list[str]], subprocess.CompletedProcess[str]],
-) -> list[subprocess.CompletedProcess[str]]:
-    """Every command run so; none ended by a bug and each that failed gave its reason in one line at most."""
-    with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(run, ENDING))
-    for done in ended:
-        assert done.returncode in {0, 1, 2}, done
-        for text in (done.stderr or "", done.stdout or ""):
-            assert "Traceback" not in text, text
-            assert "Exception ignored" not in text, text
-    return ended
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams(closing: str) -> None:
-    def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        line = ["sh", "-c", f'"$@" {closing}', "sh", *command(arguments)]
-        return subprocess.run(
-            line, env=environment(), capture_output=True, text=True, check=False, timeout=60
-        )
-
-    statuses = {tuple(arguments): done.returncode for arguments, done in zip(ENDING, walk(run), strict=True)}
-    assert statuses["config", "check"] == 0
-    assert statuses["edge", "--tau", "-1"] == 2
-    assert statuses["top", "--redis", "redis://127.0.0.1:1"] == 1
-
-
-@pytest.mark.slow
-def test_a_full_disk_behind_standard_output() -> None:
-    def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        with Path("/dev/full").open("w") as full:
-            return subprocess.run(
-                command(arguments),
-                env=environment(),
-                stdout=full,
-                stderr=-1,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-
-    shown = dict(zip(map(tuple, ENDING), walk(run), strict=True))["config", "show"]
-    assert (shown.returncode, shown.stderr) == (1, "saccade: cannot write: No space left on device\n")
-
-
-@pytest.mark.slow
-def test_an_unknown_user_without_a_home_in_a_folder_where_nothing_can_be_written() -> None:
-    def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(arguments, code=NOBODY),
-            env=environment(HOME=None, PYTHONDONTWRITEBYTECODE="1"),
-            cwd=UNWRITABLE,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    walk(run)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "folder"),
-    [
-        (["simulate", "--seconds", "1", "--out", "runs/x"], "runs"),
-        (["train", "--scale", "0.001"], "runs"),
-        (["demo", "--seconds", "1"], "runs"),
-        (["stack"], "runs"),
-    ],
-)
-@pytest.mark.slow
-def test_a_place_that_cannot_be_written_is_one_line(arguments: list[str], folder: str) -> None:
-    done = subprocess.run(
-        command(arguments),
-        env=environment(),
-        cwd=UNWRITABLE,
+def saccade(*arguments: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "saccade", *arguments],
+        env=environment(**changes),
         capture_output=True,
         text=True,
         check=False,
         timeout=100,
     )
-    assert done.returncode in {1, 2}
-    assert "Traceback" not in done.stderr
-    assert folder in done.stderr.splitlines()[-1]
 
 
-def test_a_reader_that_has_enough_ends_the_command_in_silence() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        command(["config", "show"]), env=environment(), stdout=write, stderr=-1, check=False, timeout=60
+Run = Callable[[str, list[str]], tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs a command under a habit: exit status, standard output, standard error."""
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("habits_process.py")],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def ask(habit: str, arguments: list[str]) -> tuple[int, str, str]:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps([habit, arguments]) + "\n")
+            process.stdin.flush()
+            status, out, err = json.loads(process.stdout.readline())
+            return status, out, err
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("arguments", ENDING, ids=" ".join)
+def test_no_habit_brings_a_traceback(run: Run, habit: str, arguments: list[str]) -> None:
+    status, _, err = run(habit, arguments)
+    assert status in {0, 1, 2}, err
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
+
+
+@pytest.mark.parametrize("habit", ["stdin closed", "stdout closed", "all closed", "unknown user"])
+def test_a_closed_stream_changes_no_status(run: Run, habit: str) -> None:
+    assert run(habit, ["config", "check"])[0] == 0
+    assert run(habit, ["edge", "--tau", "-1"])[0] == 2
+
+
+def test_an_output_that_takes_no_more_is_told_in_one_line(run: Run) -> None:
+    assert run("stdout full", ["config", "show"]) == (
+        1,
+        "",
+        "saccade: cannot write: No space left on device\n",
     )
-    os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_reader_that_has_enough_ends_the_command_in_silence(run: Run) -> None:
+    assert run("nobody reads stdout", ["config", "show"]) == (1, "", "")
+
+
+def test_python_itself_gives_no_streams_where_they_are_closed() -> None:
+    line = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "saccade", "config", "show"]
+    assert subprocess.run(line, env=environment(), check=False, timeout=100).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (["demo"], "runs"),
+        (["stack"], "runs"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(run: Run, arguments: list[str], folder: str) -> None:
+    status, _, err = run("unknown user", arguments)
+    assert status in {1, 2}
+    assert "Traceback" not in err
+    assert folder in err.splitlines()[-1]
 
 
 def test_a_terminal_that_cannot_show_a_sign_gets_an_escape() -> None:
-    done = subprocess.run(
-        command(["edge", "--help"]),
-        env=environment(PYTHONIOENCODING="ascii", LC_ALL="C"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = saccade("produce", "--help", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [0.1, 0.3, 0.6, 1.0])
-def test_ctrl_c_at_any_moment_of_the_start_ends_without_a_traceback(delay_s: float, tmp_path: Path) -> None:
+def test_ctrl_c_at_any_moment_of_the_start_ends_without_a_traceback(delay_s: float) -> None:
     process = subprocess.Popen(
-        command(["watch", "--redis", "redis://127.0.0.1:1"]),
+        [sys.executable, "-m", "saccade", "watch", "--redis", "redis://127.0.0.1:1"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -185,14 +168,7 @@ def test_ctrl_c_at_any_moment_of_the_start_ends_without_a_traceback(delay_s: flo
 
 
 def test_a_password_on_the_command_line_is_warned_of_and_not_shown() -> None:
-    done = subprocess.run(
-        command(["config", "show", "--redis", "redis://:hunter2@h:1/0"]),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = saccade("config", "show", "--redis", "redis://:hunter2@h:1/0")
     (line,) = done.stderr.splitlines()
     assert "can read a password on the command line" in line
     assert "hunter2" not in done.stdout + done.stderr

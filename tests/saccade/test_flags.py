@@ -48,7 +48,8 @@ def test_a_flag_has_the_meaning_the_choices_and_the_default_of_its_setting() -> 
     assert field.description
     assert made["backend"].help.replace("\\", "").startswith(" ".join(field.description.split()))
     assert made["backend"].help.endswith("(edge.backend: torch)")
-    assert "|" in metavar_of(field)
+    assert metavar_of(field_of(ProducerProgramSettings, "producer.drop")) == "auto|newest|oldest|never"
+    assert metavar_of(field_of(EdgeProgramSettings, "edge.tau")) == "NUMBER"
     assert made["budget"].help.endswith("(budget.rate: off)")
 
 
