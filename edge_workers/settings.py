@@ -57,6 +57,7 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     """Share of the attention that the sent patches cover; 1 sends all."""
     min_patches: int = Field(default=1, ge=1, le=NUM_PATCHES)
     codec: str = "webp"
+    """A patch codec by name: raw, webp_lossless, jpeg, webp, avif, or one of your own."""
     quality: int = Field(default=75, ge=0, le=100)
     """Of the codec, as its library counts it."""
     selection: str = "attention_sum"

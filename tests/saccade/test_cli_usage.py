@@ -65,10 +65,13 @@ def test_an_unknown_key_in_the_file_or_the_environment_is_status_2(
     config = tmp_path / "saccade.toml"
     config.write_text("[edge]\ntauu = 1\n")
     ran = cli("config", "check", "--config", config)
-    assert (ran.status, ran.reason) == (2, "saccade: edge.tauu: no such setting")
+    assert (ran.status, ran.reason) == (2, "saccade: edge.tauu: no such setting; did you mean edge.tau?")
     monkeypatch.setenv("SACCADE__EDGE__DELTTA", "1")
     ran = cli("config", "check")
-    assert (ran.status, ran.reason) == (2, "saccade: edge.deltta: no such setting")
+    assert (ran.status, ran.reason) == (
+        2,
+        "saccade: SACCADE__EDGE__DELTTA: no such setting; did you mean SACCADE__EDGE__DELTA?",
+    )
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(

@@ -47,7 +47,7 @@ def test_a_flag_has_the_meaning_the_choices_and_the_default_of_its_setting() -> 
     field = field_of(EdgeProgramSettings, "edge.backend")
     assert field.description
     assert made["backend"].help.replace("\\", "").startswith(" ".join(field.description.split()))
-    assert made["backend"].help.endswith("(edge.backend: torch)")
+    assert made["backend"].help.endswith("(edge.backend: auto)")
     assert metavar_of(field_of(ProducerProgramSettings, "producer.drop")) == "auto|newest|oldest|never"
     assert metavar_of(field_of(EdgeProgramSettings, "edge.tau")) == "NUMBER"
     assert made["budget"].help.endswith("(budget.rate: off)")
