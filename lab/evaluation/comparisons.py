@@ -16,7 +16,7 @@ from lab.evaluation.gates import (
 )
 from lab.evaluation.methods import setting_of
 from lab.evaluation.paired import Floats, PairedPredictions
-from lab.evaluation.points import ALL, Point, Setting, make_point
+from lab.evaluation.points import ALL, TEST, Point, Setting, make_point
 from lab.evaluation.schemes import (
     EDGE,
     EDGE_LAYER_ROLLOUT,
@@ -30,6 +30,8 @@ from lab.evaluation.schemes import (
 from lab.evaluation.selection import Rule
 
 COMPARED_RATIOS: Final = (0.2, 0.4, 0.6)
+FUSED_RATIOS: Final = (1.0, 0.4)
+FUSED_WEIGHTS: Final = tuple((alpha, beta) for alpha in (0.35, 0.7, 1.0) for beta in (0.5, 1.0, 2.0))
 _SAME_SHARE: Final = 0.012
 
 
@@ -87,6 +89,31 @@ def gate_comparisons(pairs: PairedPredictions) -> list[Comparison]:
                     compare(pairs, f"{gate} gate", "min-entropy gate", _what(scheme), varied, plain)
                 )
     return comparisons
+
+
+def fused_comparisons(pairs: PairedPredictions) -> tuple[list[Comparison], list[Point]]:
+    """Return what it gains that the edge's own p joins the server's answer, and the fused points.
+
+    The weights are chosen on the calibration half, for each scheme, with everything sent; the test half is shown.
+    """
+    comparisons, points = [], []
+    half = pairs.calibration
+    for scheme in pairs.answers:
+        setting = setting_of(scheme)
+        if setting is None or setting.gate is None:
+            continue
+        fused = [pairs.fused_payload(scheme, alpha, beta) for alpha, beta in FUSED_WEIGHTS]
+        best = max(fused, key=lambda each: each.correct[half].mean())
+        for ratio in FUSED_RATIOS:
+            tau = threshold_for_ratio(pairs.h_min[~half], ratio)
+            named = replace(setting, tau=tau)
+            offload = offloaded(pairs.h_min, tau)
+            varied = make_point(pairs, replace(named, method="fused"), offload, best, TEST)
+            plain = make_point(pairs, named, offload, pairs.payload(scheme), TEST)
+            what = f"{_what(scheme)}, {'all sent' if ratio == 1 else 'gated'}"
+            comparisons.append(compare(pairs, "fused answers", "the server's answer", what, varied, plain))
+            points.append(varied)
+    return comparisons, points
 
 
 def payload_comparisons(pairs: PairedPredictions) -> list[Comparison]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.belief import LEAST_PROBABILITY
 from gating.entropy import softmax
 from gating.task import NUM_LEADING
 from lab.evaluation.corpus import Corpus
@@ -112,6 +113,15 @@ class Answers:
     def confidence(self) -> Floats:
         """(N,) its probability."""
         return self.probabilities[:, 0]
+
+    def log_probabilities(self, num_classes: int) -> Floats:
+        """Return (N, C) logarithms of the server's probabilities: the leading classes, the rest spread evenly."""
+        count, leading = self.classes.shape
+        others = num_classes - leading
+        left = np.maximum(1.0 - self.probabilities.sum(axis=1), 0.0)
+        full = np.repeat((left / others if others else np.zeros(count))[:, None], num_classes, axis=1)
+        np.put_along_axis(full, self.classes, self.probabilities, axis=1)
+        return np.asarray(np.log(np.maximum(full, LEAST_PROBABILITY)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Everything that one measurement knows: arrays over the same images, and who produced them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -85,6 +85,12 @@ class PairedPredictions:
             answers.wire_bytes,
             self._macs_by_count[answers.processed],
         )
+
+    def fused_payload(self, scheme: Scheme, alpha: float, beta: float) -> Payload:
+        """Return the payload where the edge's own p joins the answer: the label of p_edge^alpha · p_server^beta."""
+        server = self.answers[scheme].log_probabilities(self.edge_logits.shape[1])
+        label = (alpha * self.edge_logits + beta * server).argmax(axis=1)
+        return replace(self.payload(scheme), correct=(label == self.truth).astype(np.float64))
 
     def server_doubt(self, scheme: Scheme) -> Floats:
         """Return (N,) H_min in bits of the server's answer after `scheme`."""

@@ -13,7 +13,7 @@ from gating.entropy import confidence
 from lab.evaluation.bootstrap import Interval, paired_difference
 from lab.evaluation.chosen import FAMILIES, FamilyVerdict, method_frontiers, paper_curve_points, verdicts
 from lab.evaluation.chosen import candidates as measure_candidates
-from lab.evaluation.comparisons import Comparison, gate_comparisons, payload_comparisons
+from lab.evaluation.comparisons import Comparison, fused_comparisons, gate_comparisons, payload_comparisons
 from lab.evaluation.confidence import auroc, reliability, risk_coverage
 from lab.evaluation.experiments import PAPER_DELTAS
 from lab.evaluation.gates import PAPER_TAUS, margin_scores, offloaded, shannon_scores
@@ -63,7 +63,9 @@ def write_report(out: Path, pairs: PairedPredictions, notes: RunNotes) -> Path:
     if pairs.calibration.any() and not pairs.calibration.all():
         frontiers = method_frontiers(pairs)
     if frontiers and not pairs.same_weights:
-        comparisons = [*gate_comparisons(pairs), *comparisons]
+        fused, fused_points = fused_comparisons(pairs)
+        comparisons = [*fused, *gate_comparisons(pairs), *comparisons]
+        points = [*points, *fused_points]
         candidates = measure_candidates(pairs)
         judged, chosen = verdicts(pairs, candidates), paper_curve_points(candidates)
     points = [*points, *_distinct(judged, chosen, frontiers)]

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.belief import LEAST_PROBABILITY
 from gating.entropy import min_entropy_bits, softmax
-from lab.evaluation.inference_cache import Answers
 from lab.evaluation.models import Embedding
 from schemas.belief_rule import BeliefRule
 
@@ -60,16 +58,6 @@ def cosines(embedding: Embedding) -> Floats:
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     near = np.einsum("td,td->t", unit[1:], unit[:-1], dtype=np.float64)
     return np.concatenate([[0.0], near])
-
-
-def log_probabilities(answers: Answers, num_classes: int) -> Floats:
-    """Return (N, C) logarithms of the server's probabilities: the leading classes, the rest spread evenly."""
-    count, leading = answers.classes.shape
-    others = num_classes - leading
-    rest = np.maximum(1.0 - answers.probabilities.sum(axis=1), 0.0) / others if others else np.zeros(count)
-    full = np.repeat(rest[:, None], num_classes, axis=1)
-    np.put_along_axis(full, answers.classes, answers.probabilities, axis=1)
-    return np.asarray(np.log(np.maximum(full, LEAST_PROBABILITY)))
 
 
 def replay(streams: Streams, rules: Sequence[BeliefRule], taus: Sequence[float], delay: int) -> Replay:

@@ -18,7 +18,7 @@ from lab.evaluation.inference_cache import Answers
 from lab.evaluation.methods import setting_of
 from lab.evaluation.points import ALL, CALIBRATION, TEST, HoldRule, Setting, with_tau
 from lab.evaluation.schemes import Scheme
-from lab.evaluation.stream.beliefs import Streams, cosines, log_probabilities, replay
+from lab.evaluation.stream.beliefs import Streams, cosines, replay
 from lab.evaluation.stream.frames import Floats, Frames, Ints, Mask, Outcome
 from lab.evaluation.sweep import Payload, pareto_rows
 from schemas.belief_rule import STILLS, BeliefRule
@@ -139,7 +139,7 @@ def _streams(frames: Frames, answers: Answers, rows: NDArray[np.int64]) -> Strea
     return Streams(
         logits=frames.edge_logits[rows].astype(np.float64),
         cosine=np.stack([cosines(frames.embedding[mine]) for mine in rows]),
-        server=log_probabilities(answers, frames.edge_logits.shape[1])[rows],
+        server=answers.log_probabilities(frames.edge_logits.shape[1])[rows],
         fps=frames.cameras[0].fps,
     )
 

@@ -141,6 +141,9 @@ def test_payloads_hold_whole_images_and_patches(pair_up: Callable[..., PairedPre
         ({"data": Path(), "scenes": 5}, "not both"),
         ({"scenes": 5, "unlabelled": True}, "--unlabelled"),
         ({"data": Path(), "labels": Path(), "unlabelled": True}, "--labels"),
+        ({"scenes": 5, "clips": Path()}, "--clips belongs to --stream"),
+        ({"stream": True, "data": Path()}, "no --data"),
+        ({"stream": True, "fps": 0.0}, "fps: 0.0"),
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, object], message: str) -> None:

@@ -2,7 +2,12 @@ from collections.abc import Callable
 
 import pytest
 
-from lab.evaluation.comparisons import COMPARED_RATIOS, gate_comparisons, payload_comparisons
+from lab.evaluation.comparisons import (
+    COMPARED_RATIOS,
+    fused_comparisons,
+    gate_comparisons,
+    payload_comparisons,
+)
 from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.schemes import EDGE_LAYER_ROLLOUT, Ranked, Tiered, Whole
 from lab.evaluation.selection import Rule
@@ -54,3 +59,20 @@ def test_equal_weights_compare_payloads_only_with_everything_sent(
 ) -> None:
     pairs = pair_up({Whole(): 0.9, PLAIN: 0.5, Ranked(Rule("keep_crossing", 0.6)): 0.5}, same=True)
     assert {each.offload_ratio for each in payload_comparisons(pairs)} == {1.0}
+
+
+def test_the_edges_own_answer_joins_the_servers(pair_up: Callable[..., PairedPredictions]) -> None:
+    """Two independent answers together are right more often than either."""
+    pairs = pair_up({Whole("avif", 45): 0.7}, size=4000)
+    pairs.answers[Whole("avif", 45)].probabilities[:] = 0.7
+    comparisons, points = fused_comparisons(pairs)
+    assert [each.setting for each in comparisons] == [
+        "whole image, avif-45, all sent",
+        "whole image, avif-45, gated",
+    ]
+    assert {each.split for each in comparisons} == {"test"}
+    everything = comparisons[0]
+    assert everything.offload_ratio == 1.0
+    assert everything.interval[0] > 0
+    assert everything.bytes_change == 0
+    assert [point.setting.method for point in points] == ["fused", "fused"]

@@ -51,7 +51,7 @@ def test_one_call_writes_the_whole_report(
     assert set(document) == {"data", "images", "edge", "server", "points"}
     assert document["images"] == 12
     assert set(document["edge"]) == {"model", "top1"}
-    assert {point["method"] for point in document["points"]} == set(METHODS)
+    assert {point["method"] for point in document["points"]} == {*METHODS, "fused"}
     assert all(set(point) == KEYS for point in document["points"])
     assert {point["split"] for point in document["points"]} == {"all", "test"}
     for name in ("points.csv", "per_class.csv", "kept_patches.csv", "comparisons.csv", "risk_coverage.csv"):
