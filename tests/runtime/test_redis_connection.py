@@ -5,15 +5,77 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from redis._parsers.base import BaseParser
+from redis.asyncio.client import Pipeline
 
 from devstack import EmbeddedStack
 from runtime.connections import RedisSettings
+from runtime.redis_connection import RedisConnection
 from runtime.redis_store import RedisStore
+from schemas.errors import SaccadeError, TransientError
 
-pytestmark = pytest.mark.stack
 MOMENTS = 60
+IN_SCRIPT = "Error running script (call to f_8a): @user_script:12: @user_script: 12: "
 
 
+def raised(answer: str, *, in_pipeline: bool) -> SaccadeError:
+    """What the project makes of an answer of Redis, by way of the library's own parser."""
+    error = BaseParser.parse_error(answer)  # type: ignore[no-untyped-call]
+    if in_pipeline:
+        Pipeline(None, None, False, None).annotate_exception(error, 1, ["EVALSHA", "8a", "1", "label:gate:1"])  # type: ignore[arg-type]
+    with pytest.raises(SaccadeError) as caught, RedisConnection(RedisSettings())._translated("a script"):
+        raise error
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "READONLY You can't write against a read only replica.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "NOAUTH Authentication required.",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "NOPERM this user has no permissions to run the 'evalsha' command",
+        "MISCONF Redis is configured to save RDB snapshots, but it is currently not able to persist on disk.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "BUSY Redis is busy running a script.",
+        "LOADING Redis is loading the dataset in memory",
+        "MOVED 3999 127.0.0.1:6381",
+        "CLUSTERDOWN The cluster is down",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "NOSCRIPT No matching script. Please use EVAL.",
+        "ERR " + IN_SCRIPT + "-OOM command not allowed when used memory > 'maxmemory'.",
+        "ERR " + IN_SCRIPT + "The user executing the script can't run this command or subcommand",
+        "MISCONF Errors writing to the AOF file: No space left on device script: 8a, on @user_script:3.",
+        "ERR max number of clients reached",
+        "ERR " + IN_SCRIPT + "-READONLY You can't write against a read only replica.",
+    ],
+)
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_what_an_administrator_a_failover_or_a_full_disk_puts_right_passes(
+    answer: str, in_pipeline: bool
+) -> None:
+    assert isinstance(raised(answer, in_pipeline=in_pipeline), TransientError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "ERR unknown command 'EVALSHAA'",
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        "ERR wrong number of arguments for 'hset' command",
+        "ERR " + IN_SCRIPT + "attempt to index a nil value",
+        "ERR the label says BUSYNESS and OOMPH",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+    ],
+)
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_what_no_time_puts_right_does_not_pass(answer: str, in_pipeline: bool) -> None:
+    assert not isinstance(raised(answer, in_pipeline=in_pipeline), TransientError)
+
+
+@pytest.mark.stack
 @pytest.mark.parametrize("is_connected", [True, False])
 async def test_a_call_cancelled_at_any_moment_ends_cancelled(
     stack: EmbeddedStack, is_connected: bool
@@ -35,6 +97,7 @@ async def test_a_call_cancelled_at_any_moment_ends_cancelled(
     assert not deaf
 
 
+@pytest.mark.stack
 async def test_a_timeout_around_a_call_is_still_a_timeout(stack: EmbeddedStack) -> None:
     async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
         await store.time_ns()
