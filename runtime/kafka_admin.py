@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_co
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
+from runtime.kafka_fetch import safe_consumer
 from runtime.settings import ProgramSettings
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec, frames_specs, offload_specs
@@ -123,9 +123,8 @@ async def read_all(kafka: KafkaSettings, topic: str) -> AsyncIterator[Record]:
     """
 
     def make() -> Any:
-        return AIOKafkaConsumer(
+        return safe_consumer(
             **connection_arguments(kafka),
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=8 * 1024 * 1024,
         )

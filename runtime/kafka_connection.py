@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import aiokafka.client
 import stamina
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -37,6 +38,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from runtime.connections import KafkaSettings
 from runtime.log import get_logger
@@ -46,6 +48,7 @@ START_TIMEOUT_S = 30.0
 """How long a starting client waits for a broker that is starting too."""
 CLOSE_TIMEOUT_S = 5.0
 _CANCEL_AGAIN_S = 0.2
+_START_ENDS_S = 1.0
 
 _log = get_logger(__name__)
 
@@ -69,6 +72,40 @@ _LOST_SEQUENCE = (
 )
 
 
+class _AskingOnly(MetadataRequest):  # type: ignore[misc]  # aiokafka is untyped
+    """Asks about topics and makes none.
+
+    The library's own request lets a broker with `auto.create.topics.enable` make a topic that is missing, with
+    one partition and the broker's limits.
+    """
+
+    def __init__(self, topics: list[str] | None = None) -> None:
+        super().__init__(topics, allow_auto_topic_creation=False)
+
+
+aiokafka.client.MetadataRequest = _AskingOnly
+
+
+class Passing(Exception):  # noqa: N818 - reads as what it is
+    """What a client tries may work at another time; `attempts` then makes a pause."""
+
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+
+
+def attempts() -> AsyncIterator[stamina.Attempt]:
+    """One after the other for ever, with growing, jittered pauses after each `Passing`."""
+    return stamina.retry_context(
+        on=Passing,
+        attempts=None,
+        timeout=None,
+        wait_initial=FIRST_PAUSE_S,
+        wait_max=LONGEST_PAUSE_S,
+        wait_jitter=FIRST_PAUSE_S,
+    )
+
+
 class RecordRefused(SaccadeError):  # noqa: N818 - reads as what happened
     """The client or the broker refuses this one record for good, such as for its size."""
 
@@ -84,9 +121,11 @@ class Record:
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    unreadable: str | None = None
+    """Why nothing can be read here; the record then stands for a whole batch, and is empty."""
 
 
-def record_of(found: Any) -> Record:
+def record_of(found: Any, unreadable: str | None = None) -> Record:
     """The record that the client library found."""
     return Record(
         topic=found.topic,
@@ -95,7 +134,8 @@ def record_of(found: Any) -> Record:
         timestamp_ms=found.timestamp,
         key=found.key,
         value=found.value or b"",
-        headers=tuple(found.headers),
+        headers=tuple((name, value or b"") for name, value in found.headers),
+        unreadable=unreadable,
     )
 
 
@@ -260,9 +300,14 @@ async def opened(make: Callable[[], C], kafka: KafkaSettings) -> C:
 async def _open(make: Callable[[], C], kafka: KafkaSettings) -> C:
     await _check_reachable(kafka)
     client = make()
+    starting = asyncio.ensure_future(client.start())
     try:
-        await client.start()
+        await asyncio.shield(starting)
     except BaseException as error:
+        # Cancelled, the library loses the connection that it asks for the cluster: it may finish first.
+        await asyncio.wait([starting], timeout=_START_ENDS_S)
+        starting.cancel()
+        await asyncio.wait([starting])
         await stop(client)
         if isinstance(error, KafkaConnectionError):
             await _check_refusal(kafka)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.errors import KafkaError
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
+from runtime.kafka_fetch import safe_consumer
 
 _FIRST_STEP_RECORDS = 64
 _POLL_MS = 1_000
@@ -36,9 +36,7 @@ async def newest_by_key(
     """
 
     def make() -> Any:
-        return AIOKafkaConsumer(
-            **connection_arguments(kafka), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        return safe_consumer(**connection_arguments(kafka), auto_offset_reset="earliest")
 
     found: dict[bytes, T] = {}
     consumer = await started(make, kafka)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.errors import KafkaError
 
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
+from runtime.kafka_fetch import safe_consumer
 
 _POLL_MS = 500
 _LOOK_RECORDS = 256
@@ -143,9 +143,8 @@ class TopicReader:
         return records[:_LOOK_RECORDS]
 
     def _make(self) -> Any:
-        return AIOKafkaConsumer(
+        return safe_consumer(
             **connection_arguments(self._kafka),
-            enable_auto_commit=False,
             auto_offset_reset="latest",
             max_partition_fetch_bytes=self._max_fetch_bytes,
             fetch_max_bytes=4 * self._max_fetch_bytes,

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import stamina
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaError,
@@ -30,7 +29,9 @@ from aiokafka.errors import (
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import (
     CLOSE_TIMEOUT_S,
+    Passing,
     RecordRefused,
+    attempts,
     connection_arguments,
     is_about_the_record,
     opened,
@@ -44,30 +45,10 @@ from schemas.errors import SaccadeError, StackError, TransientError
 
 MAX_BATCH_BYTES = 128 * 1024
 _RECORD_OVERHEAD_BYTES = 70
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-"""Between two tries of what does not work: connecting, asking for a topic, records that are all refused."""
-
 _log = get_logger(__name__)
 
 Partition = int | Callable[[int], int] | None
 """A number, a choice among the topic's number of partitions, or the library's choice by the key."""
-
-
-class _NotAccepted(Exception):  # noqa: N818 - reads as what happened
-    """A generation ended, or never began, without one record accepted."""
-
-
-def _attempts() -> AsyncIterator[stamina.Attempt]:
-    """One after the other for ever, with growing, jittered pauses after each `_NotAccepted`."""
-    return stamina.retry_context(
-        on=_NotAccepted,
-        attempts=None,
-        timeout=None,
-        wait_initial=_FIRST_PAUSE_S,
-        wait_max=_LONGEST_PAUSE_S,
-        wait_jitter=_FIRST_PAUSE_S,
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +257,7 @@ class Sink:
         """There is a live generation whenever the cluster allows it."""
         while True:
             # A generation that got something in ends the pauses: the next one follows at once.
-            async for attempt in _attempts():
+            async for attempt in attempts():
                 with attempt:
                     producer, first = first or await self._connected(), None
                     await self._live_and_die(_Generation(producer))
@@ -286,13 +267,13 @@ class Sink:
             return await opened(self._make, self._kafka)
         except SaccadeError as error:
             self._trouble = str(error)
-            raise _NotAccepted(self._trouble) from None
+            raise Passing(self._trouble) from None
 
     async def _live_and_die(self, generation: _Generation) -> None:
         """Takes over what the generation before left, then new records, until it is over.
 
         Raises:
-            _NotAccepted: it ended before the broker had accepted anything.
+            Passing: it ended before the broker had accepted anything.
         """
         sender = generation.producer._sender.sender_task
         sender.add_done_callback(partial(self._sender_ended, generation))
@@ -310,7 +291,7 @@ class Sink:
                 generation.over.set_result(None)
             await self._retire(generation)
         if not generation.has_accepted:
-            raise _NotAccepted(self._trouble)
+            raise Passing(self._trouble)
 
     async def _resend(self, generation: _Generation) -> None:
         for record in list(self._unacknowledged):
@@ -413,7 +394,7 @@ class Sink:
         Raises:
             KafkaError: the generation is over.
         """
-        async for attempt in _attempts():
+        async for attempt in attempts():
             with attempt:
                 if generation.over.done():
                     raise ProducerClosed
@@ -422,7 +403,7 @@ class Sink:
                     return known
                 is_hidden = topic in generation.producer.client.cluster.unauthorized_topics
                 self._trouble = self._hidden(topic) if is_hidden else self._missing(topic)
-                raise _NotAccepted(self._trouble)
+                raise Passing(self._trouble)
         raise AssertionError("a retry either returns or raises")
 
     async def _partitions_of(self, producer: Any, topic: str) -> frozenset[int] | None:

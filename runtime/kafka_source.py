@@ -1,10 +1,11 @@
-"""One member of a consumer group.
+"""One member of a consumer group, which joins again whatever becomes of its connection, its rights or its topic.
 
 What aiokafka does not say and this module relies on, read in its source (0.14): it rebalances eagerly, so
 every partition is revoked and assigned anew; between the two the broker still takes commits of the old
 generation, and no read returns records; a read that was waiting when the rebalance began goes on and returns
 records of the new assignment, perhaps before the listener has heard of it; one partition that is not assigned
-fails a whole commit; a failing listener is logged and forgotten.
+fails a whole commit; a failing listener is logged and forgotten. An error that its tasks meet is raised by the
+next read, and some of those tasks never run again. So an error ends the member, and a new one joins.
 """
 
 from __future__ import annotations
@@ -18,22 +19,28 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from runtime.connections import KafkaSettings
 from runtime.intake import RebalanceCallback
 from runtime.kafka_connection import (
+    Passing,
     Record,
+    attempts,
     connection_arguments,
-    record_of,
+    opened,
     started,
     stop,
     translated,
 )
+from runtime.kafka_fetch import SafeFetch
 from runtime.log import get_logger
 from runtime.offsets import OffsetGaps, TopicPartition
 from runtime.waiting import set_within
+from schemas.errors import SaccadeError
 
+_EXPANDED_PER_FETCHED = 2
+"""A batch may be this much larger without its compression than a partition's whole answer may be with it."""
 _log = get_logger(__name__)
 
 
@@ -53,8 +60,10 @@ class Source:
         group_instance_id: str | None = None,
         fetch_max_bytes: int = 5 * 1024 * 1024,
         max_partition_fetch_bytes: int = 5 * 1024 * 1024,
+        in_background: bool = False,
     ) -> None:
         self._kafka = kafka
+        self._in_background = in_background
         self._topics = sorted(topics)
         self._arguments: dict[str, Any] = {
             "group_id": group_id,
@@ -64,7 +73,13 @@ class Source:
         }
         self._on_assigned: RebalanceCallback | None = None
         self._on_revoked: RebalanceCallback | None = None
+        # The present member, None between two, and what is done once it is over; set by `_make`.
         self._consumer: Any = None
+        self._fetch: SafeFetch | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._has_read = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._trouble: str | None = "not connected yet"
         # Written by the listener only, which runs in aiokafka's own task between two awaits of ours.
         self._generation = 0
         self._holding = asyncio.Event()
@@ -78,13 +93,20 @@ class Source:
         return f"<Source {','.join(self._topics)} partitions={held} generation={self._generation}>"
 
     async def __aenter__(self) -> Self:
-        await started(self._make, self._kafka)
+        connection_arguments(self._kafka)  # what is wrong in the settings themselves is said at once
+        first = None if self._in_background else await started(self._make, self._kafka)
+        self._keeper = asyncio.create_task(self._keep_joined(first), name="kafka member")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await stop(self._consumer)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+        if self._consumer is not None:  # cancelled before it had begun
+            await stop(self._consumer)
 
     def listen(
         self, *, on_assigned: RebalanceCallback | None = None, on_revoked: RebalanceCallback | None = None
@@ -107,6 +129,11 @@ class Source:
         """True while this member is in the group and holds an assignment, even an empty one."""
         return self._holding.is_set()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no records come, one line; None while this member is in its group, or joins it."""
+        return self._trouble
+
     def generation(self) -> int:
         """How many assignments this member has had; the current one's number, 0 before the first."""
         return self._generation
@@ -125,50 +152,131 @@ class Source:
     async def getmany(self, max_records: int, timeout_s: float) -> list[Record]:
         """Up to `max_records` records of partitions held now.
 
-        Empty after `timeout_s`, also during a rebalance. Cancelled, it has taken nothing.
+        Empty after `timeout_s`, also during a rebalance and while this member is not in its group. Cancelled,
+        it has taken nothing. What cannot be parsed is one `Record` that says so in `unreadable`.
 
         Raises:
-            SaccadeError: the brokers refuse this member.
             Exception: what a callback raised; aiokafka itself would only log it.
         """
         self._raise_callback_error()
+        if self._keeper is not None and self._keeper.done():
+            self._keeper.result()  # a bug, raised to whoever reads
         if not await set_within(self._holding, timeout_s):
+            self._look()
             return []
         early = self._take_early()
         if early:
             return self._told_gaps(early)
-        found: dict[KafkaTopicPartition, list[Any]] = {}
         try:
-            # aiokafka forgets its own time limit when a rebalance begins while it waits.
-            async with asyncio.timeout(timeout_s + 0.1):
-                found = await self._consumer.getmany(
-                    timeout_ms=int(timeout_s * 1000), max_records=max_records
-                )
-        except TimeoutError:
+            found = await self._poll(max_records, timeout_s)
+        except Exception as error:  # noqa: BLE001 - whatever ends a member, another one may join
+            self._end(error)
             return []
-        except KafkaError as error:
-            raise translated(error, f"reading {self._topics}") from None
-        records = [record_of(each) for some in found.values() for each in some]
+        assert self._fetch is not None
+        records = [self._fetch.record(each) for some in found.values() for each in some]
+        self._has_read |= bool(records)
         if self._holding.is_set():
             return self._told_gaps(records)
         # Dropping them would lose them: the position of their partitions is already behind them.
         self._early = (self._current_assignment, records)
         return []
 
+    async def _poll(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
+        self._check_member()
+        try:
+            # aiokafka forgets its own time limit when a rebalance begins while it waits.
+            async with asyncio.timeout(timeout_s + 0.1):
+                found: dict[KafkaTopicPartition, list[Any]] = await self._consumer.getmany(
+                    timeout_ms=int(timeout_s * 1000), max_records=max_records
+                )
+        except TimeoutError:
+            return {}
+        return found
+
+    def _look(self) -> None:
+        """A member that cannot come back into its group is over."""
+        try:
+            self._check_member()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._end(error)
+
+    def _check_member(self) -> None:
+        """Returns while the library's tasks run and the topics are there.
+
+        Raises:
+            Exception: what one of its tasks met.
+        """
+        consumer = self._consumer
+        if consumer is None or consumer._coordinator is None:
+            return  # about to join
+        consumer._coordinator.check_errors()
+        if consumer._fetcher._fetch_task.done():
+            raise KafkaError("the client has stopped to fetch")
+        cluster = consumer._client.cluster
+        if self._holding.is_set() and any(
+            cluster.partitions_for_topic(each) is None for each in self._topics
+        ):
+            raise UnknownTopicOrPartitionError
+
+    def _end(self, error: BaseException) -> None:
+        """The member leaves, and another one will join in its place."""
+        self._holding.clear()
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+            self._trouble = str(translated(error, f"reading {', '.join(self._topics)}"))
+            _log.warning("joins its group anew", group=self._arguments["group_id"], why=self._trouble)
+
+    async def _keep_joined(self, first: Any) -> None:
+        while True:
+            # A member that has read something ends the pauses: the next one joins at once.
+            async for attempt in attempts():
+                with attempt:
+                    consumer, first = first or await self._joined(), None
+                    await self._live_and_leave(consumer)
+
+    async def _joined(self) -> Any:
+        try:
+            return await opened(self._make, self._kafka)
+        except SaccadeError as error:
+            self._holding.clear()
+            self._consumer = None
+            self._trouble = str(error)
+            raise Passing(self._trouble) from None
+
+    async def _live_and_leave(self, consumer: Any) -> None:
+        """In the group until something ends this member; then what it has begun is finished, as on a revoke.
+
+        Raises:
+            Passing: it has read nothing.
+        """
+        over = self._over
+        assert over is not None
+        try:
+            if not over.done():
+                self._trouble = None
+            await asyncio.wait([over])
+            await self._revoked(set(self.assignment()))
+        finally:
+            await stop(consumer)
+            self._consumer = None
+        if not self._has_read:
+            raise Passing(self._trouble)
+
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """`getmany` returns none of these until `resume` or the next assignment; others are ignored."""
-        self._consumer.pause(*self._held(partitions))
+        if held := self._held(partitions):
+            self._consumer.pause(*held)
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """The reverse of `pause`."""
-        self._consumer.resume(*self._held(partitions))
+        if held := self._held(partitions):
+            self._consumer.resume(*held)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The next offsets to read are at the broker, of those partitions that are still held.
 
         Raises:
             TransientError: the broker did not answer in time, or the group has gone on without this member.
-            SaccadeError: the brokers refuse the commit.
         """
         held = {each: offsets[each.topic, each.partition] for each in self._held(offsets)}
         if not held:
@@ -180,15 +288,15 @@ class Source:
             raise translated(error, f"committing {len(held)} offsets") from None
 
     async def lag(self) -> int:
-        """Records in the held partitions that `getmany` has not returned yet.
+        """Records in the held partitions that `getmany` has not returned yet; 0 without any.
 
         Raises:
             TransientError: the broker did not answer in time.
         """
-        held = self._consumer.assignment()
+        held = self._held(self.assignment())
         try:
             async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
-                ends = await self._consumer.end_offsets(list(held)) if held else {}
+                ends = await self._consumer.end_offsets(held) if held else {}
                 positions = {each: await self._consumer.position(each) for each in ends}
         except (TimeoutError, KafkaError) as error:
             raise translated(error, "asking for the lag") from None
@@ -207,9 +315,17 @@ class Source:
             heartbeat_interval_ms=self._kafka.heartbeat_interval_ms,
             rebalance_timeout_ms=self._kafka.rebalance_timeout_ms,
             max_poll_interval_ms=self._kafka.max_poll_interval_ms,
+            check_crcs=False,  # `SafeFetch` has checked them
         )
         consumer.subscribe(self._topics, listener=_Listener(self._revoked, self._assigned))
+        self._fetch = SafeFetch(
+            consumer,
+            max_batch_bytes=_EXPANDED_PER_FETCHED * self._arguments["max_partition_fetch_bytes"],
+            silent=self._gaps.silent,
+        )
         self._consumer = consumer  # its start returns after the first assignment, which asks it for positions
+        self._over = asyncio.get_running_loop().create_future()
+        self._has_read = False
         return consumer
 
     @property

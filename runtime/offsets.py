@@ -75,11 +75,14 @@ class OffsetGaps:
     """Counts the records that the broker had deleted before one member of a group came to read them.
 
     A reader whose position is no longer kept is moved, in silence, to the earliest record that is. Saccade's
-    topics are neither compacted nor written in transactions, so a gap between offsets has no other cause.
+    topics are not compacted, so a gap between offsets has no other cause, except the offsets that the reader
+    knows to be silent: marks of other people's transactions, and batches that nobody can read.
     """
 
     def __init__(self) -> None:
         self._next: dict[TopicPartition, int] = {}
+        # Known ahead of the reader: begin -> end of offsets without records; forgotten once they are passed.
+        self._silent: dict[TopicPartition, dict[int, int]] = {}
         self.num_missed = 0
 
     def __repr__(self) -> str:
@@ -88,10 +91,15 @@ class OffsetGaps:
     def restart(self) -> None:
         """Each partition counts from its first record to come, or from `begin_at`."""
         self._next = {}
+        self._silent = {}
 
     def begin_at(self, positions: Mapping[TopicPartition, int]) -> None:
         """Reading began at `positions`; where records have come since the restart, those count."""
         self._next = {**positions, **self._next}
+
+    def silent(self, partition: TopicPartition, ranges: Iterable[tuple[int, int]]) -> None:
+        """No record is at the offsets of `ranges`, each [begin, end)."""
+        self._silent.setdefault(partition, {}).update(ranges)
 
     def read(self, offsets: Iterable[tuple[TopicPartition, int]]) -> dict[TopicPartition, int]:
         """How many records were passed over on the way to these, by partition; added to `num_missed`.
@@ -101,9 +109,20 @@ class OffsetGaps:
         """
         missed: dict[TopicPartition, int] = {}
         for partition, offset in offsets:
-            gap = offset - self._next.get(partition, offset)
+            begin = self._next.get(partition, offset)
+            gap = offset - begin - self._pass_silent(partition, begin, offset)
             if gap > 0:
                 missed[partition] = missed.get(partition, 0) + gap
             self._next[partition] = offset + 1
         self.num_missed += sum(missed.values())
         return missed
+
+    def _pass_silent(self, partition: TopicPartition, begin: int, end: int) -> int:
+        """How many offsets of [begin, end) are silent; what is known below `end` is over."""
+        known = self._silent.get(partition)
+        if not known:
+            return 0
+        over = [each for each in known.items() if each[0] < end]
+        for first, _ in over:
+            del known[first]
+        return sum(max(0, min(last, end) - max(first, begin)) for first, last in over)

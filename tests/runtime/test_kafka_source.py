@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
@@ -357,3 +363,139 @@ async def test_an_outage_is_ridden_out_and_a_member_can_leave_during_it(
         assert values_of(again) == list(range(60, 120))
         assert await answered(lambda: staying.commit(next_offsets(again))) is None
         assert await answered(staying.lag) == 0
+
+
+def batch(values: list[bytes | None], *, codec: int = 0) -> bytearray:
+    """A batch as a client makes it."""
+    builder = DefaultRecordBatchBuilder(
+        2, codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1 << 30
+    )
+    for index, value in enumerate(values):
+        builder.append(index, timestamp=None, key=b"k", value=value, headers=[("h", b"1")])
+    return bytearray(builder.build())
+
+
+async def write_batch(kafka: KafkaSettings, topic: str, partition: int, built: bytearray) -> None:
+    """A producer of our own making, which sends what no client library would."""
+    struct.pack_into(">i", built, 8, len(built) - 12)
+    struct.pack_into(">I", built, 17, calc_crc32c(bytes(built[21:])))
+    client = AIOKafkaClient(bootstrap_servers=kafka.bootstrap_servers)
+    await client.bootstrap()
+    try:
+        await client._wait_on_metadata(topic)
+        leader = client.cluster.leader_for_partition(KafkaTopicPartition(topic, partition))
+        request = ProduceRequest(
+            transactional_id=None,
+            required_acks=-1,
+            timeout=5_000,
+            topics=[(topic, [(partition, bytes(built))])],
+        )
+        async with asyncio.timeout(10.0):
+            # A new topic's leader may not know yet that it is one, and nobody tells when it does.
+            while (await client.send(leader, request)).topics[0][1][0][1] == 6:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await client.close()
+
+
+async def write_poison(kafka: KafkaSettings, topic: str) -> None:
+    """What stood in topics and ended workers, each between good records of partition 0."""
+    await write_batch(kafka, topic, 0, batch([b"0"]))
+    for codec in (1, 3, 4):  # 64 MiB of zeros in some kB
+        await write_batch(kafka, topic, 0, batch([bytes(64 << 20)], codec=codec))
+    await write_batch(kafka, topic, 0, batch([b"1", b"2"], codec=4))
+    no_utf8 = batch([b"x"])
+    no_utf8[no_utf8.index(b"\x02h") + 1] = 0xFF
+    await write_batch(kafka, topic, 0, no_utf8)
+    await write_batch(kafka, topic, 0, batch([b"3"], codec=2))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, transactional_id=topic)
+    await producer.start()
+    async with producer.transaction():
+        await producer.send_and_wait(topic, b"4", partition=0)
+    await producer.stop()
+    await write_batch(kafka, topic, 0, batch([None, b"5"], codec=3))
+
+
+async def test_whatever_stands_in_a_topic_is_one_record_that_says_so_and_its_neighbours_are_read(
+    kafka: KafkaSettings, topic: str, unique: Callable[[str], str]
+) -> None:
+    await write_poison(kafka, topic)
+    group = unique("group")
+    async with Source(kafka, [topic], group_id=group, max_partition_fetch_bytes=1 << 20) as source:
+        records = await read(source, 11)
+        assert source.num_missed == 0
+        await source.commit(next_offsets(records))
+        assert await source.lag() == 0
+    assert [record.value for record in records if record.unreadable is None] == [
+        b"0",
+        b"1",
+        b"2",
+        b"3",
+        b"4",
+        b"",
+        b"5",
+    ]
+    unreadable = [record for record in records if record.unreadable is not None]
+    assert [record.value for record in unreadable] == [b""] * 4
+    assert ["more than" in str(each.unreadable) for each in unreadable] == [True, True, True, False]
+    assert "utf-8" in str(unreadable[3].unreadable)
+    async with Source(kafka, [topic], group_id=group) as source:
+        assert await source.getmany(10, 0.3) == []
+
+
+async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    """Nothing of it is lost: what was read and not committed comes again to the next member."""
+    revoked: list[int] = []
+
+    async def note(partitions: set[TopicPartition]) -> None:
+        revoked.append(len(partitions))
+
+    source = Source(kafka, [topic], group_id=unique("group"))
+    source.listen(on_revoked=note)
+    async with source:
+        await fill(sink, topic, range(60))
+        records = await read(source, 60)
+        await source.commit(next_offsets(records))
+        source._consumer._fetcher._fetch_task.cancel()
+        await fill(sink, topic, range(60, 120))
+        assert values_of(await read(source, 60)) == list(range(60, 120))
+        assert source.generation() == 2
+        assert revoked == [NUM_PARTITIONS]
+        assert source.trouble is None
+
+
+async def test_a_topic_that_is_made_anew_is_read_again(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    async with Source(kafka, [topic], group_id=unique("group")) as source:
+        await fill(sink, topic, range(60))
+        await source.commit(next_offsets(await read(source, 60)))
+        await admin.start()
+        await admin.delete_topics([topic])
+        await admin.close()
+        async with asyncio.timeout(15.0):
+            while "lacks a topic" not in str(source.trouble):
+                await source.getmany(10, 0.1)
+        await create_topics(kafka, [TopicSpec(topic, NUM_PARTITIONS, {})])
+        await fill(sink, topic, range(6))
+        assert values_of(await read(source, 6)) == list(range(6))
+
+
+async def test_a_source_in_the_background_starts_without_its_topic_and_joins_once_it_is_there(
+    kafka: KafkaSettings, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    topic = unique("late")
+    async with Source(kafka, [topic], group_id=unique("group"), in_background=True) as source:
+        async with asyncio.timeout(15.0):
+            while "saccade topics create makes it" not in str(source.trouble):
+                assert await source.getmany(10, 0.1) == []
+        assert not source.joined
+        assert await source.lag() == 0
+        await source.commit({(topic, 0): 1})
+        await create_topics(kafka, [TopicSpec(topic, NUM_PARTITIONS, {})])
+        await fill(sink, topic, range(6))
+        assert values_of(await read(source, 6)) == list(range(6))
+        assert source.trouble is None
