@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from runtime.connections import KafkaSettings
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import read_all
 from runtime.settings import ProgramSettings
-from schemas.dead_letter import DeadLetter, dead_letter_from_headers
+from schemas.dead_letter import MAX_REPLAYS, DeadLetter, dead_letter_from_headers, replay_headers
 from schemas.errors import DecodeError
 from schemas.topics import dead_topic, max_frame_record_bytes, max_offload_record_bytes
 
@@ -62,10 +63,11 @@ async def list_dead_letters(settings: ProgramSettings) -> AsyncIterator[StoredLe
 async def replay_dead_letters(
     settings: ProgramSettings, *, topic: str | None = None, reason: str | None = None
 ) -> int:
-    """The letters' values were sent unchanged to the partitions they came from; returns how many.
+    """The letters' records were sent unchanged to the partitions they came from; returns how many.
 
-    Letters without payload are left out. Letters stay where they are, so that a second replay sends them
-    again, which does no harm.
+    Letters stay where they are. So each record goes once, however many letters it has by now, and a record that
+    came back from `MAX_REPLAYS` replays is left alone: what cannot be repaired would double with each replay.
+    Letters without payload are left out.
 
     Args:
         topic: only letters that came from this topic.
@@ -86,16 +88,41 @@ async def replay_dead_letters(
         async with Sink(kafka, max_request_bytes=limit_bytes, max_in_flight_bytes=2 * limit_bytes) as sink:
             num_partitions = await sink.num_partitions(source)
             deliveries = []
+            replays = await _replays(kafka, source)
             async for record in read_all(kafka, dead_topic(source)):
                 letter = _stored(record).letter
                 if letter.stub or letter.topic != source or reason not in (None, letter.reason):
                     continue
+                num_replays = replays.pop(_identity(letter, record), MAX_REPLAYS)
+                if num_replays >= MAX_REPLAYS:
+                    continue
                 partition = letter.partition if letter.partition < num_partitions else None
-                deliveries.append(await sink.send(source, record.value, key=record.key, partition=partition))
+                headers = replay_headers(num_replays)
+                deliveries.append(
+                    await sink.send(
+                        source, record.value, key=record.key, partition=partition, headers=headers
+                    )
+                )
             for delivery in deliveries:
                 await delivery
             num_sent += len(deliveries)
     return num_sent
+
+
+async def _replays(kafka: KafkaSettings, source: str) -> dict[bytes, int]:
+    """How often each record that has a letter was sent again, by `_identity`."""
+    found: dict[bytes, int] = {}
+    async for record in read_all(kafka, dead_topic(source)):
+        letter = _stored(record).letter
+        identity = _identity(letter, record)
+        found[identity] = max(letter.replays, found.get(identity, 0))
+    return found
+
+
+def _identity(letter: DeadLetter, record: Record) -> bytes:
+    """The same for all letters of one record, wherever it was sent again."""
+    origin = f"{letter.topic} {letter.partition}".encode()
+    return blake2b(record.value, key=blake2b(origin + (record.key or b"")).digest()).digest()
 
 
 def _sources(settings: ProgramSettings) -> tuple[tuple[KafkaSettings, str], tuple[KafkaSettings, str]]:

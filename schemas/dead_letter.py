@@ -12,12 +12,18 @@ from dataclasses import dataclass
 from schemas.errors import DecodeError
 
 _PREFIX = "saccade-dead-"
+_REPLAYS = "saccade-replays"
 _MAX_ERROR_BYTES = 1024
+MAX_REPLAYS = 3
+"""A letter that was sent again so often, and came back each time, is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The origin (topic, partition, offset), the reason slug and one line of error of a refused record."""
+    """The origin (topic, partition, offset), the reason slug and one line of error of a refused record.
+
+    `replays` is how often the record had been sent again from a dead-letter topic before it came here.
+    """
 
     reason: str
     error: str
@@ -25,6 +31,7 @@ class DeadLetter:
     partition: int
     offset: int
     stub: bool = False
+    replays: int = 0
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The letter as Kafka headers; the error is cut to 1 KiB."""
@@ -35,11 +42,23 @@ class DeadLetter:
             "partition": str(self.partition),
             "offset": str(self.offset),
             "stub": str(int(self.stub)),
+            "replays": str(self.replays),
         }
         return [
             (_PREFIX + name, text.encode("utf-8", "replace")[:_MAX_ERROR_BYTES])
             for name, text in values.items()
         ]
+
+
+def replay_headers(num_replays: int) -> list[tuple[str, bytes]]:
+    """What a record carries that was sent again `num_replays` times before, and is now."""
+    return [(_REPLAYS, str(num_replays + 1).encode())]
+
+
+def replays_of(headers: Iterable[tuple[str, bytes]]) -> int:
+    """How often the record was sent again, by `replay_headers`; 0 where that is not told or no number."""
+    told = next((value for name, value in headers if name == _REPLAYS), b"0")
+    return int(told) if told.isdigit() and len(told) < 4 else 0
 
 
 def dead_letter_from_headers(headers: Iterable[tuple[str, bytes]]) -> DeadLetter:
@@ -61,6 +80,7 @@ def dead_letter_from_headers(headers: Iterable[tuple[str, bytes]]) -> DeadLetter
             partition=int(values["partition"]),
             offset=int(values["offset"]),
             stub=values["stub"] != "0",
+            replays=max(0, int(values.get("replays", 0))),  # absent in letters of earlier releases
         )
     except KeyError as error:
         raise DecodeError(

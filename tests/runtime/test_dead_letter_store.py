@@ -12,6 +12,7 @@ from devstack import EmbeddedStack
 from devstack.settings import Settings, load_settings
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from runtime.dead_letters import DeadLetters
+from runtime.intake import Delivery
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
@@ -46,7 +47,8 @@ async def write(settings: Settings, *refused: tuple[Record, str]) -> int:
         async with asyncio.TaskGroup() as group:
             group.create_task(letters.run())
             for record, reason in refused:
-                await letters.put(record, reason, "because", lambda record=record: freed.append(record))
+                delivery = Delivery(record, lambda record, _: freed.append(record))
+                await letters.put(delivery, reason, "because")
             letters.close()
     return len(freed)
 
@@ -96,3 +98,18 @@ async def test_a_foreign_record_in_the_dead_letter_topic_is_shown_and_never_repl
 
 async def values(settings: Settings, topic: str) -> list[tuple[Any, ...]]:
     return [(record.partition, record.key, record.value) async for record in read_all(settings.kafka, topic)]
+
+
+async def test_a_record_that_comes_back_from_each_replay_is_left_alone_in_the_end(
+    settings: Settings,
+) -> None:
+    """The worker is played: whatever is replayed is refused again, with what it carries."""
+    frames = settings.topics.frames
+    await write(settings, (record_of(frames, b"broken"), "version"))
+    sent = []
+    for _ in range(6):
+        before = len([None async for _ in read_all(settings.kafka, frames)])
+        sent.append(await replay_dead_letters(settings, topic=frames))
+        again = [record async for record in read_all(settings.kafka, frames)][before:]
+        await write(settings, *((record, "version") for record in again))
+    assert sent == [1, 1, 1, 0, 0, 0]
