@@ -96,7 +96,6 @@ class Offerer:
         site_clock: SiteClock,
         classes_hash: str,
         max_offload_bytes: int,
-        num_partitions: int,
         asking: Channel[list[FrameTask]],
         tracer: EdgeTracer | None,
         metrics: FrameMetrics,
@@ -107,7 +106,6 @@ class Offerer:
         self._site_clock = site_clock
         self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
-        self._num_partitions = num_partitions
         self._asking = asking
         self._tracer = tracer
         self._metrics = metrics
@@ -141,7 +139,7 @@ class Offerer:
             deadline_s=self._site_clock.monotonic_s(record.deadline_ns),
             num_bytes=len(task.data),
             value=task.data,
-            partition=offload_partition(record.camera, record.seq, self._num_partitions),
+            partition=partial(offload_partition, record.camera, record.seq),
         )
         delivery = self._uplink.enqueue(offload)
         delivery.add_done_callback(lambda done: self._settled(task, offload, _result_of(done)))

@@ -68,14 +68,13 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What the worker talks to, connected; `num_offload_partitions` are those of the topic `offload`."""
+    """What the worker talks to; the sinks and the source connect in their own time."""
 
     engine: EdgeEngine
     device: DeviceThread
     store: SiteStores
     uplink: Uplink
     letters_sink: Sink
-    num_offload_partitions: int
 
 
 class EdgeWorker:
@@ -178,7 +177,6 @@ class EdgeWorker:
             site_clock=self._site_clock,
             classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
-            num_partitions=self._adapters.num_offload_partitions,
             asking=self._asking,
             tracer=self._tracer,
             metrics=self._frame_metrics,
@@ -250,6 +248,7 @@ async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
             group_instance_id=settings.edge.group_instance_id,
             fetch_max_bytes=settings.edge.fetch_max_bytes,
             max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
+            in_background=True,
         )
         worker = EdgeWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
         stack.callback(worker.close)
@@ -269,7 +268,12 @@ async def _connect(
 
     store = await stack.enter_async_context(RedisStore(settings.redis))
     frame_bytes = max_frame_record_bytes(settings.producer.max_frame_bytes) + DEAD_LETTER_ROOM_BYTES
-    letters_sink = Sink(settings.kafka, max_request_bytes=frame_bytes, max_in_flight_bytes=2 * frame_bytes)
+    letters_sink = Sink(
+        settings.kafka,
+        max_request_bytes=frame_bytes,
+        max_in_flight_bytes=2 * frame_bytes,
+        in_background=True,
+    )
     offload_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes)
     offload_sink = Sink(
         settings.offload_cluster,
@@ -277,10 +281,10 @@ async def _connect(
         max_in_flight_bytes=_MAX_IN_FLIGHT_BYTES,
         linger_ms=settings.edge.offload_linger_ms,
         request_timeout_ms=settings.edge.offload_request_timeout_ms,
+        in_background=True,
     )
     await stack.enter_async_context(letters_sink)
     await stack.enter_async_context(offload_sink)
-    num_partitions = await offload_sink.num_partitions(settings.topics.offload)
     device = await stack.enter_async_context(DeviceThread("edge-model"))
     engine = await device.submit(EdgeEngine, settings.edge)
     _log.info("edge model is warm", model=engine.name, classes=len(engine.classes))
@@ -296,4 +300,4 @@ async def _connect(
         point=settings.edge.point,
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
     )
-    return Adapters(engine, device, store, uplink, letters_sink, num_partitions)
+    return Adapters(engine, device, store, uplink, letters_sink)

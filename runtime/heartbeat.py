@@ -32,6 +32,11 @@ class Member(RecordSource, Protocol):
         ...
 
     @property
+    def trouble(self) -> str | None:
+        """Why no records come, one line; None while it is in its group, or joins it."""
+        ...
+
+    @property
     def num_missed(self) -> int:
         """Records that the broker had deleted before this member came to read them."""
         ...
@@ -68,7 +73,7 @@ class Heartbeat:
     async def beat(self) -> None:
         """Health and metrics hold what is true now; without the broker's answer the last lag stands."""
         moved, self._finished = self._intake.num_finished - self._finished, self._intake.num_finished
-        self._health.meets(GROUP_JOINED, self._source.joined)
+        self._health.meets(GROUP_JOINED, self._source.joined, self._source.trouble or "joining")
         self._metrics.assigned.labels(self._topic).set(len(self._source.assignment()))
         generation = self._source.generation()
         self._metrics.rebalances.inc(generation - self._generation)

@@ -104,6 +104,7 @@ class MemorySource:
     ) -> None:
         self.drain_s = drain_s
         self.num_missed = 0
+        self.trouble: str | None = None
         self._broker = broker
         self._topics = sorted(topics)
         self._group_id = group_id

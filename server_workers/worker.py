@@ -241,6 +241,7 @@ async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> No
             group_instance_id=settings.server.group_instance_id,
             fetch_max_bytes=settings.server.fetch_max_bytes,
             max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
+            in_background=True,
         )
         worker = ServerWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
         stack.callback(worker.close)

@@ -10,7 +10,7 @@ This is the thin shell around the scheduler, which decides; here it is awaited a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,7 +39,12 @@ class OffloadSink(Protocol):
     """What the uplink needs of `runtime.kafka.Sink`."""
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes | None = None, partition: int | None = None
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        key: bytes | None = None,
+        partition: int | Callable[[int], int] | None = None,
     ) -> asyncio.Future[object]:
         """Hand a record over, waiting while too many bytes are in flight; the future is its delivery."""
         ...

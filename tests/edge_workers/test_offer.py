@@ -114,7 +114,6 @@ def offer(asking_task: Make) -> Offer:
                 site_clock=site_clock,
                 classes_hash="abcdef01",
                 max_offload_bytes=200_000,
-                num_partitions=48,
                 asking=channel,
                 tracer=None,
                 metrics=FrameMetrics(metrics, "frames", ManualClock()),
@@ -133,7 +132,8 @@ async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_dead
     await offer(uplink, *range(3))
     assert [decode_offload(task.value, max_offload_bytes=1 << 20).seq for task in uplink.offered] == [0, 1, 2]
     task = uplink.offered[2]
-    assert task.partition == offload_partition("c", 2, 48)
+    assert callable(task.partition)
+    assert task.partition(48) == offload_partition("c", 2, 48)
     assert (task.score, task.camera, task.num_bytes) == (1.3, "c", len(task.value))
     assert task.deadline_s == pytest.approx(60.0)
     assert ends.acked == []

@@ -19,6 +19,7 @@ class FakeSource:
     held = frozenset({("t", 0), ("t", 1)})
     lag_now: int | None = 7
     num_missed = 4
+    trouble: str | None = None
 
     def generation(self) -> int:
         return 3
