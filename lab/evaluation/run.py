@@ -49,7 +49,8 @@ class EvaluateRequest:
     """What to measure.
 
     Without `stream` exactly one of `data` and `scenes` is given. With it, `scenes` is the number of rendered
-    cameras (default 12) and `clips` a folder of videos to add.
+    cameras (default 48), `clips` a folder of videos and `tracks` one of labelled tracks; where only these are given
+    nothing is rendered.
 
     `out` is the report folder, made if absent; `labels` a CSV beside `data`. `limit` takes at most so many
     images, evenly spread, or so many seconds of each camera. `full` lifts the budget of server passes.
@@ -70,6 +71,7 @@ class EvaluateRequest:
     seed: int = 0
     stream: bool = False
     clips: Path | None = None
+    tracks: Path | None = None
     limit: int | None = None
     full: bool = False
     rivals: bool = True
@@ -84,12 +86,12 @@ class EvaluateRequest:
             raise EvaluationError(f"limit: {self.limit}, must be at least 1")
         if self.stream:
             if self.data is not None or self.labels is not None:
-                raise EvaluationError("--stream takes --scenes and --clips, not --data or --labels")
+                raise EvaluationError("--stream takes --scenes, --clips and --tracks, not --data or --labels")
             return
         if (self.data is None) == (self.scenes is None):
             raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
-        if self.clips is not None:
-            raise EvaluationError("--clips belongs to --stream")
+        if self.clips is not None or self.tracks is not None:
+            raise EvaluationError("--clips and --tracks belong to --stream")
         if self.labels is not None and self.data is None:
             raise EvaluationError("--labels belongs to --data")
 

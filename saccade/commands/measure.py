@@ -44,6 +44,9 @@ def evaluate(
         bool, typer.Option("--stream", help="Cameras and clips instead of single images.")
     ] = False,
     clips: Annotated[Path | None, typer.Option(help="Folder of videos for --stream.")] = None,
+    tracks: Annotated[
+        Path | None, typer.Option(help="Folder CLASS/TRACK_FRAME.jpg of labelled tracks for --stream.")
+    ] = None,
     rivals: Annotated[
         bool,
         typer.Option(help="With --stream: whole frames and video too, which is most of the time."),
@@ -82,6 +85,7 @@ def evaluate(
         seed=seed,
         stream=stream,
         clips=clips,
+        tracks=tracks,
         limit=limit,
         full=full,
         rivals=rivals,

@@ -1,4 +1,4 @@
-"""The streams that are measured: rendered cameras with a truth for each frame, and video clips without."""
+"""The streams that are measured: rendered cameras and labelled tracks with a truth for each frame, clips without."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from lab.errors import EvaluationError
-from lab.evaluation.corpus import UNLABELLED, MemoryCorpus
+from lab.evaluation.corpus import UNLABELLED, MemoryCorpus, folder_corpus
 from lab.progress import Progress
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.stream import SceneStream
 from vit.preprocess import Pixels, resize_crop
 
+TRACKS_A_CAMERA: Final = 5
+TRACK_FPS: Final = 5.0
+_TRACK_SEED: Final = 20260104
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
 
 
@@ -77,6 +80,31 @@ def clip_cameras(folder: Path, seconds: float, fps: float) -> list[Camera]:
     if not paths:
         raise EvaluationError(f"{folder}: no clips ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return [_clip(path, seconds, fps) for path in paths]
+
+
+def track_cameras(folder: Path, classes: Sequence[str]) -> list[Camera]:
+    """Return labelled tracks strung into cameras of `TRACKS_A_CAMERA` each, in an order that a seed decides.
+
+    Args:
+        folder: `CLASS/TRACK_FRAME.jpg`, frames of one object that comes nearer, by rising FRAME. Tracks have no clock:
+            they are taken as `TRACK_FPS`.
+        classes: the model's class names, which the folders are held against.
+
+    Raises:
+        EvaluationError: there are no tracks, or the folders are not the model's classes.
+    """
+    images = folder_corpus(folder, classes)
+    tracks: dict[str, list[int]] = {}
+    for idx, name in enumerate(images.names):
+        tracks.setdefault(name.rpartition("_")[0], []).append(idx)
+    names = sorted(tracks)
+    order = [names[place] for place in np.random.default_rng(_TRACK_SEED).permutation(len(names))]
+    cameras = []
+    for number, first in enumerate(range(0, len(order), TRACKS_A_CAMERA)):
+        rows = [idx for name in order[first : first + TRACKS_A_CAMERA] for idx in sorted(tracks[name])]
+        crops = np.stack([images.crop(idx) for idx in rows])
+        cameras.append(Camera(f"tracks-{number}", TRACK_FPS, crops, images.labels[rows]))
+    return cameras
 
 
 def _clip(path: Path, seconds: float, fps: float) -> Camera:

@@ -20,7 +20,7 @@ from lab.evaluation.report.stream_page import StreamPart, overview, stream_page
 from lab.evaluation.run import EvaluateRequest
 from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule, delta_for_share
-from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
+from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras, track_cameras
 from lab.evaluation.stream.choices import choose
 from lab.evaluation.stream.frames import Frames
 from lab.evaluation.stream.remembered import belief_rules, remembering_outcomes
@@ -52,13 +52,16 @@ def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel
     pages: list[StreamPart] = []
     for fps, seconds in SECONDS_BY_FPS.items():
         watched = min(seconds, float(request.limit or seconds))
-        if request.clips is None or request.scenes is not None:
+        if request.scenes is not None or (request.clips is None and request.tracks is None):
             number = request.scenes or DEFAULT_CAMERAS
             cameras = rendered_cameras(number, watched, fps, request.seed, progress)
             pages.append(measure_cameras(request, f"scenes-{fps:g}fps", cameras, edge, server, progress))
         if request.clips is not None:
             cameras = clip_cameras(request.clips, watched, fps)
             pages.append(measure_cameras(request, f"clips-{fps:g}fps", cameras, edge, server, progress))
+    if request.tracks is not None:
+        cameras = track_cameras(request.tracks, edge.facts.classes)
+        pages.append(measure_cameras(request, "tracks", cameras, edge, server, progress))
     page = request.out / "report.md"
     page.write_text(overview(request.command, edge.facts, server.facts, pages, time.monotonic() - begun))
     return page

@@ -138,6 +138,7 @@ def test_equal_weights_are_said_and_meaningless_parts_left_out(
         ({"scenes": 3, "labels": Path()}, "--labels"),
         ({"scenes": 3, "limit": 0}, "limit: 0"),
         ({"scenes": 3, "clips": Path()}, "--clips"),
+        ({"scenes": 3, "tracks": Path()}, "--tracks"),
         ({"stream": True, "data": Path()}, "--stream"),
     ],
 )

@@ -5,13 +5,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from lab.errors import EvaluationError
 from lab.evaluation.inference_cache import ChunkStore
 from lab.evaluation.points import Setting
 from lab.evaluation.run import EvaluateRequest
 from lab.evaluation.stream import run
-from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras
+from lab.evaluation.stream.cameras import Camera, clip_cameras, rendered_cameras, track_cameras
 from lab.evaluation.stream.frames import Frames, Outcome
 from lab.evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_outcomes, video_outcomes
 from lab.evaluation.stream.run import measure_cameras
@@ -110,6 +111,26 @@ def test_rendered_cameras_are_reproducible() -> None:
     assert one[0].crops.shape == (3, 224, 224, 3)
     np.testing.assert_array_equal(one[0].crops, again[0].crops)
     np.testing.assert_array_equal(one[0].truth, again[0].truth)
+
+
+def test_tracks_are_strung_in_the_order_of_their_frames(tmp_path: Path) -> None:
+    """Seven tracks of three frames make a camera of five and one of two; a frame's grey tells track and place."""
+    for track in range(7):
+        folder = tmp_path / ("red", "green", "blue")[track % 3]
+        folder.mkdir(exist_ok=True)
+        for frame in range(3):
+            grey = np.full((40, 40, 3), 30 * track + 10 * frame, dtype=np.uint8)
+            Image.fromarray(grey).save(folder / f"{track:05}_{frame:05}.png")
+    cameras = track_cameras(tmp_path, ("red", "green", "blue"))
+    assert [len(each.crops) for each in cameras] == [15, 6]
+    greys = np.concatenate([each.crops[:, 100, 100, 0] for each in cameras]).reshape(7, 3)
+    assert (np.diff(greys, axis=1) == 10).all()
+    tracks = greys[:, 0] // 30
+    assert sorted(tracks.tolist()) == list(range(7))
+    labels = np.concatenate([each.truth for each in cameras]).reshape(7, 3)
+    np.testing.assert_array_equal(labels, np.repeat((tracks % 3)[:, None], 3, axis=1))
+    with pytest.raises(EvaluationError, match="do not match"):
+        track_cameras(tmp_path, ("cat", "dog"))
 
 
 def test_clips_are_thinned_to_the_rate(tmp_path: Path) -> None:
