@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edge_workers.settings import EdgeSettings
 from schemas.geometry import CROP_SIDE
 from vit.backends import Choice, EdgeOutput, check_finite, open_edge
-from vit.threads import available_threads
+from vit.process import available_threads
 
 
 class EdgeEngine:

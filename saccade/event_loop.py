@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from runtime.lifecycle import run_until_stopped
-from saccade.parts import has
 
 T = TypeVar("T")
 
@@ -29,13 +28,5 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def run_worker(main: Callable[[asyncio.Event], Awaitable[None]], *, drain_s: float) -> int:
-    """Run ``main(stop)`` until it ends or a signal asks it to stop; return the exit status 0 or 1.
-
-    Where models are installed the process keeps its freed memory from now on, in every thread that begins in
-    ``main``.
-    """
-    if has("vit"):
-        from vit.heap import keep_freed_memory
-
-        keep_freed_memory()
+    """Run ``main(stop)`` until it ends or a signal asks it to stop; return the exit status 0 or 1."""
     return run(run_until_stopped(main, drain_s))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from server_workers.settings import ServerSettings
 from vit.backends import Choice, Patches, PendingScores, PositionSets, check_finite, open_server
-from vit.threads import available_threads
+from vit.process import available_threads
 
 _WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
 

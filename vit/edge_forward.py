@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from schemas.geometry import FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
+from schemas.geometry import CROP_SIDE, FULL_TOKENS, GRID, NUM_PATCHES, PATCH_SIDE
 from vit.attention import EqualSetAttention
 from vit.backends import EdgeOutput, check_crops
+from vit.cores import Cores, even_parts
 from vit.cpu_attention import CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
@@ -27,7 +28,7 @@ class EdgeForward:
     Args:
         model: any that `load_model` returns.
         dtype: number format of the products; the fastest exact one of the device where absent.
-        threads: torch's threads in this whole process; unchanged where absent.
+        threads: how many of the processor's cores share a batch; the calling thread computes it where absent.
         device: where to run.
     """
 
@@ -39,9 +40,8 @@ class EdgeForward:
         threads: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
         device = torch.device(device)
+        self._cores = Cores(threads)
         self.dtype = dtype or best_dtype(device)
         self._on_cpu = device.type == "cpu"
         self._transformer = Transformer(model, device, self.dtype, scaled=self._on_cpu)
@@ -55,6 +55,22 @@ class EdgeForward:
         Source: eq. 10 of Im et al., arXiv 2404.07217, as in the authors' code.
         """
         check_crops(crops)
+        parts = even_parts([1] * len(crops), self._cores.threads if self._on_cpu else 1)
+        outputs = self._cores.run(self._classify, [crops[part] for part in parts])
+        if len(outputs) == 1:
+            return outputs[0]
+        return EdgeOutput(
+            np.concatenate([output.logits for output in outputs]),
+            np.concatenate([output.attention for output in outputs]),
+            np.concatenate([output.embedding for output in outputs]),
+        )
+
+    def choose_threads(self) -> None:
+        """A lone crop gets one thread or all from now on, whichever is faster on this machine at this time."""
+        crop = np.zeros((1, CROP_SIDE, CROP_SIDE, 3), np.uint8)
+        self._cores.choose(lambda: self._classify(crop))
+
+    def _classify(self, crops: NDArray[np.uint8]) -> EdgeOutput:
         with torch.inference_mode():
             count, transformer = len(crops), self._transformer
             pixels = torch.from_numpy(np.require(crops, requirements=["C", "W"])).to(transformer.device)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas.geometry import FULL_TOKENS, NUM_PATCHES, PATCH_SIDE
 from vit.attention import CudaSetAttention, varlen_kernel
 from vit.backends import Patches, PositionSets
+from vit.cores import Cores, even_parts
 from vit.cpu_attention import LENGTH_STEP, CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
@@ -46,7 +47,7 @@ class PackedForward:
         model: any that `load_model` returns.
         device: where to run.
         dtype: number format of the products; the fastest exact one of the device where absent.
-        threads: torch's threads in this whole process; unchanged where absent.
+        threads: how many of the processor's cores share a batch; the calling thread computes it where absent.
         compiled: fuse the element-wise steps with torch.compile (CUDA only; the first batches take a minute).
     """
 
@@ -59,8 +60,7 @@ class PackedForward:
         threads: int | None = None,
         compiled: bool = False,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self._cores = Cores(threads)
         self.device = torch.device(device)
         self.dtype = dtype or best_dtype(self.device)
         self._on_cpu = self.device.type == "cpu"
@@ -71,14 +71,18 @@ class PackedForward:
             self._run_cuda = torch.compile(self._cuda_logits, dynamic=True)
 
     def build_kernels(self) -> None:
-        """The kernels for one set of any length are there; on a CPU they are built when first used."""
+        """The kernels for one set of any length are there; on a CPU they are built when first used.
+
+        From now on a lone set gets one thread or all, whichever is faster on this machine at this time.
+        """
         if not self._on_cpu:
             return
+        lone = _pack(*_black(NUM_PATCHES), for_cpu=True)
+        self._cores.choose(lambda: self._part(lone))
         shallow = self._transformer.shallow()
         for length in (*range(LENGTH_STEP, NUM_PATCHES, LENGTH_STEP), FULL_TOKENS):
-            black = np.zeros((length - 1, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
             with torch.inference_mode():
-                _cpu_logits(shallow, _pack([black], [np.arange(length - 1)], for_cpu=True))
+                _cpu_logits(shallow, _pack(*_black(length - 1), for_cpu=True))
 
     def __call__(self, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
         """Return (B, C) float32 logits; see `submit`."""
@@ -100,11 +104,17 @@ class PackedForward:
         _check(patches, positions)
         # Equal lengths side by side let attention take them in one step.
         order = np.argsort([len(kept) for kept in positions], kind="stable")
+        patches, positions = [patches[i] for i in order], [positions[i] for i in order]
+        if self._on_cpu:
+            parts = even_parts([len(kept) + 1 for kept in positions], self._cores.threads)
+            batches = [_pack(patches[part], positions[part], for_cpu=True) for part in parts]
+            return PendingLogits(torch.cat(self._cores.run(self._part, batches)), order, None)
         with torch.inference_mode():
-            batch = _pack([patches[i] for i in order], [positions[i] for i in order], for_cpu=self._on_cpu)
-            if self._on_cpu:
-                return PendingLogits(_cpu_logits(self._transformer, batch), order, None)
-            return self._submit_cuda(batch, order)
+            return self._submit_cuda(_pack(patches, positions, for_cpu=False), order)
+
+    def _part(self, batch: _Batch) -> torch.Tensor:
+        with torch.inference_mode():
+            return _cpu_logits(self._transformer, batch)
 
     def _submit_cuda(self, batch: _Batch, order: NDArray[np.int64]) -> PendingLogits:
         with torch.cuda.device(self.device):
@@ -195,6 +205,11 @@ def _pack(patches: Patches, positions: PositionSets, *, for_cpu: bool) -> _Batch
     patch_rows = np.arange(total) + len(counts)
     patch_rows[:kept] = np.arange(kept) + np.repeat(np.arange(1, len(counts) + 1), counts)
     return _Batch(pixels, *(torch.from_numpy(part) for part in (places, patch_rows, offsets)))
+
+
+def _black(count: int) -> tuple[Patches, PositionSets]:
+    """Return one set of `count` black patches."""
+    return [np.zeros((count, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)], [np.arange(count)]
 
 
 def _rounded_up(rows: int) -> int:

@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from vit.attention import SetAttention
-from vit.heap import keep_freed_memory
 from vit.linear import Linear
 from vit.model import Model
+from vit.process import keep_freed_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from vit.hardware import best_dtype
 from vit.model import Model, random_model
 from vit.packed_forward import PackedForward, normalised
 from vit.preprocess import from_patches
-from vit.threads import available_threads
+from vit.process import available_threads
 
 COUNTS = Path(__file__).with_name("patch_counts.json")
 Contestant = Callable[[], object]

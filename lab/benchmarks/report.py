@@ -42,7 +42,7 @@ def hardware_line() -> str:
     """The processor, what matters of its instruction set, its cores, and torch."""
     import torch
 
-    from vit.threads import available_threads
+    from vit.process import available_threads
 
     information = Path("/proc/cpuinfo")
     text = information.read_text() if information.exists() else ""

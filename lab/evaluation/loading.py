@@ -49,7 +49,7 @@ class VitModel:
         from vit.edge_forward import EdgeForward
         from vit.hardware import best_device, dtype_named
         from vit.packed_forward import PackedForward
-        from vit.threads import available_threads
+        from vit.process import available_threads
 
         device = best_device()
         chosen = dtype_named(dtype, device)

@@ -17,7 +17,7 @@ from lab.training.shape.choices import ALL, CALIBRATED
 from lab.training.shape.table import CardRow, choose, markdown, replace_table, rows
 from vit.classes import same_classes
 from vit.model import Model
-from vit.threads import available_threads
+from vit.process import available_threads
 from vit.weights import load_model
 
 _SPAN: Final = 10_000_000

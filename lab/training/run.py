@@ -21,7 +21,7 @@ from lab.training.record import TrainingRecord, claim
 from lab.training.subsets import Orders, rank_pool
 from vit.hardware import best_dtype
 from vit.model import Model
-from vit.threads import available_threads
+from vit.process import available_threads
 from vit.weights import load_model, save_model
 
 FIRST_SEED: Final = TRAIN_SEEDS.start + 1_000_000

@@ -32,6 +32,9 @@ def export(
 ) -> None:
     """Write the edge's model for OpenVINO and ONNX Runtime; use it with edge --model OUT, without torch."""
     from lab.evaluation.exporting import export_edge
+    from vit.process import prepare
+
+    prepare()
 
     exported = export_edge(model, out, data, int8=int8)
     for name in exported.files:

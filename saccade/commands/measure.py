@@ -65,6 +65,9 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/evaluate"),
 ) -> None:
     """Measure the method and its baselines: accuracy against bytes, patches and server work."""
+    from vit.process import prepare
+
+    prepare()
     if paper:
         if data is None:
             raise SettingsError("--check-paper needs --data: the 50,000 ImageNet validation images")
@@ -123,7 +126,9 @@ def calibrate(
     """Find what each operating point costs and is worth, for budget.frontier of these two models."""
     from lab.evaluation.calibrate import CalibrateRequest
     from lab.evaluation.calibrate import calibrate as run_calibration
+    from vit.process import prepare
 
+    prepare()
     request = CalibrateRequest(
         out=out,
         edge=edge_model,

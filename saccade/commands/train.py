@@ -34,6 +34,9 @@ def train(
     ] = "shipped:server",
 ) -> None:
     """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
+    from vit.process import prepare
+
+    prepare()  # before torch is imported
     from lab.progress import TerminalProgress
     from lab.training.fine_tune import fine_tune
     from lab.training.run import train_pair, usual_setup

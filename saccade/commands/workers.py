@@ -105,5 +105,8 @@ def work(
     settings: Program, run: Callable[[Program, asyncio.Event], Awaitable[None]], *, drain_s: float
 ) -> None:
     """Run one worker until a signal; exit with its status."""
+    from vit.process import prepare
+
+    prepare()
     configure_logging(settings.log)
     raise typer.Exit(run_worker(partial(run, settings), drain_s=drain_s))

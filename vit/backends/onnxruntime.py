@@ -10,7 +10,7 @@ import onnxruntime
 from schemas.errors import ModelError
 from vit.backends import Backend, Choice, Crops, EdgeModel, EdgeOutput, check_crops
 from vit.exported import INPUT, ONNX, OUTPUTS, is_exported, read_exported
-from vit.heap import keep_freed_memory
+from vit.process import keep_freed_memory
 
 
 class OnnxForward:

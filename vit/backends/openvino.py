@@ -12,7 +12,7 @@ import openvino
 
 from vit.backends import Backend, Choice, Crops, EdgeModel, EdgeOutput, check_crops
 from vit.exported import OPENVINO, is_exported, read_exported
-from vit.heap import keep_freed_memory
+from vit.process import keep_freed_memory
 
 
 class OpenVinoForward:

@@ -16,6 +16,7 @@ from vit.weights import load_model
 def _edge(choice: Choice) -> EdgeModel:
     model = load_model(choice.model, role="edge")
     forward = EdgeForward(model, dtype_named(choice.dtype), threads=choice.threads)
+    forward.choose_threads()
     return EdgeModel(model.identity, forward, resize_crop_fast, one_thread)
 
 
