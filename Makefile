@@ -54,7 +54,7 @@ test: setup ## the tests, on real Kafka and Redis
 	@$(BIN)/python -m pytest
 
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
-	@$(BIN)/python -m pytest -m "not stack and not gpu and not slow"
+	@$(BIN)/python -m pytest -m "not stack and not gpu and not slow and not index"
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
 	@$(BIN)/python -m lab.benchmarks
