@@ -23,6 +23,10 @@ def train(
     work: Annotated[
         Path, typer.Option(help="Folder for the pool and checkpoints; the same command goes on from there.")
     ] = Path("runs/train/work"),
+    heads_only: Annotated[
+        bool,
+        typer.Option("--heads-only", help="With --data: new heads on models that stay as they are; minutes."),
+    ] = False,
     epochs: Annotated[float, typer.Option(help="With --data: how often each image is seen.")] = 30.0,
     scale: Annotated[
         float, typer.Option(help="Without --data: multiplies the length of the training.")
@@ -39,11 +43,14 @@ def train(
     prepare()  # before torch is imported
     from lab.progress import TerminalProgress
     from lab.training.fine_tune import fine_tune
+    from lab.training.heads import fit_heads
     from lab.training.run import train_pair, usual_setup
 
     with TerminalProgress() as progress:
         if data is None:
             files = train_pair(out, work, usual_setup(scale), progress)
+        elif heads_only:
+            files = fit_heads(data, out, work, edge=edge_model, server=server_model, progress=progress)
         else:
             files = fine_tune(
                 data,
