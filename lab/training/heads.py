@@ -17,7 +17,7 @@ from lab.training.folder import fill_from_images, read_folder
 from lab.training.pool import Pool
 from vit.edge_forward import EdgeForward
 from vit.model import Model
-from vit.threads import available_threads
+from vit.process import available_threads
 from vit.weights import load_model, save_model
 
 BATCH: Final = 16
