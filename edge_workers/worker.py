@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 _CHANNEL_BATCHES = 4
 _MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
 """Offload bytes handed to Kafka and not acknowledged, without a budget."""
+_MAX_REQUESTS = 8
+"""Offload requests under way at once, each by a producer of its own, opened when it is needed."""
 _log = get_logger(__name__)
 
 
@@ -275,13 +277,16 @@ async def _connect(
         in_background=True,
     )
     offload_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes)
-    offload_sink = Sink(
-        settings.offload_cluster,
-        max_request_bytes=offload_bytes,
-        max_in_flight_bytes=_MAX_IN_FLIGHT_BYTES,
-        linger_ms=settings.edge.offload_linger_ms,
-        request_timeout_ms=settings.edge.offload_request_timeout_ms,
-        in_background=True,
+    offload_sink, *more_sinks = (
+        Sink(
+            settings.offload_cluster,
+            max_request_bytes=offload_bytes,
+            max_in_flight_bytes=_MAX_IN_FLIGHT_BYTES,
+            linger_ms=settings.edge.offload_linger_ms,
+            request_timeout_ms=settings.edge.offload_request_timeout_ms,
+            in_background=True,
+        )
+        for _ in range(_MAX_REQUESTS)
     )
     await stack.enter_async_context(letters_sink)
     await stack.enter_async_context(offload_sink)
@@ -299,5 +304,6 @@ async def _connect(
         shipped=SHIPPED_FRONTIER,
         point=settings.edge.point,
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
+        more_sinks=more_sinks,
     )
     return Adapters(engine, device, store, uplink, letters_sink)

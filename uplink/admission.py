@@ -6,7 +6,7 @@ Called by the scheduler. Pure: time is an argument and never goes back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,7 +33,7 @@ class AdmissionConfig:
     `budget`: a schedule in seconds since `origin_s` (the start without), `Auto`, or None for no limit.
     `is_shared`: spend only under leases. `watch_servers`: leave everything to the edge when no server is heard.
     `min_share` of the budget is divided evenly among the cameras, by `camera_weights`. `request_timeout_s` is the
-    producer's.
+    producers', of which there are `num_producers`.
     """
 
     budget: Schedule | Auto | None
@@ -46,6 +46,7 @@ class AdmissionConfig:
     discipline: Discipline = most_uncertain
     deadline_rule: DeadlineRule = short_wait
     request_timeout_s: float = 3.0
+    num_producers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Admission:
         self.allowance = Allowance(
             config.budget, is_shared=config.is_shared, start_s=start_s, origin_s=config.origin_s
         )
-        self.meter = UplinkMeter(start_s)
+        self.meter = UplinkMeter(start_s, config.num_producers)
         self.servers = ServerWatch(start_s, is_watching=config.watch_servers)
         self.queue = OffloadQueue(
             max_items=config.max_items,
@@ -94,7 +95,7 @@ class Admission:
         )
         self.held_back: dict[str, int] = {}
         self._pacer = RecordPacer(start_s)
-        self._request_timeout_s = config.request_timeout_s
+        self._config = config
         self._head: OffloadTask | None = None
         self._full_since_s: float | None = None
         self._wanted_s = -math.inf
@@ -138,7 +139,7 @@ class Admission:
         """Why nothing at all can be sent, or empty."""
         if self.allowance.rate_bytes_per_s <= 0:
             return "no_lease" if self.allowance.fraction(now_s) <= 0 else "no_budget"
-        if self.meter.silence_s(now_s) >= SILENT_S:
+        if self.meter.silence_s(now_s) >= SILENT_S + self.meter.round_trip_s:
             return "uplink_down"
         return "no_server" if self.servers.are_gone(now_s) else ""
 
@@ -150,13 +151,22 @@ class Admission:
         left = self.queue.push(task, now_s)
         return EnqueueResult() if left is None else EnqueueResult((self._drop(left, "queue_full"),))
 
-    def measured(self, wire_bytes: float | None, now_s: float, *, round_trip_s: float) -> None:
-        """The sockets were read: their running total (None: the system has none) and the path's round trip."""
+    def counted(self, totals: Sequence[float] | None, now_s: float) -> None:
+        """The producers' counters of what left were read (None: the system has none)."""
+        meter = self.meter
+        if totals is None:
+            self.allowance.bucket.correct(meter.count(None), meter.flight.estimate_bytes, now_s)
+        else:
+            meter.flight.count(totals)
+            self.allowance.bucket.correct(meter.count(sum(totals)), meter.flight.unseen_bytes, now_s)
+
+    def measured(self, totals: Sequence[float] | None, now_s: float, *, round_trip_s: float) -> None:
+        """A sample was taken: the producers' counters (None: the system has none) and the path's round trip."""
         self.allowance.advance(now_s)
+        self.counted(totals, now_s)
         meter, bucket = self.meter, self.allowance.bucket
         meter.round_trip_s = round_trip_s
-        total = meter.measure(wire_bytes, now_s)
-        bucket.correct(total, meter.flight.estimate_bytes, now_s)
+        meter.sample(now_s)
         is_wanted = (
             now_s - self._wanted_s < _WANTED_S
             or meter.wire_rate(1.0, now_s) > _USED_SHARE * bucket.budget_bytes_per_s
@@ -186,6 +196,7 @@ class Admission:
         sent: list[OffloadTask] = []
         self._head = None
         num_allowed = self._num_allowed(blocked, now_s)
+        producer = self.meter.flight.idle_producer if now_s >= self._next_request_s else None
         while len(sent) < num_allowed:
             task = self.queue.peek(self.allowance.rate_bytes_per_s, now_s)
             if task is None:
@@ -194,8 +205,9 @@ class Admission:
             if estimate > self.allowance.bucket.depth_bytes:
                 self.queue.take(task, 0.0)
                 dropped.append(self._drop(task, "over_burst"))
-            elif self._may_send(estimate, now_s):
+            elif producer is not None and self._may_send(estimate, now_s):
                 self.queue.take(task, estimate)
+                task.producer = producer
                 self._sent_s = now_s
                 self.meter.handed_over(task, now_s)
                 sent.append(task)
@@ -226,10 +238,15 @@ class Admission:
         if self._head is None:
             return next_s
         estimate = self.meter.estimate_bytes(self._head.num_bytes)
-        if not self._has_room(estimate, now_s):
+        if self.meter.flight.idle_producer is None or not self._has_room(estimate, now_s):
             return next_s
         wait_s = max(self.allowance.bucket.wait_s(estimate, now_s), self._pacer.wait_s(now_s))
-        return min(next_s, now_s + wait_s)
+        return min(next_s, max(now_s + wait_s, self._next_request_s))
+
+    @property
+    def _next_request_s(self) -> float:
+        """Requests begin evenly over a round trip: records gather for each, and none waits for all of them."""
+        return self._sent_s + self.meter.round_trip_s / self._config.num_producers
 
     def clear(self) -> list[OffloadTask]:
         """Nothing waits any more; everything that did is given up."""
@@ -250,24 +267,23 @@ class Admission:
         return True
 
     def _has_room(self, estimate: float, now_s: float) -> bool:
-        """The producer may hold this record too; one is always allowed."""
+        """The producers may hold this record too; one is always allowed."""
         flight = self.meter.flight
         if not len(flight):
             return self._failed_s is None or now_s - self._failed_s >= PROBE_EVERY_S
-        bound = self.allowance.hand_over_bytes(self._request_timeout_s)
+        bound = self.allowance.hand_over_bytes(self._config.request_timeout_s)
         return self._failed_s is None and flight.estimate_bytes + estimate <= bound
 
     def _is_full(self, now_s: float) -> bool:
-        """The rate allows a record that what is in flight is in the way of: the path is what limits.
+        """The rate allows a record that the bytes in flight are in the way of: the path is what limits.
 
-        It may be one that waits, or the next one that will.
+        It may be one that waits, or the next one that will. A producer that is awaited says nothing of the path.
         """
         if self._pacer.wait_s(now_s) > 0:
             return False
         head, meter = self._head, self.meter
         estimate = meter.record_bytes if head is None else meter.estimate_bytes(head.num_bytes)
-        is_in_the_way = head is not None or not self._has_room(estimate, now_s)
-        return is_in_the_way and self.allowance.bucket.has_earned(estimate, now_s)
+        return not self._has_room(estimate, now_s) and self.allowance.bucket.has_earned(estimate, now_s)
 
     def _drop(self, task: OffloadTask, cause: str) -> OffloadTask:
         self.held_back[cause] = self.held_back.get(cause, 0) + 1

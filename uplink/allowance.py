@@ -96,20 +96,19 @@ class ByteBucket:
             return math.inf
         return missing / self._rate
 
-    def correct(self, measured_total_bytes: float, unacknowledged_bytes: float, now_s: float) -> None:
+    def correct(self, measured_total_bytes: float, unseen_bytes: float, now_s: float) -> None:
         """What was seen to leave has taken its tokens.
 
         Args:
             measured_total_bytes: everything that left the host since the bucket was made.
-            unacknowledged_bytes: the sum of the estimates of records handed over and not yet acknowledged;
-                what is expected beyond it was estimated too high and is expected no more.
+            unseen_bytes: what of the records handed over is still expected to leave.
             now_s: when the meter was read.
         """
         self._refill(now_s)
         left = measured_total_bytes - self._measured
         self._measured = measured_total_bytes
         self._tokens -= left
-        self._expected = min(max(self._expected - left, 0.0), unacknowledged_bytes)
+        self._expected = unseen_bytes
 
     def _refill(self, now_s: float) -> None:
         if now_s > self._at_s:
@@ -145,7 +144,8 @@ class Allowance:
         self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
         rate = self._limited(self.estimator.pace_bytes_per_s, start_s)
-        self._flight_bytes = self.estimator.flight_bytes(INITIAL_RECORD_BYTES, 0.0)
+        self._waiting_bytes = self.estimator.waiting_bytes(INITIAL_RECORD_BYTES)
+        self._path_bytes = 0.0
         self.bucket = ByteBucket(rate, self._depth(rate, start_s), start_s)
 
     @property
@@ -175,16 +175,17 @@ class Allowance:
         return self.share.share(now_s) if self._is_shared else 1.0
 
     def hand_over_bytes(self, request_timeout_s: float) -> float:
-        """How much the producer may hold unacknowledged, so that little waits where it cannot expire.
+        """How much the producers may hold unacknowledged, so that little waits where it cannot expire.
 
-        What fills the path, at most a second of the rate and half a request's time, and under a told budget
-        a burst.
+        What the path itself holds for a round trip, and what may wait on the way: at most a second of the rate and
+        half a request's time, and under a told budget a burst.
         """
         if self._is_unlimited:
             return UNLIMITED_HAND_OVER_BYTES
         seconds = min(0.5 * request_timeout_s, MAX_HAND_OVER_S)
         burst_bytes = self.burst_bytes if self._told < math.inf else math.inf
-        return min(burst_bytes, seconds * self.rate_bytes_per_s, self._flight_bytes)
+        waiting_bytes = min(burst_bytes, seconds * self.rate_bytes_per_s, self._waiting_bytes)
+        return waiting_bytes + self._path_bytes
 
     def advance(self, now_s: float) -> None:
         """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
@@ -223,7 +224,8 @@ class Allowance:
         self.advance(now_s)
         if self._is_unlimited:
             return
-        self._flight_bytes = self.estimator.flight_bytes(meter.record_bytes, meter.round_trip_s)
+        self._waiting_bytes = self.estimator.waiting_bytes(meter.record_bytes)
+        self._path_bytes = self.estimator.path_bytes(meter.round_trip_s)
         self.estimator.update(
             now_s,
             busy_bytes_per_s=meter.busy_rate(self.estimator.rate_bytes_per_s, now_s),
@@ -263,4 +265,4 @@ class Allowance:
         if self._told < math.inf:
             return DEPTH_SHARE * min(burst_bytes(rate), self.fraction(at_s) * burst_bytes(self._told))
         # Nobody told a cap: what a request takes with it must fit, and it waits a round trip for the next.
-        return DEPTH_SHARE * max(burst_bytes(rate), 2 * self._flight_bytes)
+        return DEPTH_SHARE * max(burst_bytes(rate), 2 * (self._waiting_bytes + self._path_bytes))

@@ -44,11 +44,12 @@ _OVERHEAD_RECORDS: Final = 32
 _OVERHEAD_WEIGHT: Final = 0.3
 START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
-FLIGHT_S: Final = 0.25
-FLIGHT_ROUND_TRIPS: Final = 8.0
+FLIGHT_S: Final = 0.2
 FLIGHT_RECORDS: Final = 2.5
-"""A producer has one request under way and the next one gathers, so half of the flight leaves in each. At a round trip
-r a request of x seconds uses x / (x + r) of the path, and records wait about 2 (x + r)."""
+"""What may be in flight beyond what the path itself holds, in seconds of its rate and in records."""
+PATH_SHARE: Final = 1.2
+"""A path holds a round trip of its rate. A fifth more lets a rate grow that is believed too low, and goes on while
+what was lost is sent again; records then wait that much longer."""
 FULL_S: Final = 0.3
 """Full for so long without a break: it is the path that limits, not a burst that passed."""
 _BEYOND: Final = 1.03
@@ -68,14 +69,14 @@ _MEMORY_S: Final = 3.0
 class UplinkMeter:
     """Running totals over monotonic time.
 
-    State: what is in flight, a sample of the totals each time `measure` is called, and the delays and sizes of
+    State: what is in flight, a sample of the totals each time `sample` is called, and the delays and sizes of
     recent acknowledgements. `round_trip_s` is the path's without any queue, as the sockets tell it; 0 where they
     do not.
     """
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, num_producers: int = 1) -> None:
         self.round_trip_s = 0.0
-        self.flight = Flight()
+        self.flight = Flight(num_producers)
         self._acknowledged_bytes = 0.0
         self._last_sign_s = now_s
         self._overhead_bytes = INITIAL_OVERHEAD_BYTES
@@ -144,13 +145,12 @@ class UplinkMeter:
         """The producer gave the record up; it is no longer in flight."""
         self._land(task)
 
-    def measure(self, wire_bytes: float | None, now_s: float) -> float:
-        """A sample of the totals is taken; returns the total of bytes that left.
+    def count(self, wire_bytes: float | None) -> float:
+        """Returns the total of bytes that left.
 
         Args:
-            wire_bytes: the socket's total, of which the first sets the zero; None where the system has none,
+            wire_bytes: the sockets' total, of which the first sets the zero; None where the system has none,
                 then acknowledged records and their overhead are counted instead.
-            now_s: the time of the sample.
         """
         if wire_bytes is None:
             self._wire_bytes = self._acknowledged_bytes
@@ -159,12 +159,15 @@ class UplinkMeter:
                 self._wire_zero = wire_bytes
             self._wire_bytes = wire_bytes - self._wire_zero
             self._learn_overhead()
+        return self._wire_bytes
+
+    def sample(self, now_s: float) -> None:
+        """The totals and the delay are as they are now."""
         self._samples.append((now_s, self._wire_bytes))
         while len(self._samples) > 2 and self._samples[1][0] <= now_s - WINDOW_S:
             self._samples.popleft()
         self._sampled_delays.append((now_s, self.delay_s(now_s)))
         _trim(self._sampled_delays, now_s - DELAY_MEMORY_S)
-        return self._wire_bytes
 
     def wire_rate(self, window_s: float, now_s: float) -> float:
         """Bytes/s that left over the last `window_s` seconds (at most 10)."""
@@ -279,11 +282,14 @@ class RateEstimator:
         self._ceiling = bytes_per_s
         self._rate = min(self._rate, bytes_per_s)
 
-    def flight_bytes(self, record_bytes: float, round_trip_s: float) -> float:
-        """How much may be in flight: what passes in 0.25 s and eight round trips, and a record; at least 2.5."""
-        seconds = FLIGHT_S + FLIGHT_ROUND_TRIPS * round_trip_s
-        carried = seconds * (self._carried or self.rate_bytes_per_s)
+    def waiting_bytes(self, record_bytes: float) -> float:
+        """How much may wait on the way: what passes in 0.2 s, and a record; at least 2.5 records."""
+        carried = FLIGHT_S * (self._carried or self.rate_bytes_per_s)
         return max(carried + record_bytes, FLIGHT_RECORDS * record_bytes)
+
+    def path_bytes(self, round_trip_s: float) -> float:
+        """How much is between here and the acknowledgement while the path is used and nothing waits, and a fifth."""
+        return PATH_SHARE * round_trip_s * min(self._carried or math.inf, self.rate_bytes_per_s)
 
     def update(
         self,

@@ -8,7 +8,7 @@ records, `measured`, `heard` and `leased` for what came from outside, `step` for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -109,12 +109,16 @@ class UplinkScheduler:
             self.tuning.offered(self.admission.meter.estimate_bytes(task.num_bytes), now_s)
         return result
 
-    def measured(self, wire_bytes: float | None, now_s: float, *, round_trip_s: float = 0.0) -> None:
-        """The sockets were read: their running total (None: the system has none) and the path's round trip.
+    def counted(self, totals: Sequence[float] | None, now_s: float) -> None:
+        """The producers' counters of what left were read (None: the system has none).
 
-        Call it each 100 ms.
+        Call it before `delivered` and `failed`.
         """
-        self.admission.measured(wire_bytes, now_s, round_trip_s=round_trip_s)
+        self.admission.counted(totals, now_s)
+
+    def measured(self, totals: Sequence[float] | None, now_s: float, *, round_trip_s: float = 0.0) -> None:
+        """A sample was taken: the producers' counters, and the path's round trip. Call it each 100 ms."""
+        self.admission.measured(totals, now_s, round_trip_s=round_trip_s)
         self._sampled_s = now_s
 
     def heard(self, reports: Iterable[ServerReport], now_s: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +42,13 @@ def make_uplink(
     shipped: Path,
     point: OperatingPoint,
     request_timeout_s: float,
+    more_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = (),
 ) -> Uplink:
     """The uplink that the settings describe, with its share of the site's budget and its metrics.
 
     `shipped` is the file of the shipped pair's frontier, which serves that pair where the settings name none.
     `point` is in force where no frontier steers; a request to the broker may take `request_timeout_s`.
+    `more_sinks` are entered when the way is long enough to need them.
 
     Raises:
         SettingsError: the frontier cannot be read or was calibrated for other models.
@@ -77,6 +81,7 @@ def make_uplink(
         frontier=frontier,
         share=share,
         gauges=UplinkGauges(metrics.group(UplinkMetrics)),
+        more_sinks=more_sinks,
     )
 
 

@@ -10,7 +10,9 @@ This is the thin shell around the scheduler, which decides; here it is awaited a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,8 +63,10 @@ class OffloadSink(Protocol):
 class Uplink:
     """Sends the tasks that the scheduler lets out; each is waited for until its deadline at most.
 
-    `share` exchanges leases, reports and explanations with the site's Redis, `gauges` shows the metrics; both
-    may be absent. All state is touched from the event loop's thread only, between awaits.
+    A producer sends one request after the other, so a long way is filled by several: `sink` first, then as many of
+    `more_sinks` as there are requests under way at once. Each of those is entered when it is used for the first
+    time, and left at the end. `share` exchanges leases, reports and explanations with the site's Redis, `gauges`
+    shows the metrics; both may be absent. All state is touched from the event loop's thread only, between awaits.
     """
 
     def __init__(
@@ -76,8 +80,10 @@ class Uplink:
         frontier: Frontier | None = None,
         share: SiteShare | None = None,
         gauges: UplinkGauges | None = None,
+        more_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = (),
     ) -> None:
-        self._sink = sink
+        self._producers: Sequence[AbstractAsyncContextManager[OffloadSink]] = [nullcontext(sink), *more_sinks]
+        self._sinks: list[OffloadSink | None] = [sink] + [None] * len(more_sinks)
         self._clock = clock
         self._topic = topic
         self._is_unlimited = config.budget is None
@@ -85,10 +91,14 @@ class Uplink:
         self._gauges = gauges
         curve = frontier or default_frontier()
         self._scheduler = UplinkScheduler(
-            config, curve, point, clock.monotonic_s(), is_fixed=self._is_unlimited
+            replace(config, num_producers=len(self._sinks)),
+            curve,
+            point,
+            clock.monotonic_s(),
+            is_fixed=self._is_unlimited,
         )
         self._changed = asyncio.Event()
-        self._handed: Channel[OffloadTask] = Channel(_MAX_HANDED)
+        self._handed: list[Channel[OffloadTask]] = [Channel(_MAX_HANDED) for _ in self._sinks]
         self._is_over = False
         self._sampled_s = float("-inf")
 
@@ -129,15 +139,23 @@ class Uplink:
         """Send until `stop` is set, then give up what still waits or flies (`stopped`)."""
         try:
             async with asyncio.TaskGroup() as group:
-                helpers = [group.create_task(self._hand_over(), name="hand over")]
+                helpers = [
+                    group.create_task(self._hand_over(number, producer), name=f"hand over {number}")
+                    for number, producer in enumerate(self._producers)
+                ]
                 if self._share is not None:
                     helpers.append(group.create_task(self._share.run(self._scheduler), name="share"))
                 await self._steer(stop)
+                self._end()
                 for helper in helpers:
                     helper.cancel()
         finally:
-            self._is_over = True
-            _tell(self._scheduler.stop())
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing is taken any more, and whoever waits knows it."""
+        self._is_over = True
+        _tell(self._scheduler.stop())
 
     async def _steer(self, stop: asyncio.Event) -> None:
         """Let the scheduler decide whenever something changed, and at the times it asked for."""
@@ -158,10 +176,20 @@ class Uplink:
         if now_s < self._sampled_s + SAMPLE_S:
             return
         self._sampled_s = now_s
-        wire_bytes = self._sink.wire_bytes_sent()
-        self._scheduler.measured(wire_bytes, now_s, round_trip_s=self._sink.round_trip_s())
+        round_trip_s = max(sink.round_trip_s() for sink in self._sinks if sink is not None)
+        self._scheduler.measured(self._counters(), now_s, round_trip_s=round_trip_s)
         if self._gauges is not None:
             self._gauges.show(self._scheduler, now_s)
+
+    def _counters(self) -> list[float] | None:
+        """What left by each producer; None where the system does not tell."""
+        totals: list[float] = []
+        for sink in self._sinks:
+            total = 0 if sink is None else sink.wire_bytes_sent()
+            if total is None:
+                return None
+            totals.append(total)
+        return totals
 
     def _step(self, now_s: float) -> None:
         _tell(self._scheduler.take_overdue(now_s))
@@ -170,19 +198,24 @@ class Uplink:
         for task in sent:
             if self._gauges is not None:
                 self._gauges.queue_age(now_s - task.queued_s)
-            self._handed.put_nowait(task)
+            self._handed[task.producer].put_nowait(task)
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, number: int, producer: AbstractAsyncContextManager[OffloadSink]) -> None:
         """One after the other to the producer, which may take its time; decisions go on meanwhile."""
-        while True:
-            task = await self._handed.get()
-            acknowledged = await self._sink.send(
-                self._topic, task.value, key=task.camera.encode(), partition=task.partition
-            )
-            acknowledged.add_done_callback(partial(self._landed, task))
+        task = await self._handed[number].get()
+        async with producer as sink:
+            self._sinks[number] = sink
+            sink.wire_bytes_sent()  # counts from the first byte on
+            while True:
+                acknowledged = await sink.send(
+                    self._topic, task.value, key=task.camera.encode(), partition=task.partition
+                )
+                acknowledged.add_done_callback(partial(self._landed, task))
+                task = await self._handed[number].get()
 
     def _landed(self, task: OffloadTask, acknowledged: asyncio.Future[object]) -> None:
         now_s = self._clock.monotonic_s()
+        self._scheduler.counted(self._counters(), now_s)
         if acknowledged.cancelled() or acknowledged.exception() is not None:
             self._scheduler.failed(task, now_s)
         else:

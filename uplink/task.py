@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -41,8 +41,8 @@ class OffloadTask:
     `score` is the gate's, in bits: the higher, the less sure the edge is. `value` is the encoded record and
     `num_bytes` its size; `partition` may be a choice among the topic's number of them, which is known late. Times
     are monotonic seconds. `expected_gain` is how much likelier than the edge's a server's answer is right.
-    `estimate_bytes` is what it was debited for on the wire. `result` is its end, None before. `delivery` tells it
-    to whoever waits.
+    `estimate_bytes` is what it was debited for on the wire, `producer` the number of the one that carries it.
+    `result` is its end, None before. `delivery` tells it to whoever waits.
     """
 
     camera: str
@@ -53,6 +53,7 @@ class OffloadTask:
     partition: int | Callable[[int], int] = 0
     queued_s: float = 0.0
     handed_over_s: float = 0.0
+    producer: int = 0
     expected_gain: float = 0.0
     estimate_bytes: float = 0.0
     result: DeliveryResult | None = None
@@ -71,14 +72,27 @@ class EnqueueResult:
     dropped: tuple[OffloadTask, ...] = ()
 
 
-class Flight:
-    """The tasks that were handed to the producer and are not acknowledged, oldest first.
+@dataclass(slots=True)
+class _Producer:
+    """How many tasks it has, the bytes of them that did not leave yet as far as estimated, and its counter."""
 
-    State: those tasks, the sums of their estimates and of their values, and the same tasks by deadline; entries of
-    that heap whose task has landed or ended are skipped.
+    num_tasks: int = 0
+    unseen_bytes: float = 0.0
+    counted_bytes: float = 0.0
+
+
+class Flight:
+    """The tasks that were handed to producers and are not acknowledged, oldest first.
+
+    A producer has one request under way, so it gets tasks only while it has none. What was estimated too high is
+    forgotten whenever it has none.
+
+    State: those tasks, the sums of their estimates and of their values, the same by producer, and the tasks by
+    deadline; entries of that heap whose task has landed are skipped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_producers: int = 1) -> None:
+        self._producers = [_Producer() for _ in range(num_producers)]
         self._tasks: dict[OffloadTask, None] = {}
         self._by_deadline: list[tuple[float, int, OffloadTask]] = []
         self._order = itertools.count()
@@ -92,6 +106,16 @@ class Flight:
         return iter(self._tasks)
 
     @property
+    def idle_producer(self) -> int | None:
+        """The first producer without a request under way; None if all have one."""
+        return next((idx for idx, producer in enumerate(self._producers) if not producer.num_tasks), None)
+
+    @property
+    def unseen_bytes(self) -> float:
+        """The part of the estimates that was not seen to leave."""
+        return sum(producer.unseen_bytes for producer in self._producers)
+
+    @property
     def oldest_s(self) -> float | None:
         """When the oldest of them was handed over; None if none is in flight."""
         oldest = next(iter(self._tasks), None)
@@ -100,6 +124,8 @@ class Flight:
     def add(self, task: OffloadTask) -> None:
         """The task was handed over with its estimate."""
         self._tasks[task] = None
+        self._producers[task.producer].num_tasks += 1
+        self._producers[task.producer].unseen_bytes += task.estimate_bytes
         heapq.heappush(self._by_deadline, (task.deadline_s, next(self._order), task))
         self.estimate_bytes += task.estimate_bytes
         self.value_bytes += task.num_bytes
@@ -107,10 +133,21 @@ class Flight:
     def remove(self, task: OffloadTask) -> None:
         """The task was acknowledged or given up by the producer."""
         del self._tasks[task]
+        producer = self._producers[task.producer]
+        producer.num_tasks -= 1
+        if not producer.num_tasks:
+            producer.unseen_bytes = 0.0
         self.value_bytes -= task.num_bytes
         self.estimate_bytes -= task.estimate_bytes
         if not self._tasks:
             self.estimate_bytes = 0.0
+
+    def count(self, totals: Sequence[float]) -> None:
+        """Each producer's counter of what left the host stands there now; call it before `remove` too."""
+        for producer, total in zip(self._producers, totals, strict=True):
+            left = total - producer.counted_bytes
+            producer.counted_bytes = total
+            producer.unseen_bytes = max(producer.unseen_bytes - left, 0.0)
 
     def take_overdue(self, now_s: float) -> list[OffloadTask]:
         """The tasks whose deadline has come, each once; their bytes stay in flight until the producer is done."""

@@ -1,38 +1,60 @@
-"""A link whose capacity steps: first in, first out, a propagation delay each way, nothing lost, silence at 0.
+"""A link whose capacity steps: first in, first out, a propagation delay each way, silence at 0, and losses.
 
-Pure: a record's whole way is known when it enters, as the capacity's future is.
+Pure: a request's whole way is known when it enters, as the capacity's future and the losses are.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from schemas.rates import Schedule
+
+SEGMENT_BYTES: Final = 1_500.0
+
+
+class Passage(NamedTuple):
+    """When a request arrives and when its acknowledgement does (inf: never), and what left the host for it."""
+
+    arrives_s: float
+    acknowledged_s: float
+    sent_bytes: float
 
 
 class SimulatedLink:
     """Serves bytes in order at the capacity of the moment.
 
-    `capacity` is in seconds since 0 of the simulation; None never queues. `delay_s` is one way.
+    `capacity` is in seconds since 0 of the simulation; None never queues. `delay_s` is one way. Each segment is lost
+    with the probability `loss` and sent again, a round trip later. That is what a loss costs at least: no congestion
+    window is simulated.
     State: when the last byte that entered leaves the queue, and the sum of bytes carried.
     """
 
-    def __init__(self, capacity: Schedule | None, *, delay_s: float = 0.02) -> None:
+    def __init__(
+        self, capacity: Schedule | None, *, delay_s: float = 0.02, loss: float = 0.0, seed: int = 0
+    ) -> None:
         self._capacity = capacity
         self._delay_s = delay_s
+        self._loss = loss
+        self._luck = np.random.default_rng(seed)
         self._free_s = 0.0
         self.carried_bytes = 0.0
 
-    def carry(self, num_bytes: float, now_s: float) -> tuple[float, float]:
-        """The record enters now; returns when it arrives and when its acknowledgement does (inf: never)."""
+    def carry(self, num_bytes: float, now_s: float) -> Passage:
+        """The request enters now."""
+        again, num_rounds = self._lost(num_bytes) if self._loss else (0.0, 0)
+        num_bytes += again
         self.carried_bytes += num_bytes
         if self._capacity is None:
             left_s = now_s
         else:
             left_s = _served_by(self._capacity, max(now_s, self._free_s), num_bytes)
             self._free_s = left_s
-        return left_s + self._delay_s, left_s + 2 * self._delay_s
+        arrives_s = left_s + self._delay_s + num_rounds * self.round_trip_s
+        return Passage(arrives_s, arrives_s + self._delay_s, num_bytes)
 
     @property
     def round_trip_s(self) -> float:
@@ -42,6 +64,16 @@ class SimulatedLink:
     def waiting_s(self, now_s: float) -> float:
         """How long a byte that entered now would wait."""
         return max(self._free_s - now_s, 0.0)
+
+    def _lost(self, num_bytes: float) -> tuple[float, int]:
+        """The bytes that are sent again, and in how many rounds, as what is sent again may be lost too."""
+        again, num_rounds = 0.0, 0
+        num_lost = int(self._luck.binomial(math.ceil(num_bytes / SEGMENT_BYTES), self._loss))
+        while num_lost:
+            again += SEGMENT_BYTES * num_lost
+            num_rounds += 1
+            num_lost = int(self._luck.binomial(num_lost, self._loss))
+        return again, num_rounds
 
 
 def _served_by(capacity: Schedule, from_s: float, num_bytes: float) -> float:

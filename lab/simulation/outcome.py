@@ -56,7 +56,8 @@ class SimulationResult:
 
     `windows_over_cap` counts departures that end a window with more than ∫ budget + burst in it (0 without
     a told budget); `utilisation_10s` is what left over what was allowed (told) or carried (link) in each
-    ten seconds. `queue_age_p99_s` is over the records sent, from offer to hand-over. `accuracy_best_fixed`
+    ten seconds. `queue_age_p99_s` is over the records sent, from offer to hand-over; `ack_ages`, from the
+    frame to the acknowledgement, is (second, age). `accuracy_best_fixed`
     is that of the best point of the frontier without control, nan when it was not asked for.
     """
 
@@ -77,6 +78,7 @@ class SimulationResult:
     held_back: dict[str, int]
     departures: list[tuple[float, float]] = field(repr=False)
     queue_ages: list[tuple[float, float]] = field(repr=False)
+    ack_ages: list[tuple[float, float]] = field(repr=False)
     final_times: list[float] = field(repr=False)
     expired_times: list[float] = field(repr=False)
     accuracy_by_second: list[float] = field(repr=False)
@@ -98,7 +100,7 @@ class SimulationResult:
     def to_json(self) -> dict[str, Any]:
         """The figures as one JSON object, without the series."""
         hidden = {
-            "departures", "queue_ages", "final_times", "expired_times", "accuracy_by_second", "moments",
+            "departures", "queue_ages", "ack_ages", "final_times", "expired_times", "accuracy_by_second", "moments",
             "finals_by_camera", "bytes_by_worker",
         }  # fmt: skip
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in hidden}
@@ -156,6 +158,7 @@ def summarise(
         held_back=held,
         departures=departures,
         queue_ages=ages,
+        ack_ages=sorted(item for each in counts for item in each.ack_ages),
         final_times=sorted(time for each in counts for time in each.final_times),
         expired_times=sorted(time for each in counts for time in each.expired),
         accuracy_by_second=_by_second(workers, int(duration_s)),

@@ -38,7 +38,7 @@ class SimulatedServers:
             self._expired.append(starts_s)
             self.num_expired += 1
             return None
-        done_s = self._work.carry(1.0, arrived_s)[0]
+        done_s = self._work.carry(1.0, arrived_s).arrives_s
         self._finals.append(done_s)
         self.num_finals += 1
         return done_s

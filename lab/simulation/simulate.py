@@ -35,7 +35,8 @@ _REDIS_DELAY_S: Final = 0.005
 class Scenario:
     """What is simulated.
 
-    `budget`: told rates, or `Auto`. `capacity`: of the link all workers share; None = never the limit.
+    `budget`: told rates, or `Auto`. `capacity`: of the link all workers share; None = never the limit. `delay_s`: one
+    way. `loss`: of each segment. `producers`: the requests that each worker may have under way.
     `server_records_per_s`: what all servers together finish; None = everything at once. `hard`: intervals
     in which every camera shows only its hardest frames. `fixed_point`: no control, this point.
     """
@@ -49,6 +50,8 @@ class Scenario:
     frames_per_s: float = 5.0
     max_latency_s: float = 2.0
     delay_s: float = 0.02
+    loss: float = 0.0
+    producers: int = 8
     hard: Sequence[tuple[float, float]] = ()
     faults: Faults = field(default_factory=Faults)
     fixed_point: OperatingPoint | None = None
@@ -70,7 +73,7 @@ def simulate(
     played = recording or synthetic(
         known, frames=RECORDED_FRAMES, frames_per_s=scenario.frames_per_s, seed=scenario.seed
     )
-    link = SimulatedLink(scenario.capacity, delay_s=scenario.delay_s)
+    link = SimulatedLink(scenario.capacity, delay_s=scenario.delay_s, loss=scenario.loss, seed=scenario.seed)
     servers = SimulatedServers(scenario.server_records_per_s)
     workers = _workers(scenario, known, played, link, servers)
     moments = _play(scenario, workers, servers)
@@ -96,6 +99,7 @@ def _workers(
     config = AdmissionConfig(
         budget=scenario.budget,
         is_shared=scenario.workers > 1 and isinstance(scenario.budget, Schedule),
+        num_producers=scenario.producers,
     )
     workers = []
     for idx in range(scenario.workers):
@@ -117,6 +121,7 @@ def _workers(
                 link,
                 servers,
                 max_latency_s=scenario.max_latency_s,
+                num_producers=scenario.producers,
                 stopped=scenario.faults.stopped.get(name, ()),
             )
         )

@@ -44,6 +44,7 @@ class Counts:
     departures: list[tuple[float, float]] = field(default_factory=list)
     bursts: list[tuple[float, float]] = field(default_factory=list)
     queue_ages: list[tuple[float, float]] = field(default_factory=list)
+    ack_ages: list[tuple[float, float]] = field(default_factory=list)
     final_times: list[float] = field(default_factory=list)
     right_by_second: Counter[int] = field(default_factory=Counter)
     frames_by_second: Counter[int] = field(default_factory=Counter)
@@ -96,10 +97,20 @@ def schedule_cameras(
     return Cameras(all_times[sort], np.concatenate(names)[sort], np.concatenate(places)[sort])
 
 
+@dataclass(slots=True)
+class SimulatedProducer:
+    """As aiokafka has it: one request under way, everything handed over meanwhile goes into the next."""
+
+    handed: list[SimulatedTask] = field(default_factory=list)
+    request: list[SimulatedTask] = field(default_factory=list)
+    acknowledged_s: float = _NEVER
+    wire_bytes: float = 0.0
+
+
 class SimulatedWorker:
     """Plays its cameras; `run_until` handles everything that is due and returns when something is next.
 
-    State: the scheduler, the next frame, the request under way and what goes into the next, and the counts.
+    State: the scheduler, the next frame, the producers and the counts.
     """
 
     def __init__(
@@ -112,6 +123,7 @@ class SimulatedWorker:
         servers: SimulatedServers,
         *,
         max_latency_s: float,
+        num_producers: int = 1,
         stopped: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.name = name
@@ -132,20 +144,17 @@ class SimulatedWorker:
         self._next_frame = 0
         self._next_sample_s = 0.0
         self._next_step_s = 0.0
-        self._wire_bytes = 0.0
-        # As a Kafka producer has it: one request under way, everything handed over meanwhile goes into the next.
-        self._handed: list[SimulatedTask] = []
-        self._request: list[SimulatedTask] = []
-        self._acknowledged_s = _NEVER
+        self._producers = [SimulatedProducer() for _ in range(num_producers)]
 
     @property
     def wire_bytes(self) -> float:
         """Everything that left this worker so far, overhead included."""
-        return self._wire_bytes
+        return sum(self._counters())
 
     def next_s(self) -> float:
         """When something is due; frames that stay at the edge are looked at with the next thing that is."""
-        due_s = min(self._acknowledged_s, self._next_sample_s, self._next_step_s)
+        acknowledged_s = min(producer.acknowledged_s for producer in self._producers)
+        due_s = min(acknowledged_s, self._next_sample_s, self._next_step_s)
         tau = self.scheduler.tuning.point.tau
         for idx in range(self._next_frame, len(self._times)):
             at_s = self._times[idx]
@@ -169,7 +178,7 @@ class SimulatedWorker:
         self._take_acks(now_s)
         self._take_frames(now_s)
         if now_s >= self._next_sample_s:
-            self.scheduler.measured(self._wire_bytes, now_s, round_trip_s=self._link.round_trip_s)
+            self.scheduler.measured(self._counters(), now_s, round_trip_s=self._link.round_trip_s)
             self._next_sample_s = now_s + SAMPLE_S
             self._note_burst(now_s)
         self.step(now_s)
@@ -180,17 +189,26 @@ class SimulatedWorker:
         sent, _dropped = self.scheduler.step(now_s)
         for task in sent:
             assert isinstance(task, SimulatedTask)
-            self._send(task, now_s)
+            self._hand_over(task, now_s)
+        for producer in self._producers:
+            if not producer.request:
+                self._request_next(producer, now_s)
         self._next_step_s = max(self.scheduler.wake_s(now_s), now_s + 1e-4)
 
+    def _counters(self) -> list[float]:
+        return [producer.wire_bytes for producer in self._producers]
+
     def _take_acks(self, now_s: float) -> None:
-        if self._acknowledged_s > now_s:
-            return
-        for task in self._request:
-            self.scheduler.delivered(task, now_s)
-        self._request = []
-        self._acknowledged_s = _NEVER
-        self._request_next(now_s)
+        for producer in self._producers:
+            if producer.acknowledged_s > now_s:
+                continue
+            self.scheduler.counted(self._counters(), now_s)
+            for task in producer.request:
+                self.scheduler.delivered(task, now_s)
+                self.counts.ack_ages.append((now_s, now_s - task.shown_s))
+            producer.request = []
+            producer.acknowledged_s = _NEVER
+            self._request_next(producer, now_s)
 
     def _take_frames(self, now_s: float) -> None:
         counts, scheduler, recording = self.counts, self.scheduler, self._recording
@@ -221,27 +239,25 @@ class SimulatedWorker:
             )
             scheduler.enqueue(task, now_s)
 
-    def _send(self, task: SimulatedTask, now_s: float) -> None:
+    def _hand_over(self, task: SimulatedTask, now_s: float) -> None:
         self.counts.sent += 1
         self.counts.queue_ages.append((now_s, now_s - task.shown_s))
-        self._handed.append(task)
-        if not self._request:
-            self._request_next(now_s)
+        self._producers[task.producer].handed.append(task)
 
-    def _request_next(self, now_s: float) -> None:
+    def _request_next(self, producer: SimulatedProducer, now_s: float) -> None:
         """Everything handed over leaves in one request."""
-        if not self._handed:
+        if not producer.handed:
             return
-        self._request, self._handed = self._handed, []
-        values = sum(task.num_bytes for task in self._request)
-        wire = (
-            REQUEST_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(self._request) + (1 + SEGMENT_SHARE) * values
-        )
-        self._wire_bytes += wire
-        self.counts.departures.append((now_s, wire))
-        arrives_s, self._acknowledged_s = self._link.carry(wire, now_s)
-        for task in self._request:
-            self._serve(task, arrives_s, now_s)
+        request = producer.request = producer.handed
+        producer.handed = []
+        values = sum(task.num_bytes for task in request)
+        wire = REQUEST_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(request) + (1 + SEGMENT_SHARE) * values
+        passage = self._link.carry(wire, now_s)
+        producer.wire_bytes += passage.sent_bytes
+        producer.acknowledged_s = passage.acknowledged_s
+        self.counts.departures.append((now_s, passage.sent_bytes))
+        for task in request:
+            self._serve(task, passage.arrives_s, now_s)
 
     def _serve(self, task: SimulatedTask, arrives_s: float, sent_s: float) -> None:
         final_s = None if arrives_s == _NEVER else self._servers.take(arrives_s, task.deadline_s)

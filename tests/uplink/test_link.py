@@ -41,7 +41,8 @@ def test_the_overhead_of_a_record_is_learnt_from_the_wire(overhead: int) -> None
     for idx in range(1_000):
         sent = handed(meter, 3_000, idx / 10)
         wire += 3_000 + overhead
-        meter.measure(wire, idx / 10 + 0.05)
+        meter.count(wire)
+        meter.sample(idx / 10 + 0.05)
         meter.acknowledged(sent, idx / 10 + 0.06)
     assert meter.overhead_bytes == pytest.approx(overhead, rel=0.05)
     assert meter.wire_rate(1.0, 100.0) == pytest.approx(10 * (3_000 + overhead), rel=0.05)
@@ -51,7 +52,7 @@ def test_without_a_socket_acknowledged_records_are_counted() -> None:
     meter = UplinkMeter(0.0)
     meter.acknowledged(handed(meter, 1_000, 0.0), 0.1)
     handed(meter, 1_000, 0.1)
-    assert meter.measure(None, 0.2) == 1_000 + INITIAL_OVERHEAD_BYTES
+    assert meter.count(None) == 1_000 + INITIAL_OVERHEAD_BYTES
 
 
 def test_the_busy_rate_is_what_the_path_carried_while_it_was_never_idle() -> None:
@@ -169,9 +170,12 @@ def test_a_path_with_room_again_is_tried_the_faster_the_longer_it_has() -> None:
 def test_the_flight_holds_what_the_path_carried_and_more_over_a_long_way() -> None:
     estimator = RateEstimator(0.0)
     full(estimator, 0.0, 2.0, 100_000.0)
-    assert estimator.flight_bytes(5_000.0, 0.0) == pytest.approx(0.25 * 100_000 + 5_000)
-    assert estimator.flight_bytes(5_000.0, 0.05) == pytest.approx(0.65 * 100_000 + 5_000)
-    assert estimator.flight_bytes(80_000.0, 0.0) == 200_000
+    assert estimator.waiting_bytes(5_000.0) == pytest.approx(0.2 * 100_000 + 5_000)
+    assert estimator.waiting_bytes(80_000.0) == 200_000
+    assert (estimator.path_bytes(0.0), estimator.path_bytes(0.5)) == (
+        0.0,
+        1.2 * 0.5 * estimator.rate_bytes_per_s,
+    )
 
 
 def test_a_rate_that_nobody_used_is_kept() -> None:

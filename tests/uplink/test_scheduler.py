@@ -19,7 +19,7 @@ from uplink.task import Dropped, OffloadTask
 
 POINT = OperatingPoint(tau=0.8, delta=1.0)
 FRONTIER = default_frontier()
-KB_10 = AdmissionConfig(budget=constant(10_000.0), watch_servers=False)
+KB_10 = AdmissionConfig(budget=constant(10_000.0), watch_servers=False, num_producers=8)
 
 
 def make_scheduler(
@@ -119,7 +119,7 @@ def test_after_a_failed_delivery_one_record_at_a_time_is_tried() -> None:
 
 def test_a_thin_link_is_known_also_while_no_record_waits() -> None:
     """A link of 20 kB/s is full, but a record waits only now and then: the estimate does not grow between."""
-    scheduler = make_scheduler(AdmissionConfig(budget=Auto(), watch_servers=False))
+    scheduler = make_scheduler(AdmissionConfig(budget=Auto(), watch_servers=False, num_producers=8))
     flying: list[tuple[float, OffloadTask]] = []
     free_s, rates = 0.0, []
     for tick in range(1, 1_200):
@@ -197,7 +197,7 @@ def test_it_explains_itself_in_json() -> None:
     enqueue(scheduler, "r", 0.0)
     (task,) = scheduler.step(0.0)[0]
     scheduler.delivered(task, 0.1)
-    scheduler.measured(4_500, 0.1)
+    scheduler.measured([4_500, *[0] * 7], 0.1)
     told = scheduler.explain(1.0).to_json()
     assert told["budget_bytes_per_s"] == 10_000
     assert told["bytes_by_camera"] == {"cam": 4_400}

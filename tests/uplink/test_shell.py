@@ -167,6 +167,36 @@ async def test_a_budget_bounds_what_the_producer_holds() -> None:
         assert sink.sent.qsize() == 2
 
 
+async def test_a_second_request_goes_by_another_producer_which_is_opened_only_then() -> None:
+    sink, other = FakeSink(), FakeSink()
+    opened: list[FakeSink] = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[FakeSink]:
+        opened.append(other)
+        try:
+            yield other
+        finally:
+            opened.clear()
+
+    uplink = Uplink(sink, SystemClock(), POINT, more_sinks=[opening()])
+    async with running(uplink):
+        first = uplink.enqueue(make_task("first"))
+        _, first_ack = await sink.sent.get()
+        assert opened == []
+        second = uplink.enqueue(make_task("second"))
+        _, second_ack = await other.sent.get()
+        assert opened == [other]
+        third = uplink.enqueue(make_task("third"))
+        first_ack.set_result(None)
+        value, third_ack = await sink.sent.get()  # both were awaited: it goes by the first that is free again
+        assert value.startswith(b"third")
+        second_ack.set_result(None)
+        third_ack.set_result(None)
+        assert [await result(each) for each in (first, second, third)] == [Delivered(1_000)] * 3
+    assert opened == []
+
+
 async def test_a_record_above_the_burst_is_refused_at_once() -> None:
     uplink = Uplink(FakeSink(), SystemClock(), POINT, config=KB_10)
     assert uplink.max_record_bytes == 14_000
@@ -179,7 +209,7 @@ async def test_the_metrics_show_what_is_in_force() -> None:
     uplink = Uplink(FakeSink(), clock, POINT, config=KB_10, gauges=UplinkGauges(metrics.group(UplinkMetrics)))
     async with running(uplink):
         future = uplink.enqueue(make_task())
-        sink: Any = uplink._sink
+        sink: Any = uplink._sinks[0]
         (await sink.sent.get())[1].set_result(None)
         await result(future)
     text = metrics.exposition().decode()

@@ -158,7 +158,7 @@ async def test_a_volume_survives_a_restart_of_the_worker_and_of_redis(own_redis:
     for spent in (600_000.0, 0.0):
         scheduler = make_scheduler(constant(0.0), is_shared=False)
         for total in (0.0, spent):
-            scheduler.measured(total, CLOCK.monotonic_s())
+            scheduler.measured([total], CLOCK.monotonic_s())
         async with Coordination(RedisSettings(url=own_redis.url)) as store, asyncio.timeout(20):
             share = SiteShare(store, CLOCK, site="s", worker="w", is_shared=False, volume=plan)
             async with sharing(share, scheduler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -72,10 +73,28 @@ def test_an_unknown_link_is_found_and_followed(auto: SimulationResult) -> None:
     assert "server" not in {moment.cause for moment in auto.moments}
 
 
-def test_a_long_round_trip_costs_what_one_request_at_a_time_costs() -> None:
-    """40 ms: the producer waits for each request, and no more than half a second may be with it."""
-    result = simulate(Scenario(Auto(), 60.0, capacity=constant(800 * KBIT), delay_s=0.02, **BUSY))  # type: ignore[arg-type]
-    assert used(result, 15, 60, 800 * KBIT) > 0.8
+@pytest.mark.parametrize(
+    ("round_trip_ms", "loss", "least_used", "longest_age_s"),
+    [(10, 0.0, 0.95, 0.8), (300, 0.0, 0.95, 1.0), (600, 0.0, 0.95, 1.35), (600, 0.01, 0.85, 1.9)],
+)
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "auto"])
+def test_a_long_way_is_filled_by_several_requests(
+    is_told: bool, round_trip_ms: int, loss: float, least_used: float, longest_age_s: float
+) -> None:
+    """From the frame to the acknowledgement a record takes one round trip, one more where something was lost."""
+    rate = constant(800 * KBIT)
+    scenario = Scenario(rate if is_told else Auto(), 60.0, loss=loss, delay_s=round_trip_ms / 2_000, **BUSY)  # type: ignore[arg-type]
+    result = simulate(replace(scenario, capacity=constant(1_000 * KBIT) if is_told else rate))
+    assert used(result, 15, 60, 800 * KBIT) > least_used
+    assert result.windows_over_cap == 0
+    ages = sorted(age for second, age in result.ack_ages if second >= 15)
+    assert ages[int(0.99 * (len(ages) - 1))] < longest_age_s
+
+
+def test_one_producer_sends_one_request_after_the_other() -> None:
+    """As without several: at 300 ms much of the link stays unused."""
+    scenario = Scenario(Auto(), 60.0, capacity=constant(800 * KBIT), delay_s=0.15, producers=1, **BUSY)  # type: ignore[arg-type]
+    assert 0.3 < used(simulate(scenario), 15, 60, 800 * KBIT) < 0.7
 
 
 def test_labels_flow_again_within_five_seconds_of_an_outage(
