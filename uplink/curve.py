@@ -39,6 +39,16 @@ KEEP_MARGIN: Final = 0.002
 """Another family must promise this much more accuracy before the encoder changes."""
 
 
+_ROUGH_BYTES: Final[dict[str, tuple[tuple[int, ...], tuple[float, ...]]]] = {
+    "avif": ((10, 30, 45, 75), (1_500.0, 3_000.0, 4_400.0, 9_000.0)),
+    "webp": ((10, 50, 75, 90), (2_500.0, 6_300.0, 8_700.0, 15_000.0)),
+    "jpeg": ((10, 50, 75, 90), (3_200.0, 8_100.0, 11_200.0, 19_000.0)),
+    "webp_lossless": ((0,), (75_000.0,)),
+    "raw": ((0,), (150_000.0,)),
+}
+"""Codec → qualities, and the bytes of a whole frame at each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mix:
     """The present mix of frames.
@@ -213,12 +223,13 @@ class Curve:
         return gain * kept
 
     def family_of(self, point: OperatingPoint) -> int:
-        """The index of the family that encodes as `point` does; the nearest in bytes if none does."""
-        plain = replace(point, tau=0.0)
-        for idx, family in enumerate(self.families):
-            if family.point == plain:
-                return idx
-        return 0
+        """The index of the family that encodes as `point` does; if none does, the nearest in rough size."""
+        plain, size = replace(point, tau=0.0), _rough_size(point)
+        distances = [
+            (family.point != plain, abs(_rough_size(family.point) - size), family.point.codec != point.codec)
+            for family in self.families
+        ]
+        return distances.index(min(distances))
 
     def weigh(self, mix: Mix) -> Weighed:
         """What any share of this mix, the most uncertain first, would gain."""
@@ -297,6 +308,12 @@ class Curve:
 
     def _bin(self, scores: Floats) -> Indices:
         return self._edges.searchsorted(scores, side="right")
+
+
+def _rough_size(point: OperatingPoint) -> float:
+    """The logarithm of a record's size as codecs compare on photos; good for which of two points is larger."""
+    qualities, sizes = _ROUGH_BYTES.get(point.codec, _ROUGH_BYTES["webp"])
+    return float(np.interp(point.quality, qualities, np.log(sizes)) + math.log(max(point.delta, 0.01)))
 
 
 def _among(value: Floats, fits: Bools | None) -> Floats:

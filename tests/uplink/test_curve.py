@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.frontier import dump_frontier, load_frontier
+from schemas.operating_point import OperatingPoint
 from uplink.curve import MAX_FRAMES, Curve, FrameMix, FrontierRefusedError, Mix, check_models
 from uplink.default_curve import IS_DEFAULT, default_frontier
 
@@ -217,3 +218,23 @@ def test_shares_descend_from_one_over_ascending_entropies() -> None:
     assert (np.diff(mix.share_from) <= 0).all()
     assert (np.diff(mix.scores) >= 0).all()
     assert share_at(mix, 2.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("codec", "quality", "delta", "nearest"),
+    [
+        ("webp", 75, 1.0, ("webp", 75, 1.0)),
+        ("jpeg", 75, 1.0, ("webp", 75, 1.0)),
+        ("avif", 60, 1.0, ("webp", 50, 1.0)),
+        ("avif", 31, 0.9, ("avif", 30, 1.0)),
+        ("raw", 75, 1.0, ("webp", 90, 1.0)),
+        ("unheard-of", 90, 1.0, ("webp", 90, 1.0)),
+    ],
+)
+def test_a_point_of_no_family_belongs_to_the_nearest_in_size(
+    codec: str, quality: int, delta: float, nearest: tuple[str, int, float]
+) -> None:
+    curve = Curve(FRONTIER)
+    point = OperatingPoint(tau=1.0, delta=delta, codec=codec, quality=quality)
+    found = curve.families[curve.family_of(point)].point
+    assert (found.codec, found.quality, found.delta) == nearest
