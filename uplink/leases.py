@@ -8,7 +8,9 @@ burst.
 Why the sum of the shares in use never exceeds 1: a grant is what the other rows leave, a row counts until
 one second after its lease, and a worker's own clock ends its lease earlier than that, as it starts before
 the request left. A Redis that was restarted may have forgotten rows; until every lease of before has ended
-it only confirms what its workers still hold.
+it only confirms what its workers still hold. A Redis whose clock jumped ahead shows every lease as over; a worker
+that still holds its own by its own clock knows better, and the other rows stay. Only one that holds nothing, if it
+is the first to ask after such a jump, gets what others still spend until their next renewal half a second later.
 """
 
 from __future__ import annotations
@@ -93,7 +95,12 @@ def renew(
         now_s: Redis time.
         redis_uptime_s: how long this Redis has run; while shorter than any lease of before, nothing grows.
     """
-    rows = {name: row for name, row in table.items() if row.until_s + GRACE_S > now_s}
+    ahead_s = _jump_s(table, claim, now_s)
+    rows = {
+        name: replace(row, until_s=row.until_s + ahead_s)
+        for name, row in table.items()
+        if row.until_s + ahead_s + GRACE_S > now_s
+    }
     mine = rows.get(claim.worker, Row(0.0, 0.0, 0.0))
     rows[claim.worker] = replace(mine, demand=max(claim.demand, MIN_DEMAND))
     fair = fair_shares({name: row.demand for name, row in rows.items()})[claim.worker]
@@ -103,6 +110,14 @@ def renew(
         share = min(share, claim.held)
     rows[claim.worker] = replace(rows[claim.worker], share=share, until_s=now_s + LEASE_S)
     return rows, Grant(share, len(rows))
+
+
+def _jump_s(table: Mapping[str, Row], claim: Claim, now_s: float) -> float:
+    """How far Redis's clock is ahead of leases that cannot be over, as the worker's own is not; 0 as a rule."""
+    mine = table.get(claim.worker)
+    if mine is None or claim.held <= 0 or now_s < mine.until_s:
+        return 0.0
+    return now_s - mine.until_s
 
 
 class ShareHolder:

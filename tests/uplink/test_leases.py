@@ -123,3 +123,16 @@ def test_a_row_survives_its_text_and_anything_else_is_no_row() -> None:
         '{"demand":1,"share":NaN,"until_s":1}',
     ):
         assert decode_row(text) is None
+
+
+def test_a_redis_whose_clock_jumped_ahead_gives_nobody_what_others_hold() -> None:
+    """Two workers hold half each by their own clocks; by Redis's, all leases are long over."""
+    table: dict[str, Row] = {}
+    for now_s in (0.0, 0.1, 0.5, 0.6):
+        worker = "a" if now_s in (0.0, 0.5) else "b"
+        table, _ = renew(table, Claim(worker, 2.0, 0.5), now_s=now_s, redis_uptime_s=1e6)
+    for now_s, worker in ((11.0, "a"), (11.1, "b"), (11.5, "a")):
+        table, grant = renew(table, Claim(worker, 9.0, 0.5), now_s=now_s, redis_uptime_s=1e6)
+        assert grant == Grant(pytest.approx(0.5), 2)
+    table, _ = renew(table, Claim("b", 9.0, 0.0), now_s=30.0, redis_uptime_s=1e6)
+    assert set(table) == {"b"}
