@@ -5,6 +5,9 @@
 budget, so a step of the budget needs no new lease, and the bursts of all workers add up to the site's
 burst.
 
+A share whose burst is below one record would send nothing for ever. Where even shares are that small, the workers
+that want to send take turns instead: as many at a time as have room for their records, the longest waiting next.
+
 Why the sum of the shares in use never exceeds 1: a grant is what the other rows leave, a row counts until
 one second after its lease, and a worker's own clock ends its lease earlier than that, as it starts before
 the request left. A Redis that was restarted may have forgotten rows; until every lease of before has ended
@@ -18,32 +21,51 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 LEASE_S: Final = 3.0
 GRACE_S: Final = 1.0
 RENEW_S: Final = 0.5
 MIN_DEMAND: Final = 0.01
+TURN_S: Final = 4.0
+"""A turn passes on at the next renewals of both workers, so about half a second of each goes unused."""
 _EPSILON: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One worker's line: `demand` and `share` are fractions of the budget, `until_s` is Redis time."""
+    """One worker's line: `demand`, `share` and `need` are fractions of the budget, times are Redis's.
+
+    A share below `need` holds no record. `since_s`: since when it has had a share of that size, or none.
+    """
 
     demand: float
     share: float
     until_s: float
+    need: float = 0.0
+    since_s: float = 0.0
+
+    @property
+    def has_turn(self) -> bool:
+        """Its share holds a record."""
+        return self.share > 0 and self.share >= self.need - _EPSILON
+
+
+_ROW_FIELDS: Final = frozenset(field.name for field in fields(Row))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a worker asks with: its demand, and the share that it still holds by its own clock (0 if none)."""
+    """What a worker asks with: its demand, and the share that it still holds by its own clock (0 if none).
+
+    `need` is the least share whose burst holds a record of its.
+    """
 
     worker: str
     demand: float
     held: float
+    need: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +84,11 @@ def encode_row(row: Row) -> str:
 def decode_row(text: str) -> Row | None:
     """The row of `encode_row`; None for anything else."""
     try:
-        fields = json.loads(text)
-        row = Row(float(fields["demand"]), float(fields["share"]), float(fields["until_s"]))
-    except (ValueError, KeyError, TypeError):
+        told = json.loads(text)
+        row = Row(**{name: float(value) for name, value in told.items() if name in _ROW_FIELDS})
+    except (ValueError, AttributeError, TypeError):
         return None
-    return row if all(math.isfinite(v) and v >= 0 for v in (row.demand, row.share, row.until_s)) else None
+    return row if all(math.isfinite(value) and value >= 0 for value in asdict(row).values()) else None
 
 
 def fair_shares(demands: Mapping[str, float]) -> dict[str, float]:
@@ -82,6 +104,29 @@ def fair_shares(demands: Mapping[str, float]) -> dict[str, float]:
         left -= shares[worker]
     bonus = max(left, 0.0) / max(len(shares), 1)
     return {worker: share + bonus for worker, share in shares.items()}
+
+
+def divided(rows: Mapping[str, Row], now_s: float) -> dict[str, float]:
+    """The fair shares, or where one of them would hold no record, those of the workers whose turn it is."""
+    fair = fair_shares({name: row.demand for name, row in rows.items()})
+    wanting = {name: row for name, row in rows.items() if row.demand > MIN_DEMAND}
+    if all(fair[name] >= row.need for name, row in wanting.items()):
+        return fair
+    chosen: dict[str, float] = {}
+    left = 1.0
+    for name, row in sorted(wanting.items(), key=lambda item: _place(item[1], now_s)):
+        need = min(row.need, 1.0)
+        if need <= left + _EPSILON:
+            chosen[name] = need
+            left -= need
+    return {name: chosen[name] + max(left, 0.0) / len(chosen) if name in chosen else 0.0 for name in rows}
+
+
+def _place(row: Row, now_s: float) -> tuple[int, float]:
+    """In the line for turns: first who has one that is not over, then who waits longest, last who had one."""
+    if row.has_turn:
+        return (0, row.since_s) if now_s - row.since_s < TURN_S else (2, row.since_s)
+    return (1, row.since_s)
 
 
 def renew(
@@ -101,14 +146,14 @@ def renew(
         for name, row in table.items()
         if row.until_s + ahead_s + GRACE_S > now_s
     }
-    mine = rows.get(claim.worker, Row(0.0, 0.0, 0.0))
-    rows[claim.worker] = replace(mine, demand=max(claim.demand, MIN_DEMAND))
-    fair = fair_shares({name: row.demand for name, row in rows.items()})[claim.worker]
+    mine = rows.get(claim.worker, Row(0.0, 0.0, 0.0, since_s=now_s))
+    rows[claim.worker] = replace(mine, demand=max(claim.demand, MIN_DEMAND), need=claim.need)
     others = sum(row.share for name, row in rows.items() if name != claim.worker)
-    share = min(fair, max(1.0 - others, 0.0))
+    share = min(divided(rows, now_s)[claim.worker], max(1.0 - others, 0.0))
     if redis_uptime_s < LEASE_S + GRACE_S:
         share = min(share, claim.held)
-    rows[claim.worker] = replace(rows[claim.worker], share=share, until_s=now_s + LEASE_S)
+    renewed = replace(rows[claim.worker], share=share, until_s=now_s + LEASE_S)
+    rows[claim.worker] = renewed if renewed.has_turn == mine.has_turn else replace(renewed, since_s=now_s)
     return rows, Grant(share, len(rows))
 
 

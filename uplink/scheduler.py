@@ -16,10 +16,13 @@ from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from schemas.server_report import ServerReport
 from uplink.admission import Admission, AdmissionConfig
+from uplink.allowance import DEPTH_SHARE, burst_bytes
 from uplink.leases import Claim, Grant
 from uplink.task import Delivered, Dropped, EnqueueResult, OffloadTask
 from uplink.tuning import Tuning
 
+LARGE_RECORD: Final = 1.25
+"""A share holds records if its burst holds one so much above the mean of the cheapest family."""
 SAMPLE_S: Final = 0.1
 DECIDE_S: Final = 0.25
 
@@ -130,11 +133,15 @@ class UplinkScheduler:
         self.admission.allowance.leased(grant, asked_s, now_s)
 
     def claim(self, worker: str, now_s: float) -> Claim:
-        """What to ask the other workers for: this one's demand as a part of the budget."""
+        """What to ask the other workers for: this one's demand, and what a record needs, as parts of the budget."""
         allowance = self.admission.allowance
-        told = allowance.told_bytes_per_s
-        demand = self.tuning.choice.wanted_bytes_per_s / told if 0 < told < math.inf else 1.0
-        return Claim(worker, min(demand, 1e6), allowance.fraction(now_s))
+        told, held = allowance.told_bytes_per_s, allowance.fraction(now_s)
+        if not 0 < told < math.inf:
+            return Claim(worker, 1.0, held)
+        demand = min(self.tuning.choice.wanted_bytes_per_s / told, 1e6)
+        record_bytes = self.admission.meter.estimate_bytes(LARGE_RECORD * self.tuning.smallest_record_bytes)
+        need = record_bytes / (DEPTH_SHARE * burst_bytes(told))
+        return Claim(worker, demand, held, min(need, 1.0))
 
     def step(self, now_s: float) -> tuple[list[OffloadTask], list[OffloadTask]]:
         """What to hand over now, and what was given up; both in order."""

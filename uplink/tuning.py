@@ -200,6 +200,11 @@ class Tuning:
         """The operating point that gate, selection and encoder use now."""
         return self.in_use.overdemand_point if self.is_dry else self.in_use.point
 
+    @property
+    def smallest_record_bytes(self) -> float:
+        """The mean size of the records of the cheapest family, as they are now."""
+        return self.feedback.bytes_scale * min(family.bytes_per_offload for family in self.curve.families)
+
     def encoded(self, task: OffloadTask) -> None:
         """A record was encoded at the point in use: sizes are learnt, and the task knows its expected gain."""
         family = self.in_use.family

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from uplink.leases import (
     GRACE_S,
     LEASE_S,
+    MIN_DEMAND,
     Claim,
     Grant,
     Row,
@@ -50,6 +51,7 @@ EVENTS = st.lists(
         st.floats(0.0, 4.0),  # how long its request and the answer take
         st.booleans(),  # Redis answers
         st.integers(0, 20),  # 0: Redis restarts and has forgotten everything
+        st.sampled_from([0.0, 0.3, 0.6, 1.0]),  # the least share that holds a record
     ),
     max_size=80,
 )
@@ -57,16 +59,16 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_the_shares_in_use_never_sum_to_more_than_one(
-    events: list[tuple[float, int, float, float, bool, int]],
+    events: list[tuple[float, int, float, float, bool, int, float]],
 ) -> None:
     """Whatever is delayed, lost or forgotten: at each moment all workers together hold one budget at most."""
     holders = [ShareHolder() for _ in range(4)]
     table: dict[str, Row] = {}
     now_s, redis_since_s = 100.0, 0.0
-    for elapsed_s, worker, demand, delay_s, answers, luck in events:
+    for elapsed_s, worker, demand, delay_s, answers, luck, need in events:
         now_s += elapsed_s
         asked_s = now_s
-        claim = Claim(str(worker), demand, holders[worker].share(asked_s))
+        claim = Claim(str(worker), demand, holders[worker].share(asked_s), need)
         now_s += delay_s
         if luck == 0:
             table, redis_since_s = {}, now_s
@@ -113,8 +115,9 @@ def test_without_redis_a_worker_keeps_an_even_share_until_its_lease_ends() -> No
 
 
 def test_a_row_survives_its_text_and_anything_else_is_no_row() -> None:
-    row = Row(1.5, 0.25, 1e9)
+    row = Row(1.5, 0.25, 1e9, 0.3, 9e8)
     assert decode_row(encode_row(row)) == row
+    assert decode_row('{"demand":1,"share":0,"until_s":1,"later":2}') == Row(1.0, 0.0, 1.0)
     for text in (
         "",
         "[]",
@@ -136,3 +139,33 @@ def test_a_redis_whose_clock_jumped_ahead_gives_nobody_what_others_hold() -> Non
         assert grant == Grant(pytest.approx(0.5), 2)
     table, _ = renew(table, Claim("b", 9.0, 0.0), now_s=30.0, redis_uptime_s=1e6)
     assert set(table) == {"b"}
+
+
+def take_turns(needs: dict[str, float], seconds: float, demand: float = 1.0) -> dict[str, float]:
+    """Seconds that each worker had a share that holds a record, if all ask each half a second."""
+    table: dict[str, Row] = {}
+    served = dict.fromkeys(needs, 0.0)
+    for step in range(int(seconds / 0.5)):
+        for idx, (worker, need) in enumerate(needs.items()):
+            now_s = 100.0 + step * 0.5 + idx * 0.001
+            held = table[worker].share if worker in table else 0.0
+            table, grant = renew(table, Claim(worker, demand, held, need), now_s=now_s, redis_uptime_s=1e6)
+            served[worker] += 0.5 * (grant.share >= need - 1e-9)
+        assert sum(row.share for row in table.values()) <= 1.0 + 1e-9
+    return served
+
+
+def test_where_shares_would_hold_no_record_workers_take_turns_evenly() -> None:
+    served = take_turns({str(idx): 0.4 for idx in range(10)}, 400.0)
+    assert sum(served.values()) > 0.85 * 2 * 400.0  # two have room at a time
+    assert min(served.values()) > 0.8 * max(served.values())
+
+
+def test_shares_that_hold_records_are_had_all_the_time() -> None:
+    assert min(take_turns({str(idx): 0.2 for idx in range(4)}, 20.0).values()) >= 19.0
+
+
+def test_who_wants_nothing_gets_no_turn() -> None:
+    table = {name: Row(MIN_DEMAND, 0.0, 1e9, 0.9) for name in "abc"}
+    _, grant = renew(table, Claim("d", 1.0, 0.0, 0.9), now_s=1.0, redis_uptime_s=1e6)
+    assert grant.share > 0.9

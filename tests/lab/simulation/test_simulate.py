@@ -189,6 +189,14 @@ def test_two_workers_spend_fair_shares() -> None:
     assert one == pytest.approx(two, rel=0.05)
 
 
+def test_workers_whose_share_holds_no_record_take_turns() -> None:
+    """Twenty on 100 kbit/s: a twentieth of the burst is 720 bytes, and even shares sent nothing."""
+    result = simulate(Scenario(constant(100 * KBIT), 100.0, workers=20, cameras=20))
+    assert result.windows_over_cap == 0
+    assert used(result, 10, 100, 100 * KBIT) > 0.6
+    assert len(result.finals_by_camera) == 20
+
+
 def test_no_camera_starves() -> None:
     result = simulate(Scenario(constant(400 * KBIT), 120.0, **BUSY))  # type: ignore[arg-type]
     finals = [result.finals_by_camera[camera] for camera in range(12)]
