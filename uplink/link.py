@@ -44,11 +44,11 @@ _OVERHEAD_RECORDS: Final = 32
 _OVERHEAD_WEIGHT: Final = 0.3
 START_BYTES_PER_S: Final = 16_000.0
 MIN_BYTES_PER_S: Final = 1_000.0
-FLIGHT_S: Final = 0.2
+FLIGHT_S: Final = 0.15
 FLIGHT_RECORDS: Final = 2.5
 """What may be in flight beyond what the path itself holds, in seconds of its rate and in records."""
-PATH_SHARE: Final = 1.2
-"""A path holds a round trip of its rate. A fifth more lets a rate grow that is believed too low, and goes on while
+PATH_SHARE: Final = 1.3
+"""A path holds a round trip of its rate. A little more lets a rate grow that is believed too low, and goes on while
 what was lost is sent again; records then wait that much longer."""
 FULL_S: Final = 0.3
 """Full for so long without a break: it is the path that limits, not a burst that passed."""
@@ -283,12 +283,12 @@ class RateEstimator:
         self._rate = min(self._rate, bytes_per_s)
 
     def waiting_bytes(self, record_bytes: float) -> float:
-        """How much may wait on the way: what passes in 0.2 s, and a record; at least 2.5 records."""
+        """How much may wait on the way: what passes in 0.15 s, and a record; at least 2.5 records."""
         carried = FLIGHT_S * (self._carried or self.rate_bytes_per_s)
         return max(carried + record_bytes, FLIGHT_RECORDS * record_bytes)
 
     def path_bytes(self, round_trip_s: float) -> float:
-        """How much is between here and the acknowledgement while the path is used and nothing waits, and a fifth."""
+        """How much is between here and the acknowledgement while the path is used and nothing waits, and a little."""
         return PATH_SHARE * round_trip_s * min(self._carried or math.inf, self.rate_bytes_per_s)
 
     def update(

