@@ -21,9 +21,10 @@ START = (
 
 
 def image(role: str, folder: Path) -> Path:
-    """A folder with exactly what the role's Dockerfile copies."""
-    for line in (ROOT / "compose" / f"{role}.Dockerfile").read_text().splitlines():
-        if line.startswith("COPY "):
+    """A folder with exactly what the role's Dockerfile copies from the checkout into its last stage."""
+    last_stage = (ROOT / "compose" / f"{role}.Dockerfile").read_text().rpartition("\nFROM ")[2]
+    for line in last_stage.splitlines():
+        if line.startswith("COPY ") and "--from=" not in line:
             *sources, target = line.split()[1:]
             for source in sources:
                 origin = ROOT / source
