@@ -19,7 +19,7 @@ from devstack.demo.processes import free_port
 from devstack.settings import Settings
 from producers.camera import CameraSpec
 from producers.run import run_producers
-from runtime.redis_store import LabelStore
+from runtime.redis_store import RedisStore
 from vit.export import export
 from vit.weights import load_model
 
@@ -84,7 +84,7 @@ async def test_the_edge_command_answers_frames_without_torch(
     await edge.start_until(lambda: is_ready(port), 60.0)
     try:
         await run_producers(pipeline, [CameraSpec.parse(f"{camera}={images}")], stop=asyncio.Event())
-        async with LabelStore(pipeline.redis) as store, asyncio.timeout(60.0):
+        async with RedisStore(pipeline.redis) as store, asyncio.timeout(60.0):
             while await store.latest(camera) is None:  # noqa: ASYNC110 - nobody tells when it is there
                 await asyncio.sleep(0.05)
     finally:
