@@ -25,6 +25,7 @@ from page.frames import FrameWindow
 from runtime.clock import Clock
 from schemas.errors import DecodeError, SaccadeError, TransientError
 from schemas.frame import Frame
+from schemas.trace import Trace
 
 STATIC: Final = Path(__file__).parent / "static"
 COOKIE: Final = "saccade"
@@ -274,14 +275,19 @@ class Page:
         )
 
     async def why(self, request: Request) -> Response:
-        """Everything that is known of one frame: its label and the way that led to it."""
+        """Everything that is known of one frame: its label and the way that led to it.
+
+        `frame` is None once `frames` has dropped it, `trace` where the workers keep no traces.
+        """
         camera, seq = _camera(request), _integer(request.query_params, "seq", 0, 0, 2**63 - 1)
         label = await self._store.get(camera, seq)
         if label is None:
             return _error(404, "this frame has no label: not published, not yet labelled, or expired")
-        frame = await self._find(camera, seq)
+        trace = await self._store.trace(camera, seq)
+        frame = await self._window.find(camera, seq, label.captured_ns)
         size = None if frame is None else {"width": frame.width, "height": frame.height}
-        return JSONResponse({"label": label.to_json(), "frame": size})
+        way = None if trace == Trace() else trace.to_json(label)
+        return JSONResponse({"label": label.to_json(), "frame": size, "trace": way})
 
     async def uplink(self, _: Request) -> Response:
         """The uplink's last quarter of an hour, and the workers and servers of now."""

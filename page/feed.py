@@ -18,6 +18,7 @@ from runtime.log import get_logger
 from schemas.errors import TransientError
 from schemas.label import Label
 from schemas.server_report import ServerReport
+from schemas.trace import Trace
 
 FLUSH_S = 0.2
 """Labels are read this often at most, however many come."""
@@ -45,6 +46,10 @@ class SiteStore(Protocol):
 
     async def get(self, camera: str, seq: int) -> Label | None:
         """The label of one frame."""
+        ...
+
+    async def trace(self, camera: str, seq: int) -> Trace:
+        """What is kept of one frame's way."""
         ...
 
     def wakes(self) -> AsyncIterator[str]:

@@ -24,6 +24,7 @@ from schemas.topics import frames_partition
 _POLL_S = 0.5
 _LOOK_BACK_MS = 2_000
 _LOOK_AHEAD_MS = 60_000
+_MAX_FOUND = 32
 _FORMATS = ("JPEG", "PNG", "WEBP")
 _log = get_logger(__name__)
 
@@ -59,8 +60,9 @@ class Limits:
 class FrameWindow:
     """The frames that viewers look at.
 
-    State: the cameras that each viewer wants, the newest frame of each camera in view, thumbnails by camera
-    and seq. All of it is touched from the event loop's thread only; pictures are decoded in `threads`.
+    State: the cameras that each viewer wants, the newest frame of each camera in view, the last frames that
+    were looked up, thumbnails by camera and seq. All of it is touched from the event loop's thread only;
+    pictures are decoded in `threads`.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FrameWindow:
         self._wanted: dict[object, frozenset[str]] = {}
         self._in_view: frozenset[str] = frozenset()
         self._newest: OrderedDict[str, Frame] = OrderedDict()
+        self._found: OrderedDict[tuple[str, int], Frame] = OrderedDict()
         self._thumbnails: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._changed = asyncio.Event()
         self._num_partitions = 0
@@ -152,6 +155,8 @@ class FrameWindow:
         newest = self._newest.get(camera)
         if newest is not None and newest.seq == seq:
             return newest
+        if (found := self._found.get((camera, seq))) is not None:
+            return found
         if not self._num_partitions:
             self._num_partitions = await self._reader.num_partitions()
         if not self._num_partitions:
@@ -162,6 +167,9 @@ class FrameWindow:
             if (record.key or b"") == camera.encode():
                 frame = self._decoded(record)
                 if frame is not None and frame.seq == seq:
+                    self._found[camera, seq] = frame
+                    while len(self._found) > _MAX_FOUND:
+                        self._found.popitem(last=False)
                     return frame
         return None
 

@@ -1,84 +1,120 @@
-// One camera: the live frame with the kept patches lit, confidence over time, the last label changes.
+// One camera: the newest frame, the last frame that was sent with its patches lit, doubt over time, changes.
 import * as api from "/static/api.js";
-import { age, answerOf, bitsOf, chart, clockTime, element, percent } from "/static/dom.js";
+import { age, answerOf, bitsOf, chart, clockTime, element, facts, percent, sourceOf } from "/static/dom.js";
 import { FrameCanvas } from "/static/frame_canvas.js";
 
 const MAX_POINTS = 300;
+const CHANGES_SHOWN = 12;
 
 export async function show([camera], known, linkState) {
-  const recent = await api.get("/api/labels", { camera, count: MAX_POINTS });
-  const points = new Map(recent.map((label) => [label.seq, label]));
-  const canvas = new FrameCanvas();
-  const now = element("dl", { class: "facts" });
+  let points = new Map();
+  const newest = new FrameCanvas("newest frame");
+  const sent = new FrameCanvas("last frame that was sent");
+  const sentText = element("p", { class: "meta" }, "None was sent lately.");
+  const now = element("div");
   const changes = element("tbody");
-  const charts = element("div");
-  let loading = false;
-  let drawnAt = 0;
+  const doubt = element("div");
+  let drawing = false;
+  let reading = false;
+  let sentMark = "";
+  await readChanges();
 
   const source = api.live([camera], {
     labels: (labels) => {
-      const label = labels[camera];
-      if (!label) return;
-      points.set(label.seq, label);
-      while (points.size > MAX_POINTS) points.delete(Math.min(...points.keys()));
-      draw(label);
-      picture(label);
+      if (labels[camera]) tell(labels[camera]);
     },
+    site: readChanges,
   }, linkState);
 
-  function draw(label) {
-    now.replaceChildren(
-      ...fact("label", answerOf(label)),
-      ...fact("confidence", label.cause ? "–" : percent(label.confidence)),
-      ...fact("answered by", `${label.source} (${label.state})`),
-      ...fact("frame", `${label.seq}, ${clockTime(label.captured_ns)}`),
-      ...fact("latency", age(label.captured_ns, label.labelled_ns)));
-    if (performance.now() - drawnAt < 500) return;
-    drawnAt = performance.now();
-    const ordered = [...points.values()].filter((each) => !each.cause).sort((one, other) => one.seq - other.seq);
-    charts.replaceChildren(chart("Min-entropy of the answer", [
-      { name: "bits", color: "var(--edge)", values: ordered.map((each) => [each.captured_ns / 1e9, bitsOf(each.confidence)]) },
-    ], { unit: "bits", height: 150 }));
-    changes.replaceChildren(...ordered.slice(-12).reverse().map((each) => element("tr", {},
-      element("td", {}, clockTime(each.captured_ns)),
-      element("td", {}, element("a", { href: `#/why/${encodeURIComponent(camera)}/${each.seq}` }, answerOf(each))),
-      element("td", { class: "number" }, percent(each.confidence)),
-      element("td", { class: `by-${each.source}` }, `${each.state} by ${each.source}`))));
+  function tell(label) {
+    now.replaceChildren(facts({
+      label: answerOf(label),
+      confidence: label.cause ? "–" : percent(label.confidence),
+      "answered by": `${sourceOf(label)} (${label.state})`,
+      frame: `${label.seq}, ${clockTime(label.captured_ns)}`,
+      latency: age(label.captured_ns, label.labelled_ns),
+    }));
+    draw(label);
   }
 
-  async function picture(label) {
-    if (loading) return;
-    loading = true;
+  async function draw(label) {
+    if (drawing) return;
+    drawing = true;
     try {
       const response = await fetch(api.withValues("/api/frame", { camera, seq: label.seq }));
-      if (response.ok) await canvas.draw(await response.blob(), label.patches);
+      if (response.ok) await newest.draw(await response.blob());
     } finally {
-      loading = false;
+      drawing = false;
     }
   }
 
-  if (recent.length) {
-    draw(recent[0]);
-    picture(recent[0]);
+  // The server's answers come after the labels of later frames, so they are read from the changes, once a second.
+  async function readChanges() {
+    if (reading) return;
+    reading = true;
+    try {
+      const count = points.size ? 60 : MAX_POINTS;
+      const recent = await api.get("/api/labels", { camera, count });
+      for (const label of recent.reverse()) points.set(label.seq, label);
+      const ordered = [...points.values()].sort((one, other) => one.seq - other.seq).slice(-MAX_POINTS);
+      points = new Map(ordered.map((label) => [label.seq, label]));
+      if (!ordered.length) return;
+      if (!now.firstChild) tell(ordered.at(-1));
+      drawChanges(ordered);
+      await drawSent(ordered.findLast((label) => label.source === "server" || label.rests_on === label.seq));
+    } catch (error) {
+      if (error.status === 401) location.reload();
+    } finally {
+      reading = false;
+    }
   }
+
+  function drawChanges(ordered) {
+    const answered = ordered.filter((each) => !each.cause);
+    doubt.replaceChildren(chart("Min-entropy of the answer", [
+      { name: "bits", color: "var(--edge)", values: answered.map((each) => [each.captured_ns / 1e9, bitsOf(each.confidence)]) },
+    ], { unit: "bits", height: 150 }));
+    if (changes.contains(document.activeElement)) return; // a person is on one of the links
+    changes.replaceChildren(...ordered.slice(-CHANGES_SHOWN).reverse().map((each) => element("tr", {},
+      element("td", {}, clockTime(each.captured_ns)),
+      element("td", {}, element("a", { href: whyOf(each) }, answerOf(each))),
+      element("td", { class: "number" }, percent(each.confidence)),
+      element("td", { class: `by-${each.source}` }, `${each.state} by ${sourceOf(each)}`))));
+  }
+
+  async function drawSent(label) {
+    const mark = label ? `${label.seq} ${label.state}` : "";
+    if (!label || mark === sentMark) return;
+    sentMark = mark;
+    const { frame, trace } = await api.get("/api/why", { camera, seq: label.seq });
+    if (!frame || !trace?.patches) return;
+    const response = await fetch(api.withValues("/api/frame", { camera, seq: label.seq }));
+    if (!response.ok) return;
+    await sent.draw(await response.blob(), trace);
+    sentText.replaceChildren(
+      element("span", {}, `Lit: ${trace.patches.length} of 196 patches, ${trace.num_bytes} bytes. ${trace.why}.`),
+      element("a", { href: whyOf(label) }, `Why frame ${label.seq}`));
+  }
+
+  function whyOf(label) {
+    return `#/why/${encodeURIComponent(camera)}/${label.seq}`;
+  }
+
   return {
     title: camera,
     elements: [
-      element("div", { class: "bar" }, element("h1", {}, camera), element("a", { href: "#/" }, "All cameras")),
+      element("div", { class: "bar" }, element("h1", {}, camera), element("a", { class: "button", href: "#/" }, "All cameras")),
       element("div", { class: "columns" },
-        element("div", {}, element("section", { class: "card", "aria-label": "Newest frame" }, canvas.element,
-          element("p", { class: "meta" }, "Lit: the patches that were sent to the server. Dimmed: what stayed here."))),
+        element("div", {},
+          element("section", { class: "card", "aria-label": "Newest frame" }, element("h2", {}, "Newest frame"), newest.element),
+          element("section", { class: "card", "aria-label": "Last frame that was sent" }, element("h2", {}, "Last frame sent to the server"), sent.element, sentText)),
         element("div", {},
           element("section", { class: "card" }, element("h2", {}, "Now"), now),
-          charts,
+          doubt,
           element("section", { class: "card" }, element("h2", {}, "Label changes"),
             element("table", {}, element("thead", {}, element("tr", {},
               ...["time", "label", "confidence", "state"].map((name) => element("th", { scope: "col" }, name)))), changes)))),
     ],
     leave: () => source.close(),
   };
-}
-
-function fact(name, value) {
-  return [element("dt", {}, name), element("dd", {}, value)];
 }

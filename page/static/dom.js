@@ -33,6 +33,17 @@ export function answerOf(label) {
   return label.cause ? `${label.state}: ${label.cause}` : label.name;
 }
 
+// Who answered; a belief is the edge's, resting on what the server said before.
+export function sourceOf(label) {
+  return label.source === "belief" ? "the camera's belief" : label.source;
+}
+
+// Names with values, as a list of terms; empty values are left out.
+export function facts(values) {
+  const known = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return element("dl", { class: "facts" }, ...known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+}
+
 export function bitsOf(confidence) {
   return confidence > 0 ? -Math.log2(confidence) : null;
 }

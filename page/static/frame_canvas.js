@@ -6,12 +6,13 @@ const GRID = 14;
 const CROP_SHARE = 224 / 256;
 
 export class FrameCanvas {
-  constructor() {
-    this.element = element("canvas", { width: 640, height: 480, role: "img", "aria-label": "newest frame" });
+  constructor(name = "frame") {
+    this.name = name;
+    this.element = element("canvas", { width: 640, height: 480, role: "img", "aria-label": `${name}: none yet` });
   }
 
-  // `patches`: indices 0 to 195 of the kept patches; none dims nothing. `attention`: 196 weights.
-  async draw(blob, patches, attention) {
+  // `patches`: indices 0 to 195 of the kept patches; none dims nothing. `attention`: 196 weights in [0, 1].
+  async draw(blob, { patches, attention } = {}) {
     const bitmap = await createImageBitmap(blob);
     const { width, height } = bitmap;
     const canvas = this.element;
@@ -19,28 +20,34 @@ export class FrameCanvas {
     canvas.height = height;
     const context = canvas.getContext("2d");
     context.drawImage(bitmap, 0, 0);
+    bitmap.close();
     const side = Math.min(width, height) * CROP_SHARE;
     const left = (width - side) / 2;
     const top = (height - side) / 2;
-    bitmap.close();
     const step = side / GRID;
-    const strongest = attention ? Math.max(...attention, 1e-9) : 1;
-    const kept = new Set(patches || []);
-    if (!kept.size && !attention) return;
-    for (let patch = 0; patch < GRID * GRID; patch++) {
-      const x = left + (patch % GRID) * step;
-      const y = top + Math.floor(patch / GRID) * step;
-      if (attention) {
-        context.fillStyle = `rgb(255 190 60 / ${(0.75 * attention[patch]) / strongest})`;
-        context.fillRect(x, y, step, step);
-      } else if (!kept.has(patch)) {
-        context.fillStyle = "rgb(0 0 0 / .62)";
-        context.fillRect(x, y, step, step);
+    const fill = (patch, colour) => {
+      context.fillStyle = colour;
+      context.fillRect(left + (patch % GRID) * step, top + Math.floor(patch / GRID) * step, step, step);
+    };
+    if (patches?.length) {
+      const kept = new Set(patches);
+      context.fillStyle = "rgb(0 0 0 / .62)";
+      for (const [x, y, w, h] of [[0, 0, width, top], [0, top + side, width, top], [0, top, left, side], [left + side, top, left, side]]) {
+        context.fillRect(x, y, w, h);
       }
+      for (let patch = 0; patch < GRID * GRID; patch++) if (!kept.has(patch)) fill(patch, "rgb(0 0 0 / .62)");
     }
-    context.strokeStyle = "rgb(69 205 176 / .9)";
-    context.lineWidth = Math.max(1, width / 400);
-    context.strokeRect(left, top, side, side);
-    this.element.setAttribute("aria-label", kept.size ? `frame, ${kept.size} of 196 patches sent` : "frame");
+    if (attention) {
+      context.fillStyle = "rgb(0 0 0 / .45)";
+      context.fillRect(0, 0, width, height);
+      attention.forEach((weight, patch) => fill(patch, `rgb(255 190 60 / ${0.8 * weight})`));
+    }
+    if (patches?.length || attention) {
+      context.strokeStyle = "rgb(69 205 176 / .9)";
+      context.lineWidth = Math.max(1, width / 400);
+      context.strokeRect(left, top, side, side);
+    }
+    const told = patches?.length ? `${patches.length} of 196 patches sent` : `${width} by ${height} pixels`;
+    canvas.setAttribute("aria-label", `${this.name}, ${attention ? "attention of the edge" : told}`);
   }
 }

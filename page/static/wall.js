@@ -1,6 +1,6 @@
 // All cameras: the newest frame and label of each. Only what is in view is fetched.
 import * as api from "/static/api.js";
-import { age, answerOf, element, percent } from "/static/dom.js";
+import { age, answerOf, element, percent, sourceOf } from "/static/dom.js";
 
 const PICTURE_MS = 1000;
 const ONLINE_NS = 10e9;
@@ -58,7 +58,7 @@ export async function show(_, known, linkState) {
     mine.label = label;
     mine.parts.answer.textContent = answerOf(label);
     mine.parts.confidence.textContent = label.cause ? "" : percent(label.confidence);
-    mine.parts.by.textContent = `${label.state} by ${label.source}`;
+    mine.parts.by.textContent = `${label.state} by ${sourceOf(label)}`;
     mine.parts.by.className = `by-${label.source}`;
     write(mine);
   }

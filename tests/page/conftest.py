@@ -19,6 +19,7 @@ from runtime.clock import ManualClock
 from runtime.kafka import Record
 from schemas.label import Label
 from schemas.server_report import ServerReport
+from schemas.trace import Trace
 
 
 @dataclass
@@ -29,6 +30,7 @@ class FakeSite:
     letters: list[dict[str, Any]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     replayed: list[tuple[str | None, str | None]] = field(default_factory=list)
+    traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     def write(self, label: Label) -> None:
@@ -47,6 +49,9 @@ class FakeSite:
 
     async def get(self, camera: str, seq: int) -> Label | None:
         return self.labels.get((camera, seq))
+
+    async def trace(self, camera: str, seq: int) -> Trace:
+        return self.traces.get((camera, seq), Trace())
 
     async def wakes(self) -> AsyncIterator[str]:
         while True:

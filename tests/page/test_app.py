@@ -12,8 +12,10 @@ from starlette.testclient import TestClient
 
 from page.access import LOGIN_TRIES, Role, User, hash_password
 from runtime.kafka import Record
+from schemas.bitmap import bitmap_of
 from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State
+from schemas.trace import DELIVERED, EdgeTrace, OffloadTrace, ServerTrace, Stage, Trace
 
 USERS = {
     "ada": User("ada", Role.CHANGE, hash_password("lovelace")),
@@ -128,7 +130,25 @@ def test_why_tells_the_label_and_the_frame(open_page: Any, site: Any) -> None:
     found = open_page().get("/api/why?camera=gate&seq=3").json()
     assert found["label"]["source"] == "server"
     assert found["frame"] == {"width": 64, "height": 48}
+    assert found["trace"] is None
     assert open_page().get("/api/why?camera=gate&seq=4").status_code == 404
+
+
+def test_why_tells_the_way_of_an_offloaded_frame(open_page: Any, site: Any) -> None:
+    site.write(label(3))
+    began_ns = 3 * 10**9 + 2 * 10**6
+    stages = (Stage("infer", began_ns, began_ns + 5 * 10**6),)
+    site.traces["gate", 3] = Trace(
+        edge=EdgeTrace("edge-1", stages, (("yield", 0.4), ("stop", 0.3)), b"", 1.3, 0.8, True, "WRITTEN"),
+        offload=OffloadTrace((), "avif", 45, 0.97, bitmap_of(np.array([0, 195])), 640, DELIVERED),
+        server=ServerTrace("server-1", (), (("stop", 0.9),), 4, 512, False, "WRITTEN"),
+    )
+    found = open_page().get("/api/why?camera=gate&seq=3").json()["trace"]
+    assert found["stages"] == [["infer", 2.0, 7.0]]
+    assert (found["score"], found["tau"], found["asks"]) == (1.3, 0.8, True)
+    assert (found["edge"][0], found["server"]) == (["yield", 0.4], [["stop", 0.9]])
+    assert (found["patches"], found["codec"], found["num_bytes"]) == ([0, 195], "avif", 640)
+    assert found["why"] == "the server answered in place of the edge"
 
 
 @pytest.mark.parametrize(
