@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_workers.gate import Gating
 from edge_workers.infer import Inference
@@ -36,7 +36,7 @@ from edge_workers.trace import EdgeTracer
 from gating.gate import Gate
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
-from runtime.dead_letters import DeadLetters
+from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
 from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
@@ -54,7 +54,7 @@ from runtime.worker import GroupMember, answered, run_worker
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 from uplink.setup import make_uplink
-from uplink.shell import Uplink
+from uplink.shell import OffloadSink, Uplink
 from vit import SHIPPED_FRONTIER
 
 if TYPE_CHECKING:
@@ -68,15 +68,24 @@ _MAX_REQUESTS = 8
 _log = get_logger(__name__)
 
 
+class EdgePorts(NamedTuple):
+    """What the worker talks to outside its process: Kafka and Redis, or their twins in memory."""
+
+    source: GroupMember
+    """Of `frames`; has not joined its group."""
+    store: SiteStores
+    letters_sink: LetterSink
+    offload_sink: OffloadSink
+
+
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What the worker talks to; the sinks and the source connect in their own time."""
+    """What the worker is built around, ready: its ports, its model and its uplink."""
 
+    ports: EdgePorts
     engine: EdgeEngine
     device: DeviceThread
-    store: SiteStores
     uplink: Uplink
-    letters_sink: Sink
 
 
 class EdgeWorker:
@@ -85,7 +94,6 @@ class EdgeWorker:
     def __init__(
         self,
         settings: EdgeProgramSettings,
-        source: GroupMember,
         adapters: Adapters,
         *,
         clock: Clock,
@@ -104,24 +112,24 @@ class EdgeWorker:
         )
         self._site_clock = SiteClock()
         self._clock_keeper = ClockKeeper(
-            adapters.store,
+            adapters.ports.store,
             self._site_clock,
             clock,
             settings.site,
             metrics=metrics.consumer,
             answers=lambda up: health.meets(REDIS_ANSWERS, up),
         )
-        self.letters = DeadLetters(adapters.letters_sink)
+        self.letters = DeadLetters(adapters.ports.letters_sink)
         # Nothing waits between prepare and infer: the next frames are chosen when the model takes a batch.
         self._prepared: Channel[Batch] = Channel(0)
         self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
-        self._traces = TraceWriter(adapters.store)
+        self._traces = TraceWriter(adapters.ports.store)
         self._tracer = self._make_tracer() if settings.redis.traces else None
-        self._reader = FrameReader(source, settings, clock, self.letters, self._frame_metrics)
+        self._reader = FrameReader(adapters.ports.source, settings, clock, self.letters, self._frame_metrics)
         self.intake = self._reader.intake
         self.heartbeat = Heartbeat(
-            self.intake, source, settings.topics.frames, health=health, metrics=self._metrics
+            self.intake, adapters.ports.source, settings.topics.frames, health=health, metrics=self._metrics
         )
         self._offers_over = asyncio.Event()
         self._preparer = self._make_preparer()
@@ -134,7 +142,7 @@ class EdgeWorker:
         )
         self._publisher = Publisher(
             self._make_gating(),
-            LabelWriter(adapters.store, self._metrics, settings.site),
+            LabelWriter(adapters.ports.store, self._metrics, settings.site),
             self.letters,
             inferred=self._inferred,
             asking=self._asking,
@@ -230,8 +238,16 @@ class EdgeWorker:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
+ConnectEdge = Callable[[EdgeProgramSettings, AsyncExitStack], Awaitable[EdgePorts]]
+
+
+async def run_edge(
+    settings: EdgeProgramSettings, stop: asyncio.Event, connect_ports: ConnectEdge | None = None
+) -> None:
     """One edge worker until `stop` is set; more of them in the same group share the work.
+
+    Args:
+        connect_ports: makes the ports, entered into the stack; by default to Kafka and Redis.
 
     Raises:
         SaccadeError: a setting, the model, Kafka or Redis does not allow to start.
@@ -241,33 +257,21 @@ async def run_edge(settings: EdgeProgramSettings, stop: asyncio.Event) -> None:
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, EdgeWorker]:
-        adapters = await _connect(settings, clock, metrics, stack)
+        ports = await (connect_ports or connect_kafka_and_redis)(settings, stack)
+        adapters = await _adapters(settings, ports, clock, metrics, stack)
         health.meets(MODEL_WARM, True)
-        source = Source(
-            settings.kafka,
-            [settings.topics.frames],
-            group_id=settings.edge.group_id,
-            group_instance_id=settings.edge.group_instance_id,
-            fetch_max_bytes=settings.edge.fetch_max_bytes,
-            max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
-            in_background=True,
-        )
-        worker = EdgeWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
+        worker = EdgeWorker(settings, adapters, clock=clock, metrics=metrics, health=health)
         stack.callback(worker.close)
         await answered(worker.ready, health=health, condition=REDIS_ANSWERS)
-        return source, worker
+        return ports.source, worker
 
     async with serve_status(settings.metrics, metrics, health):
         commit_interval_s = settings.edge.commit_interval_ms / 1000
         await run_worker(connect, stop, health=health, commit_interval_s=commit_interval_s)
 
 
-async def _connect(
-    settings: EdgeProgramSettings, clock: Clock, metrics: Metrics, stack: AsyncExitStack
-) -> Adapters:
-    # torch is imported here and not with this module: it takes seconds and other commands do without.
-    from edge_workers.engine import EdgeEngine
-
+async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExitStack) -> EdgePorts:
+    """The ports of a worker on a real site."""
     store = await stack.enter_async_context(RedisStore(settings.redis))
     frame_bytes = max_frame_record_bytes(settings.producer.max_frame_bytes) + DEAD_LETTER_ROOM_BYTES
     letters_sink = Sink(
@@ -290,13 +294,35 @@ async def _connect(
     )
     await stack.enter_async_context(letters_sink)
     await stack.enter_async_context(offload_sink)
+    source = Source(
+        settings.kafka,
+        [settings.topics.frames],
+        group_id=settings.edge.group_id,
+        group_instance_id=settings.edge.group_instance_id,
+        fetch_max_bytes=settings.edge.fetch_max_bytes,
+        max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
+        in_background=True,
+    )
+    return EdgePorts(source, store, letters_sink, offload_sink)
+
+
+async def _adapters(
+    settings: EdgeProgramSettings,
+    ports: EdgePorts,
+    clock: Clock,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Adapters:
+    # torch is imported here and not with this module: it takes seconds and other commands do without.
+    from edge_workers.engine import EdgeEngine
+
     device = await stack.enter_async_context(DeviceThread("edge-model"))
     engine = await device.submit(EdgeEngine, settings.edge)
     _log.info("edge model is warm", model=engine.name, classes=len(engine.classes))
     uplink = make_uplink(
         settings,
-        offload_sink,
-        store,
+        ports.offload_sink,
+        ports.store,
         clock,
         metrics,
         edge_hash=engine.weights_hash,
@@ -306,4 +332,4 @@ async def _connect(
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
         more_sinks=more_sinks,
     )
-    return Adapters(engine, device, store, uplink, letters_sink)
+    return Adapters(ports, engine, device, uplink)

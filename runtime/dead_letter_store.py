@@ -127,7 +127,7 @@ def _identity(letter: DeadLetter, record: Record) -> bytes:
 
 def _sources(settings: ProgramSettings) -> tuple[tuple[KafkaSettings, str], tuple[KafkaSettings, str]]:
     frames = (settings.kafka, settings.topics.frames)
-    return frames, (settings.offload_cluster, settings.topics.offload)
+    return frames, (settings.offload_cluster, settings.offload_topic)
 
 
 def _stored(record: Record) -> StoredLetter:

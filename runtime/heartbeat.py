@@ -16,7 +16,7 @@ from runtime.metrics import ConsumerMetrics
 from runtime.site_clock import SiteClock
 from runtime.stores import LabelStore
 from runtime.waiting import set_within
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError
 
 BEAT_S = 1.0
 _LARGE_OFFSET_S = 1.0
@@ -127,7 +127,7 @@ class ClockKeeper:
         """True when Redis answered: the site's clock is right to half a round trip."""
         try:
             await self._ask()
-        except TransientError as error:
+        except SaccadeError as error:  # a refusal too: it is this site's own, and may be lifted
             _log.warning("the site's Redis does not answer", site=self._site, error=str(error))
             return False
         return True
@@ -148,7 +148,7 @@ class ClockKeeper:
         asked_s = self._clock.monotonic_s()
         try:
             redis_ns = await self._store.time_ns()
-        except TransientError:
+        except SaccadeError:
             self._up.set(0)
             self._answers(False)
             raise

@@ -34,7 +34,7 @@ def pipeline_topics(settings: ProgramSettings) -> tuple[TopicSpec, ...]:
         disk_bytes=topics.frames_disk_bytes,
     )
     offload = offload_specs(
-        name=topics.offload,
+        name=settings.offload_topic,
         partitions=topics.partitions,
         max_offload_bytes=settings.edge.max_offload_bytes,
     )

@@ -48,14 +48,16 @@ class Source:
     """One member of a consumer group. Reads from the earliest record, commits only what it is told to.
 
     Args:
+        pattern: in place of topics, a regular expression of their names; topics that come later count too.
         group_instance_id: static membership; the member keeps its partitions over a restart.
     """
 
     def __init__(
         self,
         kafka: KafkaSettings,
-        topics: Iterable[str],
+        topics: Iterable[str] = (),
         *,
+        pattern: str = "",
         group_id: str,
         group_instance_id: str | None = None,
         fetch_max_bytes: int = 5 * 1024 * 1024,
@@ -64,7 +66,9 @@ class Source:
     ) -> None:
         self._kafka = kafka
         self._in_background = in_background
-        self._topics = sorted(topics)
+        self._needed = sorted(topics)
+        self._topics = self._needed or [pattern]
+        self._subscription: dict[str, Any] = {"pattern": pattern} if pattern else {"topics": self._topics}
         self._arguments: dict[str, Any] = {
             "group_id": group_id,
             "group_instance_id": group_instance_id,
@@ -214,7 +218,7 @@ class Source:
             raise KafkaError("the client has stopped to fetch")
         cluster = consumer._client.cluster
         if self._holding.is_set() and any(
-            cluster.partitions_for_topic(each) is None for each in self._topics
+            cluster.partitions_for_topic(each) is None for each in self._needed
         ):
             raise UnknownTopicOrPartitionError
 
@@ -317,7 +321,7 @@ class Source:
             max_poll_interval_ms=self._kafka.max_poll_interval_ms,
             check_crcs=False,  # `SafeFetch` has checked them
         )
-        consumer.subscribe(self._topics, listener=_Listener(self._revoked, self._assigned))
+        consumer.subscribe(**self._subscription, listener=_Listener(self._revoked, self._assigned))
         self._fetch = SafeFetch(
             consumer,
             max_batch_bytes=_EXPANDED_PER_FETCHED * self._arguments["max_partition_fetch_bytes"],

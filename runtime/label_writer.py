@@ -10,7 +10,7 @@ import stamina
 
 from runtime.metrics import ConsumerMetrics
 from runtime.stores import LabelStore
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label
 from schemas.win_rule import PutResult
 
@@ -46,7 +46,7 @@ class LabelWriter:
         began_s = time.perf_counter()
         try:
             results = await self._store.put(labels)
-        except TransientError:
+        except SaccadeError:
             self._up.set(0)
             raise
         self._up.set(1)

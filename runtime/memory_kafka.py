@@ -128,7 +128,11 @@ class MemorySource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         async with self._group.turn:
-            await self._rebalance([member for member in self._group.members if member is not self])
+            # Nobody asks a member that leaves to drain, as in the library.
+            self._holding.clear()
+            self._positions, self._paused = {}, set()
+            self._group.members = [member for member in self._group.members if member is not self]
+            await self._rebalance(self._group.members)
 
     def listen(
         self, *, on_assigned: RebalanceCallback | None = None, on_revoked: RebalanceCallback | None = None
@@ -140,6 +144,11 @@ class MemorySource:
     def joined(self) -> bool:
         """True while it holds an assignment, even an empty one."""
         return self._holding.is_set()
+
+    @property
+    def is_paused(self) -> bool:
+        """True while it asks for nothing of some partition."""
+        return bool(self._paused)
 
     def generation(self) -> int:
         """How many assignments it has had."""

@@ -15,6 +15,7 @@ from runtime.redact import redact_url
 from runtime.section import Port, Section
 from schemas.identity import check_site
 from schemas.limits import MAX_FRAME_BYTES, MAX_FRAME_PIXELS, MAX_OFFLOAD_BYTES
+from schemas.topics import offload_topic
 
 MIB: Final = 1024 * 1024
 READING_LIMITS: Final = ("max_partition_fetch_bytes", "fetch_max_bytes", "max_waiting_bytes")
@@ -69,6 +70,11 @@ class ProgramSettings(Section):
     edge: OffloadLimits = Field(default_factory=OffloadLimits)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def offload_topic(self) -> str:
+        """Where this site's edges write their offload records."""
+        return offload_topic(self.site, self.topics.offload)
 
     @field_validator("site")
     @classmethod

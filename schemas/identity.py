@@ -34,6 +34,8 @@ def site_of(camera: str) -> str:
 
 def check_site(site: str) -> None:
     """Returns when `site` is empty (no site) or a name, else `DecodeError` `bad_name`."""
+    if f".{site}".endswith(".dead"):
+        raise DecodeError("bad_name", f"site {site!r:.80}: the ending 'dead' names topics of dead letters")
     if site and not _is_name(site):
         raise DecodeError("bad_name", f"site {site!r:.80}: allowed are {ALLOWED}")
 

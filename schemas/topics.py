@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,6 +21,7 @@ RUN_BITS: Final = 4
 FRAMES_RETENTION_S: Final = 15 * 60
 OFFLOAD_RETENTION_S: Final = 10 * 60
 DEAD_RETENTION_S: Final = 7 * 24 * 3600
+_DEAD = ".dead"
 _SEGMENT_S = 60
 _SEGMENT_BYTES = 64 * 1024 * 1024
 _MIN_SEGMENT_BYTES = 1024 * 1024
@@ -34,9 +36,24 @@ class TopicSpec:
     config: Mapping[str, str]
 
 
+def offload_topic(site: str, prefix: str = OFFLOAD) -> str:
+    """Where the edges of a site write: its own topic, whose ACL vouches for it; `prefix` alone without a site."""
+    return f"{prefix}.{site}" if site else prefix
+
+
+def topic_site(topic: str, prefix: str = OFFLOAD) -> str:
+    """The site that a topic of `offload_topic` is for."""
+    return topic.removeprefix(prefix).removeprefix(".")
+
+
+def offload_topics(prefix: str = OFFLOAD) -> str:
+    """A regular expression of the offload topics of all sites, without their dead-letter topics."""
+    return rf"^{re.escape(prefix)}(\.(?!.*{re.escape(_DEAD)}$)(?!{re.escape(_DEAD[1:])}$).+)?$"
+
+
 def dead_topic(topic: str) -> str:
     """The dead-letter topic of `topic`."""
-    return f"{topic}.dead"
+    return topic + _DEAD
 
 
 def _hash(text: str) -> int:
@@ -68,6 +85,8 @@ def _spec(
 ) -> TopicSpec:
     config = {
         "cleanup.policy": "delete",
+        # The broker's time, not the sender's: an age is measured by it, and retention goes by it.
+        "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(retention_s * 1000),
         "segment.ms": str(_SEGMENT_S * 1000),
         "segment.bytes": str(_SEGMENT_BYTES),

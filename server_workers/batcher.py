@@ -29,6 +29,11 @@ class TokenSet(Protocol):
 
 T = TypeVar("T", bound=TokenSet)
 
+Discipline = Callable[[TokenSet, float], float]
+"""(a set, when it came) -> its place in the queue: the lowest goes first, equal ones in order of arrival."""
+DeadlineRule = Callable[[TokenSet, float, float], bool]
+"""(a set, now, how long the device takes for it alone) -> whether it is still worth computing. Monotonic s."""
+
 _PATIENCE_S = 30.0
 """A set that has waited this long goes before all that came later, however urgent: nothing starves."""
 _MAX_PASSED = 16
@@ -39,6 +44,21 @@ _KEPT_GAP = 0.9
 """The same of the gaps between sets."""
 _LONGEST_GAPS = 10.0
 """A longer gap counts as so many times the longest wait: after it the mean soon is that of the new load."""
+
+
+def most_urgent_first(item: TokenSet, arrived_s: float) -> float:
+    """Earliest deadline first; what has waited `_PATIENCE_S` goes before all that came later."""
+    return min(item.deadline_s, arrived_s + _PATIENCE_S)
+
+
+def first_come_first_served(item: TokenSet, arrived_s: float) -> float:  # noqa: ARG001 - as every discipline
+    """In order of arrival."""
+    return arrived_s
+
+
+def in_time_if_computed_now(item: TokenSet, now_s: float, alone_s: float) -> bool:
+    """Not late even if computed alone and at once."""
+    return now_s + alone_s <= item.deadline_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +76,14 @@ class Batch(Generic[T]):
 
 @dataclass(order=True, slots=True)
 class _Entry(Generic[T]):
-    urgency_s: float
+    place: float
     order: int
     arrived_s: float
     item: T
 
 
 class Batcher(Generic[T]):
-    """Waiting token sets, most urgent first, and what the device has been seen to compute in a second.
+    """Waiting token sets, by default most urgent first, and what the device has been seen to compute in a second.
 
     Args:
         max_batch_tokens: tokens of a batch; at least `max_set_tokens`, those of the largest possible set.
@@ -74,6 +94,8 @@ class Batcher(Generic[T]):
             where sets come so rarely that none is to be expected within that time.
         max_waiting_sets: `full` is True from here on.
         max_waiting_tokens: the same by tokens.
+        discipline: who goes first.
+        deadline_rule: what is still worth computing.
 
     Raises:
         ValueError: `max_set_tokens` exceeds `max_batch_tokens`: such a set would wait for ever.
@@ -88,6 +110,8 @@ class Batcher(Generic[T]):
         max_waiting_sets: int,
         max_waiting_tokens: int,
         max_set_tokens: int,
+        discipline: Discipline = most_urgent_first,
+        deadline_rule: DeadlineRule = in_time_if_computed_now,
     ) -> None:
         if max_set_tokens > max_batch_tokens:
             raise ValueError(
@@ -98,6 +122,8 @@ class Batcher(Generic[T]):
         self._max_wait_s = max_wait_s
         self._max_waiting_sets = max_waiting_sets
         self._max_waiting_tokens = max_waiting_tokens
+        self._discipline = discipline
+        self._is_worth_computing = deadline_rule
         self._heap: list[_Entry[T]] = []
         self._num_tokens = 0
         self._order = 0
@@ -148,8 +174,8 @@ class Batcher(Generic[T]):
         """
         if item.num_tokens > self._max_batch_tokens:
             raise ValueError(f"token set of {item.num_tokens} tokens, at most {self._max_batch_tokens} fit")
-        urgency_s = min(item.deadline_s, now_s + _PATIENCE_S)
-        heapq.heappush(self._heap, _Entry(urgency_s, self._order, now_s, item))
+        place = self._discipline(item, now_s)
+        heapq.heappush(self._heap, _Entry(place, self._order, now_s, item))
         self._order += 1
         self._num_tokens += item.num_tokens
         self._oldest_arrival_s = min(self._oldest_arrival_s, now_s)
@@ -172,9 +198,9 @@ class Batcher(Generic[T]):
     def take(self, now_s: float) -> Batch[T]:
         """Remove and return the next batch and what expired before it.
 
-        A set that would be late even if computed alone is expired. The most urgent of the others is always in
-        the batch; the rest follow by urgency, and one that does not fit lets smaller ones pass but is first
-        next time unless more urgent ones came.
+        A set that is not worth computing any more is expired. The first of the others is always in the batch;
+        the rest follow in their order, and one that does not fit lets smaller ones pass but is first
+        next time unless others came before it.
         """
         sets: list[T] = []
         expired: list[T] = []
@@ -183,7 +209,7 @@ class Batcher(Generic[T]):
         while self._heap and room > 0 and len(passed) < _MAX_PASSED:
             entry = heapq.heappop(self._heap)
             num_tokens = entry.item.num_tokens
-            if entry.item.deadline_s < now_s + num_tokens / rate:
+            if not self._is_worth_computing(entry.item, now_s, num_tokens / rate):
                 expired.append(entry.item)
             elif num_tokens <= room or not sets:
                 sets.append(entry.item)

@@ -1,10 +1,11 @@
-"""From Kafka to the batcher: records checked and their patches decoded in threads, off the critical path."""
+"""The stage `read`: from Kafka to the batcher, records checked and their patches decoded in threads."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 
 from runtime.clock import Clock
@@ -15,9 +16,10 @@ from runtime.spread import spread
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
 from schemas.offload import decode_offload, positions_of
+from schemas.topics import topic_site
 from server_workers.batcher import Batcher
-from server_workers.incoming import Expired, Opened, Ready, Rejected
 from server_workers.tally import ServerTally
+from server_workers.task import AnswerTask, Verdict
 from vit.codecs import decode_patches
 
 _POLL_S = 1.0
@@ -29,37 +31,45 @@ DeadlineOf = Callable[[str, int], float]
 """(site, deadline in ns on that site's clock, 0 = none) -> local monotonic time, `inf` for none."""
 
 
-def open_records(
-    batch: Sequence[Delivery],
-    *,
-    classes_hash: str,
-    max_offload_bytes: int,
-    deadline_of: DeadlineOf,
-    clock: Clock,
-) -> list[Opened]:
-    """Each record checked and decoded, in order; one that is not sound spoils no other."""
-    return [
-        _open(delivery, classes_hash, max_offload_bytes, deadline_of, clock.monotonic_s())
-        for delivery in batch
-    ]
+@dataclass(frozen=True, slots=True)
+class RecordCheck:
+    """What a record must meet to be worked on: this server's class list, sizes, deadlines, topics by site."""
 
+    classes_hash: str
+    max_offload_bytes: int
+    deadline_of: DeadlineOf
+    topic: str
+    """The prefix of the topics of all sites."""
 
-def _open(
-    delivery: Delivery, classes_hash: str, max_offload_bytes: int, deadline_of: DeadlineOf, now_s: float
-) -> Opened:
-    try:
-        record = decode_offload(delivery.record.value, max_offload_bytes=max_offload_bytes)
-        if not record.is_of_classes(classes_hash):
+    def open(self, task: AnswerTask, now_s: float) -> None:
+        """The task has its verdict and, where it waits for the model, its patches."""
+        try:
+            self._open(task, now_s)
+        except DecodeError as error:
+            task.refuse(error.reason, str(error))
+
+    def _open(self, task: AnswerTask, now_s: float) -> None:
+        came = task.delivery.record
+        task.record = record = decode_offload(came.value, max_offload_bytes=self.max_offload_bytes)
+        if record.site != topic_site(came.topic, self.topic):
+            # The broker vouches for who may write to a topic, nothing vouches for what a record says.
+            found = f"offload.camera: {record.camera!r:.80}"
+            raise DecodeError("foreign_site", f"{found} is not of the site that {came.topic} is for")
+        if not record.is_of_classes(self.classes_hash):
             found = f"offload.classes_hash: {record.classes_hash!r:.80}"
-            return Rejected(delivery, "classes", f"{found}, this server's model has {classes_hash!r}")
-        deadline_s = deadline_of(record.site, record.deadline_ns)
-        if deadline_s < now_s:
-            return Expired(delivery, record.site)
-        positions = positions_of(record.bitmap)
-        patches = decode_patches(record.codec, record.patches, positions)
-    except DecodeError as error:
-        return Rejected(delivery, error.reason, str(error))
-    return Ready(delivery, record, positions, patches, deadline_s, now_s)
+            raise DecodeError("classes", f"{found}, this server's model has {self.classes_hash!r}")
+        task.deadline_s = self.deadline_of(record.site, record.deadline_ns)
+        if task.deadline_s < now_s:
+            task.verdict = Verdict.EXPIRED
+            return
+        task.positions = positions_of(record.bitmap)
+        task.patches = decode_patches(record.codec, record.patches, task.positions)
+
+
+def open_all(tasks: Sequence[AnswerTask], *, check: RecordCheck, clock: Clock) -> None:
+    """Each record checked and decoded; one that is not sound spoils no other."""
+    for task in tasks:
+        check.open(task, clock.monotonic_s())
 
 
 class RecordReader:
@@ -71,16 +81,14 @@ class RecordReader:
     def __init__(
         self,
         source: RecordSource,
-        batcher: Batcher[Ready],
+        batcher: Batcher[AnswerTask],
         letters: DeadLetters,
         threads: Executor,
         num_threads: int,
         *,
+        check: RecordCheck,
         clock: Clock,
         tally: ServerTally,
-        classes_hash: str,
-        max_offload_bytes: int,
-        deadline_of: DeadlineOf,
     ) -> None:
         self._batcher = batcher
         self._letters = letters
@@ -88,13 +96,7 @@ class RecordReader:
         self._num_threads = num_threads
         self._clock = clock
         self._tally = tally
-        self._open = partial(
-            open_records,
-            classes_hash=classes_hash,
-            max_offload_bytes=max_offload_bytes,
-            deadline_of=deadline_of,
-            clock=clock,
-        )
+        self._open = partial(open_all, check=check, clock=clock)
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
         self.over = False
@@ -127,38 +129,39 @@ class RecordReader:
         if not await set_within(self._room, _HELD_POLL_S):
             await self._accept(await self.intake.poll(_POLL_RECORDS_A_THREAD, 0.0))
 
-    async def _accept(self, taken: list[Delivery]) -> None:
+    async def _accept(self, deliveries: Sequence[Delivery]) -> None:
         """Every record waits for the model, is finished as expired or is a dead letter; or has not begun."""
-        if not taken:
+        if not deliveries:
             return
-        self._tally.read(taken, self._clock.monotonic_s(), self._clock.time_ns())
-        unplaced = set(taken)
+        read_s = self._clock.monotonic_s()
+        tasks = [AnswerTask(delivery, read_s) for delivery in deliveries]
+        self._tally.read(len(tasks))
+        unplaced = dict.fromkeys(tasks)
         try:
             with self._tally.stage("decode"):
-                parts = await spread(self._threads, self._num_threads, self._open, taken)
-            for part in parts:
-                for opened in part:
-                    await self._place(opened)
-                    unplaced.discard(opened.delivery)
+                await spread(self._threads, self._num_threads, self._open, tasks)
+            for task in tasks:
+                await self._place(task)
+                del unplaced[task]
         except asyncio.CancelledError:
-            for delivery in unplaced:
-                delivery.release()
+            for task in unplaced:
+                task.delivery.release()
             raise
         self.arrived.set()
 
-    async def _place(self, opened: Opened) -> None:
-        match opened:
-            case Ready():
-                self._batcher.push(opened, self._clock.monotonic_s())
-                self._tally.opened(opened, self._clock.time_ns())
-            case Expired(site=site):
-                self._tally.too_late(site)
-                opened.delivery.ack()
-            case Rejected(delivery=delivery, reason=reason, error=error):
-                await self._letters.put(delivery, reason, error)
-                self._tally.dead(reason)
+    async def _place(self, task: AnswerTask) -> None:
+        if task.verdict is Verdict.REFUSED:
+            await self._letters.put(task.delivery, task.reason, task.error)
+            self._tally.dead(task.reason)
+            return
+        self._tally.arrived(task, self._clock.monotonic_s(), self._clock.time_ns())
+        if task.verdict is Verdict.EXPIRED:
+            self._tally.too_late(task.site)
+            task.delivery.ack()
+        else:
+            self._batcher.push(task, self._clock.monotonic_s())
 
     def _forget(self, partitions: frozenset[TopicPartition] | None) -> None:
         """The sets of the partitions (None = all) leave the batcher and are released."""
-        for ready in self._batcher.discard(lambda ready: partitions is None or ready.partition in partitions):
-            ready.delivery.release()
+        for task in self._batcher.discard(lambda task: partitions is None or task.partition in partitions):
+            task.delivery.release()

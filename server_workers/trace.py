@@ -11,8 +11,8 @@ from runtime.traces import TracePart, TraceWriter
 from schemas.label import Label
 from schemas.trace import SERVER, ServerTrace, Stage, encode_part
 from schemas.win_rule import PutResult
-from server_workers.incoming import Ready
 from server_workers.sites import Sites
+from server_workers.task import AnswerTask
 
 
 class ServerTracer:
@@ -25,12 +25,12 @@ class ServerTracer:
         self._worker = worker
 
     def answered(
-        self, ready: Ready, answer: Answer, batch: Sequence[Ready], began_s: float, now_s: float
+        self, task: AnswerTask, answer: Answer, batch: Sequence[AnswerTask], began_s: float, now_s: float
     ) -> ServerTrace:
         """The record was one of the batch, which was begun at `began_s` and answered at `now_s`, monotonic."""
-        record = ready.record
+        record = task.record
         read_ns, began_ns, now_ns = (
-            self._sites.time_ns(record.site, each_s) for each_s in (ready.read_s, began_s, now_s)
+            self._sites.time_ns(record.site, each_s) for each_s in (task.read_s, began_s, now_s)
         )
         names = (self._classes[label] for label in answer.classes)
         edge = Answer(*zip(*record.leading, strict=True))

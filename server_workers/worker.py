@@ -1,8 +1,8 @@
 """A server worker: offload records from Kafka in, final labels in Redis out.
 
-    read -> batcher -> infer -> collect -> a queue for each Redis
-    (check, decode     (device   (labels)
-     in threads)        thread)
+    read -> batcher -> infer -> publish
+    (check,  (who is   (device  (a queue for
+    decode)   next)    thread)   each Redis)
 
 A record's offset is finished when its label is written, refused as late, or lost with its Redis; when it had
 expired; or when it is a dead letter. A batch is formed when the device is free, never before.
@@ -13,17 +13,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gating.task import CLASSIFICATION
 from runtime.clock import Clock, SystemClock
-from runtime.dead_letters import DeadLetters
+from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
 from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
@@ -36,16 +36,16 @@ from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, run_worker
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
-from schemas.topics import max_offload_record_bytes
+from schemas.topics import max_offload_record_bytes, offload_topics
 from server_workers.batcher import Batcher
-from server_workers.incoming import Ready
-from server_workers.inference import Inference
-from server_workers.intake import RecordReader
-from server_workers.labels import FinalLabels, FinalQueue
-from server_workers.reports import Reporter
+from server_workers.infer import Inference
+from server_workers.intake import RecordCheck, RecordReader
+from server_workers.load import LoadReporter
+from server_workers.publish import LabelQueue, Publisher
 from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
 from server_workers.tally import ServerTally
+from server_workers.task import AnswerTask
 from server_workers.trace import ServerTracer, ServerTraces
 
 if TYPE_CHECKING:
@@ -55,15 +55,23 @@ _PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3
 _log = get_logger(__name__)
 
 
+class ServerPorts(NamedTuple):
+    """What the worker talks to outside its process: Kafka and Redis, or their twins in memory."""
+
+    source: GroupMember
+    """Of the offload topics; has not joined its group."""
+    sites: Sites
+    letters_sink: LetterSink
+
+
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What the worker talks to, connected. `results` is the thread that waits for the device."""
+    """What the worker is built around, ready. `results` is the thread that waits for the device."""
 
+    ports: ServerPorts
     engine: ServerEngine
     device: DeviceThread
     results: DeviceThread
-    sites: Sites
-    letters_sink: Sink
 
 
 class ServerWorker:
@@ -72,7 +80,6 @@ class ServerWorker:
     def __init__(
         self,
         settings: ServerProgramSettings,
-        source: GroupMember,
         adapters: Adapters,
         *,
         clock: Clock,
@@ -84,23 +91,26 @@ class ServerWorker:
         self._health = health
         self._clock = clock
         self._metrics = metrics.consumer
-        self._sites = adapters.sites
+        self._sites = adapters.ports.sites
         self._weights_hash = adapters.engine.weights_hash
-        self.letters = DeadLetters(adapters.letters_sink)
+        self.letters = DeadLetters(adapters.ports.letters_sink)
         self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
         self._tally = ServerTally(metrics, settings.topics.offload)
         self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
         self._reader = RecordReader(
-            source,
+            adapters.ports.source,
             self._batcher,
             self.letters,
             self._threads,
             server.decode_threads,
+            check=RecordCheck(
+                adapters.engine.classes_hash,
+                settings.edge.max_offload_bytes,
+                adapters.ports.sites.deadline_s,
+                settings.topics.offload,
+            ),
             clock=clock,
             tally=self._tally,
-            classes_hash=adapters.engine.classes_hash,
-            max_offload_bytes=settings.edge.max_offload_bytes,
-            deadline_of=adapters.sites.deadline_s,
         )
         self.intake = self._reader.intake
         self._traces = {redis.name: TraceWriter(redis.store) for redis in self._sites.redises}
@@ -110,7 +120,7 @@ class ServerWorker:
         self._keepers = {redis.name: self._keeper(redis) for redis in self._sites.redises}
         self._reporters = self._make_reporters()
         self.heartbeat = Heartbeat(
-            self.intake, source, settings.topics.offload, health=health, metrics=self._metrics
+            self.intake, adapters.ports.source, settings.topics.offload, health=health, metrics=self._metrics
         )
 
     def _make_inference(self, adapters: Adapters) -> Inference:
@@ -120,7 +130,7 @@ class ServerWorker:
             adapters.results,
             self._batcher,
             self._reader,
-            finals=FinalLabels(self._sites, self._queues),
+            publisher=Publisher(self._sites, self._queues),
             sites=self._sites,
             letters=self.letters,
             tally=self._tally,
@@ -171,10 +181,10 @@ class ServerWorker:
         """The codec threads are let go of."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _queue(self, redis: SiteRedis) -> FinalQueue:
+    def _queue(self, redis: SiteRedis) -> LabelQueue:
         # Where one Redis is all there is, waiting for it costs nobody else anything.
         serves_several = len(self._sites.redises) > 1
-        return FinalQueue(
+        return LabelQueue(
             LabelWriter(redis.store, self._metrics, redis.name),
             self._tally,
             self._clock,
@@ -183,11 +193,11 @@ class ServerWorker:
             traces=ServerTraces(self._traces[redis.name], redis.site_clock),
         )
 
-    def _make_reporters(self) -> dict[str, Reporter]:
+    def _make_reporters(self) -> dict[str, LoadReporter]:
         server = f"{socket.gethostname()[:64]}-{os.getpid()}-{token_hex(2)}"
         known = self._sites.named | {"", self._settings.site}
         return {
-            redis.name: Reporter(
+            redis.name: LoadReporter(
                 server,
                 redis,
                 self._sites,
@@ -209,8 +219,8 @@ class ServerWorker:
         self._health.meets(REDIS_ANSWERS, bool(self._up))
 
 
-def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[Ready]:
-    batcher: Batcher[Ready] = Batcher(
+def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[AnswerTask]:
+    batcher: Batcher[AnswerTask] = Batcher(
         max_batch_tokens=server.max_batch_tokens,
         max_batch_s=server.max_batch_ms / 1000,
         max_wait_s=server.max_batch_wait_ms / 1000,
@@ -222,8 +232,16 @@ def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[Ready]:
     return batcher
 
 
-async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> None:
+ConnectServer = Callable[[ServerProgramSettings, Clock, AsyncExitStack], Awaitable[ServerPorts]]
+
+
+async def run_server(
+    settings: ServerProgramSettings, stop: asyncio.Event, connect_ports: ConnectServer | None = None
+) -> None:
     """One server worker until `stop` is set; more of them in the same group share the work.
+
+    Args:
+        connect_ports: makes the ports, entered into the stack; by default to Kafka and Redis.
 
     Raises:
         SaccadeError: a setting, the model or Kafka does not allow to start.
@@ -233,31 +251,22 @@ async def run_server(settings: ServerProgramSettings, stop: asyncio.Event) -> No
     health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, ServerWorker]:
-        adapters = await _connect(settings, clock, health, stack)
-        source = Source(
-            settings.offload_cluster,
-            [settings.topics.offload],
-            group_id=settings.server.group_id,
-            group_instance_id=settings.server.group_instance_id,
-            fetch_max_bytes=settings.server.fetch_max_bytes,
-            max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
-            in_background=True,
-        )
-        worker = ServerWorker(settings, source, adapters, clock=clock, metrics=metrics, health=health)
+        ports = await (connect_ports or connect_kafka_and_redis)(settings, clock, stack)
+        adapters = await _adapters(settings, ports, stack)
+        health.meets(MODEL_WARM, True)
+        worker = ServerWorker(settings, adapters, clock=clock, metrics=metrics, health=health)
         stack.callback(worker.close)
-        return source, worker
+        return ports.source, worker
 
     async with serve_status(settings.metrics, metrics, health):
         commit_interval_s = settings.server.commit_interval_ms / 1000
         await run_worker(connect, stop, health=health, commit_interval_s=commit_interval_s)
 
 
-async def _connect(
-    settings: ServerProgramSettings, clock: Clock, health: Health, stack: AsyncExitStack
-) -> Adapters:
-    # torch is imported here and not with this module: it takes seconds and other commands do without.
-    from server_workers.engine import ServerEngine
-
+async def connect_kafka_and_redis(
+    settings: ServerProgramSettings, clock: Clock, stack: AsyncExitStack
+) -> ServerPorts:
+    """The ports of a worker in a real data centre; no site is waited for."""
     sites = await connect_sites(settings, clock, stack)
     record_bytes = max_offload_record_bytes(settings.edge.max_offload_bytes) + DEAD_LETTER_ROOM_BYTES
     sink = Sink(
@@ -267,9 +276,24 @@ async def _connect(
         in_background=True,
     )
     await stack.enter_async_context(sink)
+    source = Source(
+        settings.offload_cluster,
+        pattern=offload_topics(settings.topics.offload),
+        group_id=settings.server.group_id,
+        group_instance_id=settings.server.group_instance_id,
+        fetch_max_bytes=settings.server.fetch_max_bytes,
+        max_partition_fetch_bytes=settings.server.max_partition_fetch_bytes,
+        in_background=True,
+    )
+    return ServerPorts(source, sites, sink)
+
+
+async def _adapters(settings: ServerProgramSettings, ports: ServerPorts, stack: AsyncExitStack) -> Adapters:
+    # torch is imported here and not with this module: it takes seconds and other commands do without.
+    from server_workers.engine import ServerEngine
+
     device = await stack.enter_async_context(DeviceThread("server-model"))
     engine = await device.submit(ServerEngine, settings.server)
     _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
-    health.meets(MODEL_WARM, True)
     results = await stack.enter_async_context(DeviceThread("server-results"))
-    return Adapters(engine, device, results, sites, sink)
+    return Adapters(ports, engine, device, results)

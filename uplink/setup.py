@@ -76,7 +76,7 @@ def make_uplink(
         sink,
         clock,
         point,
-        topic=settings.topics.offload,
+        topic=settings.offload_topic,
         config=_config(settings, budget, clock, request_timeout_s),
         frontier=frontier,
         share=share,

@@ -192,7 +192,7 @@ async def left_over(lag: GroupLag, backend: Backend) -> int:
     """Return how many records of both topics are not committed; offload is asked once frames are done."""
     settings = backend.settings
     frames = await lag.of(settings.edge.group_id, settings.topics.frames)
-    return frames or await lag.of(settings.server.group_id, settings.topics.offload)
+    return frames or await lag.of(settings.server.group_id, settings.offload_topic)
 
 
 async def finals_of(server: Worker) -> int:

@@ -24,7 +24,7 @@ from runtime.kafka_admin import create_topics
 from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
 from runtime.offsets import TopicPartition
 from schemas.errors import StackError, TransientError
-from schemas.topics import TopicSpec
+from schemas.topics import TopicSpec, offload_topics
 
 pytestmark = pytest.mark.stack
 
@@ -499,3 +499,15 @@ async def test_a_source_in_the_background_starts_without_its_topic_and_joins_onc
         await fill(sink, topic, range(6))
         assert values_of(await read(source, 6)) == list(range(6))
         assert source.trouble is None
+
+
+async def test_a_pattern_reads_the_topics_that_it_names_and_no_others(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    site_topic = f"{topic}.north"
+    await create_topics(kafka, [TopicSpec(f"{topic}{end}", 1, {}) for end in (".north", ".north.dead", "s")])
+    for number, name in enumerate([topic, site_topic, f"{site_topic}.dead", f"{topic}s"]):
+        await (await sink.send(name, str(number).encode(), partition=0))
+    async with Source(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
+        assert {name for name, _ in source.assignment()} == {topic, site_topic}
+        assert values_of(await read(source, 2)) == [0, 1]

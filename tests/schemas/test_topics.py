@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
+import pytest
+
+from schemas.errors import DecodeError
+from schemas.identity import check_site
 from schemas.limits import DEAD_LETTER_ROOM_BYTES, MAX_FRAME_BYTES, MAX_OFFLOAD_BYTES
 from schemas.topics import (
     PARTITIONS,
@@ -13,6 +18,9 @@ from schemas.topics import (
     max_frame_record_bytes,
     offload_partition,
     offload_specs,
+    offload_topic,
+    offload_topics,
+    topic_site,
 )
 
 
@@ -47,3 +55,23 @@ def test_retention_follows_the_disk_and_segments_stay_below_it() -> None:
     assert max_frame_record_bytes(MAX_FRAME_BYTES) <= int(spec.config["segment.bytes"]) <= 20_000_000
     offload, _ = offload_specs(partitions=12, max_offload_bytes=MAX_OFFLOAD_BYTES)
     assert (offload.config["retention.ms"], offload.partitions) == ("600000", 12)
+
+
+@pytest.mark.parametrize("site", ["", "north", "north.1", "a.b.c"])
+def test_each_site_has_its_own_offload_topic_and_the_topic_tells_the_site(site: str) -> None:
+    topic = offload_topic(site, "patches")
+    assert topic_site(topic, "patches") == site
+    assert re.match(offload_topics("patches"), topic)
+    assert not re.match(offload_topics("patches"), dead_topic(topic))
+    assert not re.match(offload_topics("patch"), topic)
+
+
+@pytest.mark.parametrize("site", ["dead", "north.dead"])
+def test_no_site_is_called_as_a_topic_of_dead_letters(site: str) -> None:
+    with pytest.raises(DecodeError, match="dead letters"):
+        check_site(site)
+
+
+def test_records_carry_the_brokers_time() -> None:
+    for spec in frames_specs(partitions=4, max_frame_bytes=1000, disk_bytes=None):
+        assert spec.config["message.timestamp.type"] == "LogAppendTime"

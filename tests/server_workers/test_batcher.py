@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_workers.batcher import Batcher
+from server_workers.batcher import (
+    Batcher,
+    Discipline,
+    TokenSet,
+    first_come_first_served,
+    most_urgent_first,
+)
 
 
 @dataclass(frozen=True)
@@ -195,3 +201,38 @@ def test_no_batch_breaks_its_budget_and_every_set_comes_out_once(
         out += [item.name for item in batch.sets + batch.expired]
     assert sorted(out) == list(range(len(sets)))
     assert waiting.num_tokens == 0
+
+
+def latest_deadline_first(item: TokenSet, arrived_s: float) -> float:
+    return -item.deadline_s
+
+
+def always_worth_it(item: TokenSet, now_s: float, alone_s: float) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("discipline", "order"),
+    [
+        (most_urgent_first, [2, 1, 0]),
+        (first_come_first_served, [0, 1, 2]),
+        (latest_deadline_first, [0, 1, 2]),
+    ],
+)
+def test_another_discipline_and_another_deadline_rule_are_one_function_each(
+    discipline: Discipline, order: list[int]
+) -> None:
+    waiting: Batcher[Item] = Batcher(
+        max_batch_tokens=100,
+        max_batch_s=math.inf,
+        max_wait_s=0.0,
+        max_waiting_sets=50,
+        max_waiting_tokens=400,
+        max_set_tokens=100,
+        discipline=discipline,
+        deadline_rule=always_worth_it,
+    )
+    for name, deadline_s in enumerate([9.0, 8.0, 7.0]):
+        waiting.push(Item(name, deadline_s=deadline_s), float(name))
+    batch = waiting.take(100.0)
+    assert ([item.name for item in batch.sets], batch.expired) == (order, [])

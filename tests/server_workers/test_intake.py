@@ -8,8 +8,8 @@ from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.kafka import Record
 from schemas.offload import Offload, bitmap_of, encode_offload
-from server_workers.incoming import Expired, Opened, Ready, Rejected
-from server_workers.intake import open_records
+from server_workers.intake import RecordCheck, open_all
+from server_workers.task import AnswerTask, Verdict
 from vit.codecs import encode_patches
 
 CROP = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
@@ -24,54 +24,70 @@ GOOD = Offload(
     quality=0,
     patches=encode_patches("raw", 1, CROP, POSITIONS),
     leading=((0, 0.5),),
-    classes_hash="7191e700",
+    classes_hash="0123456789abcdef",
 )
 
 
-def opened(*values: bytes, deadline_s: float = math.inf) -> list[Opened]:
-    batch = [
-        Delivery(Record("offload", 0, offset, 0, None, value), lambda *_: None)
+def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload") -> list[AnswerTask]:
+    tasks = [
+        AnswerTask(Delivery(Record(topic, 0, offset, 0, None, value), lambda *_: None), 0.0)
         for offset, value in enumerate(values)
     ]
-    return open_records(
-        batch,
-        classes_hash="7191e700",
-        max_offload_bytes=200_000,
-        deadline_of=lambda site, deadline_ns: deadline_s,
-        clock=ManualClock(10.0),
-    )
+    check = RecordCheck(GOOD.classes_hash, 200_000, lambda site, deadline_ns: deadline_s, "offload")
+    open_all(tasks, check=check, clock=ManualClock(10.0))
+    return tasks
 
 
 def test_a_sound_record_becomes_a_token_set_with_its_patches() -> None:
-    (ready,) = opened(encode_offload(GOOD))
-    assert isinstance(ready, Ready)
-    assert (ready.num_tokens, ready.deadline_s, ready.read_s) == (4, math.inf, 10.0)
-    assert ready.positions.tolist() == [0, 5, 195]
-    assert np.array_equal(ready.patches[2], CROP[208:, 208:])
+    (task,) = opened(encode_offload(GOOD))
+    assert task.verdict is Verdict.WAITS
+    assert (task.num_tokens, task.deadline_s, task.site) == (4, math.inf, "")
+    assert task.positions.tolist() == [0, 5, 195]
+    assert np.array_equal(task.patches[2], CROP[208:, 208:])
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"classes_hash": "0badc0de"}, "classes"),
+        ({"classes_hash": "fedcba9876543210"}, "classes"),
         ({"codec": "unknown"}, "bad_patches"),
         ({"patches": b"short"}, "bad_patches"),
         ({"bitmap": bitmap_of(np.arange(7))}, "bad_patches"),
         ({"codec": "webp"}, "bad_image"),
     ],
 )
-def test_a_record_that_is_not_sound_is_rejected_with_its_reason(
+def test_a_record_that_is_not_sound_is_refused_with_its_reason_and_spoils_no_other(
     change: dict[str, object], reason: str
 ) -> None:
     bad = replace(GOOD, **change)  # type: ignore[arg-type]
-    first, rejected, last = opened(encode_offload(GOOD), encode_offload(bad), encode_offload(GOOD))
-    assert isinstance(rejected, Rejected)
-    assert rejected.reason == reason
-    assert rejected.error
-    assert isinstance(first, Ready)
-    assert isinstance(last, Ready)
+    first, refused, last = opened(encode_offload(GOOD), encode_offload(bad), encode_offload(GOOD))
+    assert (refused.verdict, refused.reason) == (Verdict.REFUSED, reason)
+    assert refused.error
+    assert {first.verdict, last.verdict} == {Verdict.WAITS}
+
+
+def test_bytes_that_are_no_record_are_refused() -> None:
+    (task,) = opened(b"not zstd")
+    assert (task.verdict, task.reason) == (Verdict.REFUSED, "bad_zstd")
 
 
 def test_an_expired_record_is_told_apart_without_opening_its_patches() -> None:
-    (expired,) = opened(encode_offload(replace(GOOD, patches=b"never opened")), deadline_s=9.9)
-    assert isinstance(expired, Expired)
+    (task,) = opened(encode_offload(replace(GOOD, patches=b"never opened")), deadline_s=9.9)
+    assert task.verdict is Verdict.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("topic", "camera", "is_own"),
+    [
+        ("offload", "c", True),
+        ("offload.north", "north/c", True),
+        ("offload", "north/c", False),
+        ("offload.north", "c", False),
+        ("offload.north", "south/c", False),
+        ("offload.nor", "north/c", False),
+    ],
+)
+def test_a_site_speaks_for_itself_only(topic: str, camera: str, is_own: bool) -> None:
+    (task,) = opened(encode_offload(replace(GOOD, camera=camera)), topic=topic)
+    expected = (Verdict.WAITS, "") if is_own else (Verdict.REFUSED, "foreign_site")
+    assert (task.verdict, task.reason) == expected

@@ -17,14 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.settings import Settings
 from runtime.kafka import Sink
-from runtime.kafka_admin import read_all
+from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
 from schemas import offload as wire
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import ModelError
 from schemas.label import Label, Source, State
 from schemas.offload import Offload, bitmap_of, encode_offload
-from schemas.topics import dead_topic
+from schemas.topics import dead_topic, offload_topic
 from server_workers.worker import run_server
 from vit.codecs import encode_patches
 
@@ -55,11 +55,12 @@ def offload(camera: str, seq: int, *, site: str = "", latency_s: float = 60.0, *
     return replace(record, **changes)
 
 
-async def publish(settings: Settings, values: list[bytes]) -> None:
+async def publish(settings: Settings, values: list[bytes], site: str = "") -> None:
+    topic = offload_topic(site, settings.topics.offload)
     sink = Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=16 << 20)
     async with sink:
         for index, value in enumerate(values):
-            await sink.send(settings.topics.offload, value, partition=index % settings.topics.partitions)
+            await sink.send(topic, value, partition=index % settings.topics.partitions)
         assert await sink.flush(WAIT_S)
 
 
@@ -259,8 +260,11 @@ async def test_each_site_has_its_redis_and_a_dead_one_stalls_no_other(
     name = unique("camera")
     records = [offload(f"{site}/{name}", seq, site=site) for seq in range(10) for site in dead]
     alive = [record for record in records if record.site == "alive"]
+    for site in dead:
+        await create_topics(settings.kafka, pipeline_topics(settings.model_copy(update={"site": site})))
     async with RedisStore(settings.redis) as store, running(settings):
-        await publish(settings, [encode_offload(each) for each in records])
+        for site in dead:
+            await publish(settings, [encode_offload(each) for each in records if each.site == site], site)
         await finals(store, alive)
 
         async def reported() -> bool:

@@ -1,12 +1,12 @@
-"""Batches formed when the device is free, computed on its thread, and turned into final labels."""
+"""The stage `infer`: batches formed when the device is free, computed on its thread, turned into labels."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,18 @@ from runtime.device_thread import DeviceThread
 from runtime.waiting import set_within
 from schemas.errors import ModelError
 from schemas.label import Label, Source, State
+from schemas.offload import Offload
 from server_workers.batcher import Batch, Batcher
-from server_workers.incoming import Ready
 from server_workers.intake import RecordReader
-from server_workers.isolate import each_apart
-from server_workers.labels import Final, FinalLabels
+from server_workers.publish import Publisher
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
+from server_workers.task import AnswerTask, Verdict
 from server_workers.trace import ServerTracer
 from vit.backends import PendingScores
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _MAX_FAILED_IN_A_ROW = 8
 """So many records that fail even alone mean that the device is broken, not the records."""
@@ -50,7 +53,7 @@ class Engine(Protocol):
 class _Begun:
     """Sets on the device since the local monotonic time `began_s`, or why they are not."""
 
-    sets: list[Ready]
+    sets: list[AnswerTask]
     pending: PendingScores | Exception
     began_s: float
 
@@ -67,10 +70,10 @@ class Inference:
         engine: Engine,
         device: DeviceThread,
         results: DeviceThread,
-        batcher: Batcher[Ready],
+        batcher: Batcher[AnswerTask],
         reader: RecordReader,
         *,
-        finals: FinalLabels,
+        publisher: Publisher,
         sites: Sites,
         letters: DeadLetters,
         tally: ServerTally,
@@ -82,7 +85,7 @@ class Inference:
         self._results = results
         self._batcher = batcher
         self._reader = reader
-        self._finals = finals
+        self._publisher = publisher
         self._sites = sites
         self._letters = letters
         self._tally = tally
@@ -101,9 +104,10 @@ class Inference:
                 batch = await self._next_batch()
                 if batch is None:
                     return
-                for ready in batch.expired:
-                    self._tally.too_late(ready.record.site)
-                    ready.delivery.ack()
+                for task in batch.expired:
+                    task.verdict = Verdict.EXPIRED
+                    self._tally.too_late(task.site)
+                    task.delivery.ack()
                 if batch.sets:
                     await self._begun.put(await self._submit(batch.sets))
                 else:
@@ -122,9 +126,9 @@ class Inference:
                 answers = await self._answers(begun)
                 await self._publish(begun, answers)
         finally:
-            self._finals.close()
+            self._publisher.close()
 
-    async def _next_batch(self) -> Batch[Ready] | None:
+    async def _next_batch(self) -> Batch[AnswerTask] | None:
         """The next batch as soon as it is due, None when the reader is over."""
         while not self._reader.over:
             now_s = self._clock.monotonic_s()
@@ -138,9 +142,9 @@ class Inference:
             await set_within(self._reader.arrived, None if np.isinf(due_s) else due_s - now_s)
         return None
 
-    async def _submit(self, sets: Sequence[Ready]) -> _Begun:
+    async def _submit(self, sets: Sequence[AnswerTask]) -> _Begun:
         began_s = self._clock.monotonic_s()
-        patches, positions = [ready.patches for ready in sets], [ready.positions for ready in sets]
+        patches, positions = [task.patches for task in sets], [task.positions for task in sets]
         pending: PendingScores | Exception
         try:
             pending = await self._device.submit(self._engine.submit, patches, positions)
@@ -157,7 +161,7 @@ class Inference:
         finally:
             self._room.release()
 
-    async def _compute(self, sets: Sequence[Ready]) -> list[NDArray[np.float32]]:
+    async def _compute(self, sets: Sequence[AnswerTask]) -> list[NDArray[np.float32]]:
         return await self._scores(await self._submit(sets))
 
     async def _scores(self, begun: _Begun) -> list[NDArray[np.float32]]:
@@ -169,38 +173,36 @@ class Inference:
         began_s, self._last_done_s = max(begun.began_s, self._last_done_s), done_s
         if not np.isfinite(scores).all():
             raise ModelError(f"scores of a batch of {len(begun.sets)} are no numbers")
-        num_tokens = sum(ready.num_tokens for ready in begun.sets)
+        num_tokens = sum(task.num_tokens for task in begun.sets)
         self._batcher.learn(num_tokens, done_s - began_s)
         self._tally.computed(begun.sets, num_tokens, done_s - began_s, began_s)
         return list(scores)
 
     async def _publish(self, begun: _Begun, answers: Sequence[NDArray[np.float32] | Exception]) -> None:
-        finals = []
+        answered = []
         now_s = self._clock.monotonic_s()
-        for ready, scores in zip(begun.sets, answers, strict=True):
+        for task, scores in zip(begun.sets, answers, strict=True):
             if isinstance(scores, Exception):
-                await self._refuse(ready, scores)
+                await self._refuse(task, scores)
                 continue
             self._failed_in_a_row = 0
             (answer,) = CLASSIFICATION.decode(scores[None])
-            trace = (
-                None
-                if self._tracer is None
-                else self._tracer.answered(ready, answer, begun.sets, begun.began_s, now_s)
-            )
-            label = self._label(ready, answer, now_s)
-            finals.append(Final(label, ready.deadline_s, ready.delivery, trace))
-        await self._finals.put(finals)
+            if self._tracer is not None:
+                task.trace = self._tracer.answered(task, answer, begun.sets, begun.began_s, now_s)
+            task.label = self._label(task.record, answer, now_s)
+            task.verdict = Verdict.ANSWERED
+            answered.append(task)
+        await self._publisher.put(answered)
 
-    async def _refuse(self, ready: Ready, error: Exception) -> None:
+    async def _refuse(self, task: AnswerTask, error: Exception) -> None:
         self._failed_in_a_row += 1
         if self._failed_in_a_row > _MAX_FAILED_IN_A_ROW:
             raise ModelError(f"the model failed on {self._failed_in_a_row} records in a row: {error}")
-        await self._letters.put(ready.delivery, "engine", f"{type(error).__name__}: {error}")
-        self._tally.dead("engine")
+        task.refuse("engine", f"{type(error).__name__}: {error}")
+        await self._letters.put(task.delivery, task.reason, task.error)
+        self._tally.dead(task.reason)
 
-    def _label(self, ready: Ready, answer: Answer, now_s: float) -> Label:
-        record = ready.record
+    def _label(self, record: Offload, answer: Answer, now_s: float) -> Label:
         return Label(
             site=record.site,
             camera=record.camera,
@@ -214,3 +216,20 @@ class Inference:
             labelled_ns=self._sites.time_ns(record.site, now_s),
             deadline_ns=record.deadline_ns,
         )
+
+
+async def each_apart(
+    compute: Callable[[Sequence[T]], Awaitable[Sequence[R]]], members: Sequence[T]
+) -> list[R | Exception]:
+    """The result of every member, or the error of one that fails even alone; in order.
+
+    The batch is computed as one; where that fails, its halves are, down to single members, so that one bad
+    member does not sink its neighbours: with one in n, about 2 log2 n more calls.
+    """
+    try:
+        return list(await compute(members))
+    except Exception as error:  # noqa: BLE001 - a model raises anything on a bad member; it is reported with it
+        if len(members) == 1:
+            return [error]
+    half = len(members) // 2
+    return await each_apart(compute, members[:half]) + await each_apart(compute, members[half:])

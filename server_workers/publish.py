@@ -1,4 +1,4 @@
-"""Final labels on their way to each site's Redis: a queue and a task for each, so that none stalls another.
+"""The stage `publish`: final labels to each site's Redis, a queue and a task for each, so that none stalls another.
 
 Order: the label first, the record's offset second. A label that its Redis does not take in time is lost and
 counted, and the edge's label stands.
@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.clock import Clock
-from runtime.intake import Delivery
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
-from schemas.errors import TransientError
-from schemas.label import Label
-from schemas.trace import ServerTrace
+from schemas.errors import SaccadeError
 from schemas.win_rule import PutResult
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
+from server_workers.task import AnswerTask
 from server_workers.trace import ServerTraces
 
 _MAX_QUEUED = 8_192
@@ -38,17 +35,7 @@ _OUTCOMES = {
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
-    """A label to write, until `deadline_s` (local monotonic, `inf` for none), and the record it answers."""
-
-    label: Label
-    deadline_s: float
-    delivery: Delivery
-    trace: ServerTrace | None = None
-
-
-class FinalQueue:
+class LabelQueue:
     """The labels of one Redis.
 
     Args:
@@ -73,70 +60,70 @@ class FinalQueue:
         self._grace_s = grace_s
         self._give_up_s = give_up_s
         self._traces = traces
-        self._queue: Channel[Final] = Channel(_MAX_QUEUED)
+        self._queue: Channel[AnswerTask] = Channel(_MAX_QUEUED)
 
     def close(self) -> None:
         """No more labels come."""
         self._queue.close()
 
-    async def put(self, finals: Iterable[Final]) -> None:
+    async def put(self, tasks: Iterable[AnswerTask]) -> None:
         """The labels wait to be written. Where nothing may wait for this Redis, a full queue loses them."""
-        for final in finals:
+        for task in tasks:
             if self._give_up_s is None:
-                await self._queue.put(final)
+                await self._queue.put(task)
                 continue
             try:
-                self._queue.put_nowait(final)
+                self._queue.put_nowait(task)
             except ChannelFull:
-                self._settle(final, "lost")
+                self._settle(task, "lost")
 
     async def run(self) -> None:
         """Writes until `close`, many labels a round trip."""
         while True:
             try:
-                finals = await self._queue.get_batch(_MAX_WRITE)
+                tasks = await self._queue.get_batch(_MAX_WRITE)
             except ChannelClosed:
                 return
-            await self._write(finals)
+            await self._write(tasks)
 
-    async def _write(self, finals: Sequence[Final]) -> None:
+    async def _write(self, tasks: Sequence[AnswerTask]) -> None:
         began_s, attempt = self._clock.monotonic_s(), 0
-        while finals:
+        while tasks:
             try:
-                results = await self._writer.write_once([final.label for final in finals])
-            except TransientError as error:
-                _log.warning("final labels not written yet", num_labels=len(finals), error=str(error))
+                results = await self._writer.write_once([task.label for task in tasks])
+            except SaccadeError as error:  # whatever it is, it is this site's own
+                _log.warning("final labels not written yet", num_labels=len(tasks), error=str(error))
             else:
-                for final, result in zip(finals, results, strict=True):
-                    if self._traces is not None and final.trace is not None:
+                for task, result in zip(tasks, results, strict=True):
+                    if self._traces is not None and task.trace is not None:
                         now_s = self._clock.monotonic_s()
-                        self._traces.published(final.trace, final.label, result, began_s, now_s)
-                    self._settle(final, _OUTCOMES[result])
+                        self._traces.published(task.trace, task.label, result, began_s, now_s)
+                    self._settle(task, _OUTCOMES[result])
                 return
-            finals = self._still_worth(finals, began_s)
+            tasks = self._still_worth(tasks, began_s)
             attempt += 1
             await asyncio.sleep(random.uniform(0.5, 1.0) * min(_WAIT_MAX_S, _WAIT_MIN_S * 2**attempt))
 
-    def _still_worth(self, finals: Sequence[Final], began_s: float) -> list[Final]:
+    def _still_worth(self, tasks: Sequence[AnswerTask], began_s: float) -> list[AnswerTask]:
         now_s = self._clock.monotonic_s()
         silent = self._give_up_s is not None and now_s - began_s > self._give_up_s
         kept = []
-        for final in finals:
-            if silent or now_s > final.deadline_s + self._grace_s:
-                self._settle(final, "lost")
+        for task in tasks:
+            if silent or now_s > task.deadline_s + self._grace_s:
+                self._settle(task, "lost")
             else:
-                kept.append(final)
+                kept.append(task)
         return kept
 
-    def _settle(self, final: Final, outcome: str) -> None:
-        self._tally.settled(final.label.site, outcome)
-        final.delivery.ack()
+    def _settle(self, task: AnswerTask, outcome: str) -> None:
+        self._tally.settled(task.label.site, outcome)
+        task.delivery.ack()
 
 
-class FinalLabels:
+class Publisher:
     """The queues of all Redis servers, by the name of each."""
 
-    def __init__(self, sites: Sites, queues: Mapping[str, FinalQueue]) -> None:
+    def __init__(self, sites: Sites, queues: Mapping[str, LabelQueue]) -> None:
         self._sites = sites
         self._queues = queues
 
@@ -145,10 +132,10 @@ class FinalLabels:
         for queue in self._queues.values():
             queue.close()
 
-    async def put(self, finals: Sequence[Final]) -> None:
+    async def put(self, tasks: Sequence[AnswerTask]) -> None:
         """Every label waits at its site's Redis."""
-        by_redis: dict[str, list[Final]] = {}
-        for final in finals:
-            by_redis.setdefault(self._sites.of(final.label.site).name, []).append(final)
+        by_redis: dict[str, list[AnswerTask]] = {}
+        for task in tasks:
+            by_redis.setdefault(self._sites.of(task.label.site).name, []).append(task)
         for name, some in by_redis.items():
             await self._queues[name].put(some)

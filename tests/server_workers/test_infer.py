@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.clock import SystemClock
@@ -20,11 +22,10 @@ from runtime.site_clock import SiteClock
 from schemas.errors import ModelError
 from schemas.offload import Offload, bitmap_of
 from server_workers.batcher import Batcher
-from server_workers.incoming import Ready
-from server_workers.inference import Inference
-from server_workers.labels import Final
+from server_workers.infer import Inference, each_apart
 from server_workers.sites import SiteRedis, Sites
 from server_workers.tally import ServerTally
+from server_workers.task import AnswerTask, Verdict
 
 POISON = 13
 
@@ -100,15 +101,15 @@ class Reader:
         self.finished.append(record.offset)
 
 
-class Finals:
+class Answered:
     def __init__(self, expected: int, done: Callable[[], None]) -> None:
-        self.put_finals: list[Final] = []
+        self.tasks: list[AnswerTask] = []
         self.closed = False
         self._expected, self._done = expected, done
 
-    async def put(self, finals: Sequence[Final]) -> None:
-        self.put_finals += finals
-        if len(self.put_finals) >= self._expected:
+    async def put(self, tasks: Sequence[AnswerTask]) -> None:
+        self.tasks += tasks
+        if len(self.tasks) >= self._expected:
             self._done()
 
     def close(self) -> None:
@@ -126,7 +127,7 @@ class Sink:
         return delivery
 
 
-async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Finals, Sink, Reader]:
+async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Answered, Sink, Reader]:
     clock = SystemClock()
     reader, sink = Reader(), Sink()
 
@@ -134,10 +135,10 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
         reader.over = True
         reader.arrived.set()
 
-    finals = Finals(num_finals, stop)
+    answered = Answered(num_finals, stop)
     site_clock = SiteClock()
     site_clock.learn(clock.time_ns(), clock.monotonic_s(), clock.monotonic_s())
-    batcher: Batcher[Ready] = Batcher(
+    batcher: Batcher[AnswerTask] = Batcher(
         max_batch_tokens=5000,
         max_batch_s=math.inf,
         max_wait_s=0.0,
@@ -149,8 +150,10 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
         positions = np.arange(length)
         record = Offload("c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", ((0, 0.5),), "00000000")
         delivery = Delivery(Record("offload", 0, offset, 0, None, str(length).encode()), reader.settle)
-        patches = np.zeros((length, 16, 16, 3), np.uint8)
-        batcher.push(Ready(delivery, record, positions, patches, math.inf, clock.monotonic_s()), 0.0)
+        task = AnswerTask(delivery, clock.monotonic_s())
+        task.record, task.positions = record, positions
+        task.patches = np.zeros((length, 16, 16, 3), np.uint8)
+        batcher.push(task, 0.0)
     letters = DeadLetters(sink)
     async with DeviceThread("device") as device, DeviceThread("results") as results:
         inference = Inference(
@@ -159,7 +162,7 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
             results,
             batcher,
             reader,  # type: ignore[arg-type]
-            finals=finals,  # type: ignore[arg-type]
+            publisher=answered,  # type: ignore[arg-type]
             sites=Sites(SiteRedis("default", None, site_clock), {}),  # type: ignore[arg-type]
             letters=letters,
             tally=ServerTally(Metrics("test"), "offload"),
@@ -171,26 +174,27 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[Fi
                 group.create_task(inference.collect())
     letters.close()
     await letters.run()
-    return finals, sink, reader
+    return answered, sink, reader
 
 
 async def test_a_label_names_the_best_class_of_its_own_record() -> None:
-    finals, _, _ = await infer(Engine(), [5, 180, 42], 3)
-    assert {(final.label.seq, final.label.name) for final in finals.put_finals} == {
+    answered, _, _ = await infer(Engine(), [5, 180, 42], 3)
+    assert {(task.label.seq, task.label.name) for task in answered.tasks} == {
         (0, "5"),
         (1, "180"),
         (2, "42"),
     }
-    assert all(final.label.confidence > 0.9 for final in finals.put_finals)
-    assert finals.closed
+    assert all(task.label.confidence > 0.9 for task in answered.tasks)
+    assert answered.closed
+    assert {task.verdict for task in answered.tasks} == {Verdict.ANSWERED}
 
 
 @pytest.mark.parametrize("engine", [Engine(), NotFinite(), Overlapping()])
 async def test_a_record_that_the_model_refuses_is_a_dead_letter_and_its_batch_is_labelled(
     engine: Engine,
 ) -> None:
-    finals, sink, reader = await infer(engine, [5, POISON, 42, 7], 3)
-    assert sorted(final.label.seq for final in finals.put_finals) == [0, 2, 3]
+    answered, sink, reader = await infer(engine, [5, POISON, 42, 7], 3)
+    assert sorted(task.label.seq for task in answered.tasks) == [0, 2, 3]
     assert sink.sent == [b"13"]
     assert reader.finished == [1]
 
@@ -201,3 +205,47 @@ async def test_a_device_that_fails_on_everything_ends_the_worker() -> None:
     (error,) = failure.value.exceptions
     assert isinstance(error, ModelError)
     assert "9 records in a row: device lost" in str(error)
+
+
+class Computer:
+    """Fails on every batch that holds a bad member."""
+
+    def __init__(self, bad: set[int]) -> None:
+        self.bad = bad
+        self.num_calls = 0
+
+    async def __call__(self, members: Sequence[int]) -> list[str]:
+        self.num_calls += 1
+        if self.bad & set(members):
+            raise ValueError(f"cannot do {sorted(self.bad & set(members))}")
+        return [f"did {member}" for member in members]
+
+
+async def test_a_good_batch_is_computed_once() -> None:
+    compute = Computer(set())
+    assert await each_apart(compute, range(8)) == [f"did {member}" for member in range(8)]
+    assert compute.num_calls == 1
+
+
+async def test_one_bad_member_gets_its_error_and_its_neighbours_their_results() -> None:
+    compute = Computer({5})
+    results = await each_apart(compute, range(16))
+    assert str(results[5]) == "cannot do [5]"
+    assert [result for result in results if isinstance(result, str)] == [
+        f"did {m}" for m in range(16) if m != 5
+    ]
+    assert compute.num_calls <= 9
+
+
+@given(st.sets(st.integers(0, 12)), st.integers(1, 12))
+async def test_every_member_has_one_outcome_in_its_place(bad: set[int], number: int) -> None:
+    results = await each_apart(Computer(bad), range(number))
+    assert [isinstance(result, Exception) for result in results] == [m in bad for m in range(number)]
+
+
+async def test_a_cancelled_batch_is_not_taken_apart() -> None:
+    async def cancelled(members: Sequence[int]) -> list[str]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await each_apart(cancelled, range(4))

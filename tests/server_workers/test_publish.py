@@ -8,10 +8,11 @@ import pytest
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.kafka import Record
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, Source, State
 from schemas.win_rule import PutResult
-from server_workers.labels import Final, FinalQueue
+from server_workers.publish import LabelQueue
+from server_workers.task import AnswerTask
 
 
 class FakeWriter:
@@ -22,12 +23,13 @@ class FakeWriter:
         self.away = away
         self.result = result
         self.writes: list[int] = []
+        self.error: type[SaccadeError] = TransientError
 
     async def write_once(self, labels: Sequence[Label]) -> list[PutResult]:
         self.writes.append(len(labels))
         if len(self.writes) <= self.away:
             self.clock.advance(1.0)
-            raise TransientError("away")
+            raise self.error("away")
         return [self.result] * len(labels)
 
 
@@ -46,22 +48,24 @@ class Seen:
         self.outcomes.append(outcome)
 
 
-def final(seen: Seen, offset: int, deadline_s: float = math.inf) -> Final:
+def final(seen: Seen, offset: int, deadline_s: float = math.inf) -> AnswerTask:
     label = Label("s", "s/c", offset, State.FINAL, Source.SERVER, 1, "one", 0.9, 0, 0)
-    return Final(label, deadline_s, Delivery(Record("offload", 0, offset, 0, None, b""), seen.settle))
+    task = AnswerTask(Delivery(Record("offload", 0, offset, 0, None, b""), seen.settle), 0.0)
+    task.label, task.deadline_s = label, deadline_s
+    return task
 
 
-def queue(writer: FakeWriter, seen: Any, give_up_s: float | None = None) -> FinalQueue:
-    return FinalQueue(writer, seen, writer.clock, grace_s=1.0, give_up_s=give_up_s)  # type: ignore[arg-type]
+def queue(writer: FakeWriter, seen: Any, give_up_s: float | None = None) -> LabelQueue:
+    return LabelQueue(writer, seen, writer.clock, grace_s=1.0, give_up_s=give_up_s)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_workers.labels._WAIT_MIN_S", 0.0)
+    monkeypatch.setattr("server_workers.publish._WAIT_MIN_S", 0.0)
 
 
-async def run(labels: FinalQueue, *finals: Final) -> None:
-    await labels.put(finals)
+async def run(labels: LabelQueue, *tasks: AnswerTask) -> None:
+    await labels.put(tasks)
     labels.close()
     await labels.run()
 
@@ -93,15 +97,19 @@ async def test_the_only_redis_is_waited_for_until_each_labels_deadline_and_grace
     assert seen.finished == [0, 1, 2]
 
 
-async def test_where_others_are_served_too_a_silent_redis_loses_what_waits_for_it() -> None:
+@pytest.mark.parametrize("error", [TransientError, SaccadeError])
+async def test_where_others_are_served_too_a_redis_that_takes_nothing_loses_what_waits_for_it(
+    error: type[SaccadeError],
+) -> None:
     writer, seen = FakeWriter(ManualClock(), away=math.inf), Seen()
+    writer.error = error
     await run(queue(writer, seen, give_up_s=3.5), final(seen, 0), final(seen, 1))
     assert seen.outcomes == ["lost", "lost"]
     assert len(writer.writes) == 4
 
 
 async def test_a_full_queue_holds_up_nobody_where_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_workers.labels._MAX_QUEUED", 3)
+    monkeypatch.setattr("server_workers.publish._MAX_QUEUED", 3)
     seen = Seen()
     labels = queue(FakeWriter(ManualClock()), seen, give_up_s=1.0)
     await labels.put([final(seen, offset) for offset in range(5)])
@@ -109,7 +117,7 @@ async def test_a_full_queue_holds_up_nobody_where_others_are_served(monkeypatch:
 
 
 async def test_a_full_queue_of_the_only_redis_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_workers.labels._MAX_QUEUED", 3)
+    monkeypatch.setattr("server_workers.publish._MAX_QUEUED", 3)
     seen = Seen()
     labels = queue(FakeWriter(ManualClock()), seen)
     putting = asyncio.create_task(labels.put([final(seen, offset) for offset in range(5)]))
