@@ -118,7 +118,7 @@ class MemorySite:
         )
         letters = await stack.enter_async_context(MemorySink(self.broker))
         offload = await stack.enter_async_context(MemorySink(self.broker))
-        return EdgePorts(source, self.store, letters, offload, self.broker.num_partitions)
+        return EdgePorts(source, self.store, letters, offload)
 
     async def server_ports(self, _: object, clock: Clock, stack: AsyncExitStack) -> ServerPorts:
         """What `run_server` is connected to."""
