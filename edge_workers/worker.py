@@ -17,9 +17,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,6 +76,8 @@ class EdgePorts(NamedTuple):
     store: SiteStores
     letters_sink: LetterSink
     offload_sink: OffloadSink
+    more_offload_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = ()
+    """Connected where one request after the other does not fill the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExi
         max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
         in_background=True,
     )
-    return EdgePorts(source, store, letters_sink, offload_sink)
+    return EdgePorts(source, store, letters_sink, offload_sink, more_sinks)
 
 
 async def _adapters(
@@ -330,6 +332,6 @@ async def _adapters(
         shipped=SHIPPED_FRONTIER,
         point=settings.edge.point,
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
-        more_sinks=more_sinks,
+        more_sinks=ports.more_offload_sinks,
     )
     return Adapters(ports, engine, device, uplink)
