@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from page.access import Session, Sessions, is_loopback, may_change
-from page.feed import Feed, SiteStore
+from page.feed import Feed, SiteEvents, SiteStore
 from page.frames import FrameWindow
 from runtime.clock import Clock
 from schemas.errors import DecodeError, SaccadeError, TransientError
@@ -126,6 +127,7 @@ class Page:
         *,
         site: str,
         store: SiteStore,
+        events: SiteEvents,
         feed: Feed,
         window: FrameWindow,
         letters: Letters,
@@ -135,6 +137,7 @@ class Page:
     ) -> None:
         self._site = site
         self._store = store
+        self._events = events
         self._feed = feed
         self._window = window
         self._letters = letters
@@ -157,6 +160,7 @@ class Page:
             Route("/api/thumbnail", self.thumbnail),
             Route("/api/frame", self.frame),
             Route("/api/why", self.why),
+            Route("/api/events", self.events),
             Route("/api/uplink", self.uplink),
             Route("/api/letters", self.letters),
             Route("/api/letters/replay", self.replay, methods=["POST"]),
@@ -288,6 +292,13 @@ class Page:
         size = None if frame is None else {"width": frame.width, "height": frame.height}
         way = None if trace == Trace() else trace.to_json(label)
         return JSONResponse({"label": label.to_json(), "frame": size, "trace": way})
+
+    async def events(self, request: Request) -> Response:
+        """The site's last events, newest first; of one camera where it is named."""
+        count = _integer(request.query_params, "count", 100, 1, 1_000)
+        camera = request.query_params.get("camera")
+        found = await self._events.recent(self._site, count)
+        return JSONResponse([asdict(each) for each in found if camera in (None, each.camera)])
 
     async def uplink(self, _: Request) -> Response:
         """The uplink's last quarter of an hour, and the workers and servers of now."""

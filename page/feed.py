@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from runtime.clock import Clock
 from runtime.log import get_logger
 from schemas.errors import TransientError
+from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
 from schemas.trace import Trace
@@ -65,6 +66,18 @@ class SiteStore(Protocol):
         ...
 
 
+class SiteEvents(Protocol):
+    """What the page reads of a site's events."""
+
+    async def recent(self, site: str, count: int) -> list[Event]:
+        """The last events, newest first."""
+        ...
+
+    async def newest_position(self, site: str) -> str:
+        """Another text after each event."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Viewer:
     """One open page: the cameras in its view, and what it has not been told yet, by kind of event."""
@@ -101,8 +114,11 @@ class Feed:
     State: the viewers, the cameras whose labels changed since the last read, the uplink's history.
     """
 
-    def __init__(self, store: SiteStore, clock: Clock, site: str, *, max_viewers: int) -> None:
+    def __init__(
+        self, store: SiteStore, events: SiteEvents, clock: Clock, site: str, *, max_viewers: int
+    ) -> None:
         self._store = store
+        self._events = events
         self._clock = clock
         self._site = site
         self._max_viewers = max_viewers
@@ -186,6 +202,7 @@ class Feed:
                 }
                 reports = await self._store.read_reports(self._site)
                 num_cameras = len(await self._store.cameras())
+                newest_event = await self._events.newest_position(self._site)
             except TransientError:
                 self.site_state = {**self.site_state, "redis": False}
             else:
@@ -204,6 +221,7 @@ class Feed:
                     "servers": servers,
                     "redis": True,
                     "num_cameras": num_cameras,
+                    "newest_event": newest_event,
                 }
                 self._remember(uplinks)
             for viewer in self._viewers:

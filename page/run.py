@@ -95,10 +95,12 @@ async def run_page(
             max_held=page.max_held_frames,
             thumbnail_pixels=page.thumbnail_pixels,
         )
-        feed = Feed(store, clock, settings.site, max_viewers=page.max_viewers)
+        events = await stack.enter_async_context(EventStore(settings.redis))
+        feed = Feed(store, events, clock, settings.site, max_viewers=page.max_viewers)
         app = Page(
             site=settings.site,
             store=store,
+            events=events,
             feed=feed,
             window=window,
             letters=StoredLetters(settings),
@@ -106,7 +108,6 @@ async def run_page(
             clock=clock,
             is_https=page.ssl_certfile is not None,
         ).app()
-        events = await stack.enter_async_context(EventStore(settings.redis))
         engine = EventEngine(
             store,
             events,

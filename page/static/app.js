@@ -6,6 +6,7 @@ const VIEWS = {
   "": () => import("/static/wall.js"),
   camera: () => import("/static/camera.js"),
   why: () => import("/static/why.js"),
+  events: () => import("/static/events.js"),
   uplink: () => import("/static/uplink.js"),
   letters: () => import("/static/letters.js"),
 };

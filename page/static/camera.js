@@ -1,6 +1,7 @@
 // One camera: the newest frame, the last frame that was sent with its patches lit, doubt over time, changes.
 import * as api from "/static/api.js";
 import { age, answerOf, bitsOf, chart, clockTime, element, facts, percent, sourceOf } from "/static/dom.js";
+import { EventList } from "/static/events.js";
 import { FrameCanvas } from "/static/frame_canvas.js";
 
 const MAX_POINTS = 300;
@@ -12,6 +13,7 @@ export async function show([camera], known, linkState) {
   const sent = new FrameCanvas("last frame that was sent");
   const sentText = element("p", { class: "meta" }, "None was sent lately.");
   const now = element("div");
+  const events = new EventList(camera);
   const changes = element("tbody");
   const doubt = element("div");
   let drawing = false;
@@ -23,7 +25,10 @@ export async function show([camera], known, linkState) {
     labels: (labels) => {
       if (labels[camera]) tell(labels[camera]);
     },
-    site: readChanges,
+    site: (state) => {
+      readChanges();
+      events.follow(state);
+    },
   }, linkState);
 
   function tell(label) {
@@ -111,6 +116,7 @@ export async function show([camera], known, linkState) {
         element("div", {},
           element("section", { class: "card" }, element("h2", {}, "Now"), now),
           doubt,
+          element("section", { class: "card" }, element("h2", {}, "Events"), events.element),
           element("section", { class: "card" }, element("h2", {}, "Label changes"),
             element("table", {}, element("thead", {}, element("tr", {},
               ...["time", "label", "confidence", "state"].map((name) => element("th", { scope: "col" }, name)))), changes)))),

@@ -17,9 +17,23 @@ from page.feed import Feed
 from page.frames import FrameWindow, Limits
 from runtime.clock import ManualClock
 from runtime.kafka import Record
+from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
 from schemas.trace import Trace
+
+
+@dataclass
+class FakeEvents:
+    """A site's events, oldest first."""
+
+    all: list[Event] = field(default_factory=list)
+
+    async def recent(self, site: str, count: int) -> list[Event]:
+        return self.all[::-1][:count]
+
+    async def newest_position(self, site: str) -> str:
+        return f"{len(self.all)}-0"
 
 
 @dataclass
@@ -30,6 +44,7 @@ class FakeSite:
     letters: list[dict[str, Any]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     replayed: list[tuple[str | None, str | None]] = field(default_factory=list)
+    events: FakeEvents = field(default_factory=FakeEvents)
     traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
@@ -98,11 +113,12 @@ def open_page(site: FakeSite) -> Iterator[OpenPage]:
     with ThreadPoolExecutor(1) as threads:
 
         def opened(users: dict[str, User] | None = None, base_url: str = "http://127.0.0.1") -> TestClient:
-            feed = Feed(site, clock, "", max_viewers=2)
+            feed = Feed(site, site.events, clock, "", max_viewers=2)
             window = FrameWindow(site, threads, Limits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32)
             page = Page(
                 site="",
                 store=site,
+                events=site.events,
                 feed=feed,
                 window=window,
                 letters=site,

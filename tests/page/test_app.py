@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from page.access import LOGIN_TRIES, Role, User, hash_password
 from runtime.kafka import Record
 from schemas.bitmap import bitmap_of
+from schemas.event import Event, Kind
 from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State
 from schemas.trace import DELIVERED, EdgeTrace, OffloadTrace, ServerTrace, Stage, Trace
@@ -23,7 +24,7 @@ USERS = {
 }
 READS = [
     *("/api/cameras", "/api/live", "/api/labels?camera=gate", "/api/thumbnail?camera=gate"),
-    *("/api/frame?camera=gate", "/api/why?camera=gate&seq=3", "/api/uplink", "/api/letters"),
+    *("/api/frame?camera=gate", "/api/why?camera=gate&seq=3", "/api/uplink", "/api/letters", "/api/events"),
 ]
 CHANGES = ["/api/letters/replay", "/api/logout"]
 
@@ -158,6 +159,18 @@ def test_a_wrong_request_is_told_what_is_wrong(open_page: Any, path: str) -> Non
     answer = open_page().get(path)
     assert answer.status_code == 400
     assert answer.json()["error"]
+
+
+def test_events_come_newest_first_and_by_camera(open_page: Any, site: Any) -> None:
+    for number, camera in enumerate(["gate", "yard", "gate"], 1):
+        event_id = f"{camera}:{number}:begun"
+        site.events.all.append(
+            Event(event_id, "", camera, Kind.BEGUN, "stop", "", number, number, number, number, 0.9)
+        )
+    client = open_page()
+    assert [each["first_seq"] for each in client.get("/api/events").json()] == [3, 2, 1]
+    (newest, _) = client.get("/api/events?camera=gate").json()
+    assert (newest["id"], newest["kind"]) == ("gate:3:begun", "begun")
 
 
 def test_letters_are_listed_and_sent_again(open_page: Any, site: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from page.feed import Feed, Viewer
 from runtime.clock import ManualClock
+from schemas.event import Event, Kind
 from schemas.label import Label, Source, State
 
 
@@ -19,7 +20,7 @@ def label(camera: str, seq: int) -> Label:
 
 @asynccontextmanager
 async def following(site: Any, max_viewers: int = 5) -> AsyncIterator[Feed]:
-    feed = Feed(site, ManualClock(), "", max_viewers=max_viewers)
+    feed = Feed(site, site.events, ManualClock(), "", max_viewers=max_viewers)
     task = asyncio.create_task(feed.run())
     try:
         async with asyncio.timeout(10):
@@ -58,6 +59,17 @@ async def test_the_site_is_told_too(site: Any) -> None:
         assert state["uplinks"]["edge-1"]["cause"] == "budget"
         assert feed.history[-1]["measured"] == 900.0
         assert feed.history[-1]["budget"] is None
+
+
+async def test_new_events_show_in_the_state_of_the_site(site: Any) -> None:
+    async with following(site) as feed:
+        viewer = feed.join([])
+        while (state := await told(viewer, "site")).get("newest_event") != "0-0":
+            pass
+        site.events.all.append(Event("gate:1:begun", "", "gate", Kind.BEGUN, "stop", "", 1, 1, 1, 1, 0.9))
+        while (state := await told(viewer, "site"))["newest_event"] == "0-0":
+            pass
+        assert state["newest_event"] == "1-0"
 
 
 def test_a_slow_viewer_gets_the_newest_state_only() -> None:
