@@ -42,8 +42,8 @@ class EdgeEngine:
         self._warm_up(settings.batch_frames)
 
     def _warm_up(self, max_batch: int) -> None:
-        # Each batch size builds its own kernels on first use; no camera should wait for that.
-        for size in range(1, max_batch + 1):
+        # The first call of all builds most; a batch size that is new later costs some ten milliseconds once.
+        for size in (1, max_batch):
             check_finite(self.name, self.classify(np.zeros((size, CROP_SIDE, CROP_SIDE, 3), np.uint8)).logits)
 
     def classify(self, crops: NDArray[np.uint8]) -> EdgeOutput:
