@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from producers.drop_queue import DropPolicy
+from producers.region import WHOLE, Region
 from producers.sources.registry import parse_source
 from producers.sources.source import Source
 from schemas.errors import DecodeError, SettingsError
@@ -29,6 +30,8 @@ class CameraSpec:
         loop: start a file again at its end, for ever.
         limit: stop after this many published frames, None for no limit.
         drop: what a full queue drops; None takes the setting.
+        site: whose camera it is; None takes the setting.
+        region: what of its picture is sent.
     """
 
     name: str
@@ -37,6 +40,8 @@ class CameraSpec:
     loop: bool = False
     limit: int | None = None
     drop: DropPolicy | None = None
+    site: str | None = None
+    region: Region = WHOLE
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -62,6 +67,8 @@ class CameraSpec:
         loop: bool = False,
         limit: int | None = None,
         drop: DropPolicy | None = None,
+        site: str | None = None,
+        region: Region = WHOLE,
     ) -> CameraSpec:
         """Return the camera that `NAME=SOURCE` names.
 
@@ -73,7 +80,16 @@ class CameraSpec:
             raise SettingsError(
                 "camera: want NAME=SOURCE, such as front=rtsp://host/stream or photos=./photos"
             )
-        return cls(name=name, source=parse_source(source), fps=fps, loop=loop, limit=limit, drop=drop)
+        return cls(
+            name=name,
+            source=parse_source(source),
+            fps=fps,
+            loop=loop,
+            limit=limit,
+            drop=drop,
+            site=site,
+            region=region,
+        )
 
     @property
     def live(self) -> bool:
@@ -97,15 +113,15 @@ class CameraSpec:
         return f"{self.name}={self.source.shown}"
 
 
-def check_names(cameras: Iterable[CameraSpec]) -> None:
-    """Return when there is a camera and no name comes twice.
+def check_names(cameras: Iterable[CameraSpec], *, at_least: int = 1) -> None:
+    """Return when there are cameras enough and no name comes twice within a site.
 
     Raises:
         SettingsError: names the camera.
     """
-    counts = Counter(camera.name for camera in cameras)
-    if not counts:
-        raise SettingsError("cameras: there is none; want at least one NAME=SOURCE")
-    name, count = counts.most_common(1)[0]
+    counts = Counter((camera.site, camera.name) for camera in cameras)
+    if len(counts) < at_least:
+        raise SettingsError("cameras: there is none; want at least one NAME=SOURCE or a cameras file")
+    (_, name), count = counts.most_common(1)[0] if counts else ((None, ""), 0)
     if count > 1:
         raise SettingsError(f"cameras: {name!r} twice; every camera needs a name of its own")

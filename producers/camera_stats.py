@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from producers.trouble import Trouble, trouble_of
+from schemas.camera_state import CameraState
 from schemas.errors import SourceError
 
 
@@ -133,7 +135,9 @@ class CameraStats:
         self._pending = 0
         self._reconnects = 0
         self._thinned = 0
-        self._last_trouble: tuple[Trouble, str] | None = None
+        self._last_trouble: tuple[Trouble, str, int] | None = None
+        self._state = "starting"
+        self._last_frame_ns = 0
         self.error = ""
 
     @property
@@ -170,6 +174,7 @@ class CameraStats:
             self._pending -= 1
             self._published += 1
             self._published_bytes += num_bytes
+            self._last_frame_ns = time.time_ns()
         self._metrics.published(num_bytes)
 
     def failed(self, cause: Cause) -> int:
@@ -180,20 +185,47 @@ class CameraStats:
 
     def connected(self, up: bool) -> None:
         """State whether the source gives frames now."""
+        with self._lock:
+            self._state = "online" if up else "starting"
         self._metrics.connected(up)
+
+    def is_over(self, state: str) -> None:
+        """The camera gives no more frames: `state` is ended or failed."""
+        with self._lock:
+            self._state = state
 
     def lost(self, error: SourceError) -> None:
         """Count a session that ended without being asked to, and why."""
         with self._lock:
             self._reconnects += 1
+            self._state = "waiting"
         self.troubled(trouble_of(error), str(error))
         self._metrics.reconnected()
 
     def troubled(self, trouble: Trouble, why: str) -> None:
         """Remember what last kept the camera from giving frames, and when; counted by name."""
         with self._lock:
-            self._last_trouble = (trouble, why)
+            self._last_trouble = (trouble, why, time.time_ns())
         self._metrics.troubled(trouble.value)
+
+    def state(self, camera: str, source: str, *, fps: float) -> CameraState:
+        """Return what the site is told of the camera now; `fps` is its measured rate."""
+        with self._lock:
+            trouble, message, error_ns = self._last_trouble or ("", "", 0)
+            return CameraState(
+                camera=camera,
+                state=self._state,
+                source=source,
+                told_ns=time.time_ns(),
+                fps=fps,
+                last_frame_ns=self._last_frame_ns,
+                published=self._published,
+                restarts=self._reconnects,
+                dropped=dict(self._dropped),
+                error=str(trouble),
+                message=message,
+                error_ns=error_ns,
+            )
 
     def summary(self) -> CameraSummary:
         """Return the counts; what is still pending is in none of them."""

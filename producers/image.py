@@ -14,6 +14,7 @@ import simplejpeg
 from PIL import Image
 
 from imaging.decode import decode_image
+from producers.region import Region
 from producers.sources.source import EncodedImage, RawImage
 
 MIN_SIDE: Final = 224
@@ -45,8 +46,8 @@ def fits(image: RawImage | EncodedImage, limits: ImageLimits) -> bool:
     )
 
 
-def encode(image: RawImage | EncodedImage, limits: ImageLimits) -> EncodedImage:
-    """Return the picture as it is if it fits, else as a JPEG within the limits.
+def encode(image: RawImage | EncodedImage, limits: ImageLimits, region: Region) -> EncodedImage:
+    """Return the picture as it is if it fits and is sent whole, else its region as a JPEG within the limits.
 
     A picture with too many pixels is scaled down first. One with too many bytes loses quality, then size.
 
@@ -54,9 +55,9 @@ def encode(image: RawImage | EncodedImage, limits: ImageLimits) -> EncodedImage:
         ImageTooLarge: even `MIN_SIDE` pixels at the lowest quality take too many bytes.
         DecodeError: the file's bytes cannot be decoded.
     """
-    if isinstance(image, EncodedImage) and fits(image, limits):
+    if isinstance(image, EncodedImage) and not region and fits(image, limits):
         return image
-    pixels = _scaled(_pixels(image), limits.max_pixels)
+    pixels = _scaled(np.ascontiguousarray(region.of(_pixels(image))), limits.max_pixels)
     while True:
         for quality in (limits.quality, *(q for q in LOWER_QUALITIES if q < limits.quality)):
             data = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="420")

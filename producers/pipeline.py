@@ -176,7 +176,8 @@ class CameraPipeline:
 
     async def _encoded(self, timed: TimedImage) -> EncodedImage:
         image = timed.captured.image
-        if isinstance(image, EncodedImage) and fits(image, self._limits):
+        region = self._spec.region
+        if isinstance(image, EncodedImage) and not region and fits(image, self._limits):
             return image
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._context.pool, encode, image, self._limits)
+        return await loop.run_in_executor(self._context.pool, encode, image, self._limits, region)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from producers.camera import CameraSpec, check_names
+from producers.camera_file import followed, load_cameras
 from producers.camera_stats import ProducerSummary
 from producers.newest import NewestNumbers
 from producers.publish import Publisher
@@ -44,9 +46,12 @@ async def run_producers(
     cameras: Sequence[CameraSpec],
     *,
     stop: asyncio.Event,
+    camera_file: Path | None = None,
     clock: Clock | None = None,
 ) -> ProducerSummary:
     """Publish the cameras until all have ended or `stop` is set; return what became of their frames.
+
+    The cameras of `camera_file` come beside them; it may be edited meanwhile, and only `stop` ends the work then.
 
     A camera that fails ends alone and its summary says why. At the end, what Kafka's client holds has up to
     `producer.drain_s` to be acknowledged.
@@ -57,7 +62,8 @@ async def run_producers(
         TransientError: Kafka or Redis did not answer at start.
         StoppedEarly: `stop` was set before the cameras could begin.
     """
-    check_names(cameras)
+    listed = [] if camera_file is None else await asyncio.to_thread(load_cameras, camera_file)
+    check_names([*cameras, *listed], at_least=0 if camera_file is not None else 1)
     clock = clock or SystemClock()
     metrics = Metrics("producer", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS])
@@ -65,14 +71,24 @@ async def run_producers(
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
         async with cut_short_by(stop):
             ports = await open_ports(settings, stack, metrics, health, clock)
-        worker = ProducerWorker(settings.site, settings.producer, cameras, ports)
+        worker = ProducerWorker(settings.site, settings.producer, [*cameras, *listed], ports)
         health.running()
-        _log.info("ready", cameras=[str(camera) for camera in cameras])
-        await worker.run(stop)
+        _log.info("ready", cameras=[str(camera) for camera in [*cameras, *listed]])
+        await worker.run(stop, None if camera_file is None else _all_cameras(cameras, camera_file))
         health.stopping()
         await ports.flush(settings.producer.drain_s * FLUSH_SHARE)
     await asyncio.sleep(0)  # the sink's last answers are counted in callbacks
     return ProducerSummary({camera: stats.summary() for camera, stats in worker.stats.items()})
+
+
+async def _all_cameras(fixed: Sequence[CameraSpec], camera_file: Path) -> AsyncIterator[Sequence[CameraSpec]]:
+    async for listed in followed(camera_file):
+        try:
+            check_names([*fixed, *listed], at_least=0)
+        except SettingsError as wrong:
+            _log.error("cameras unchanged", why=str(wrong))
+        else:
+            yield [*fixed, *listed]
 
 
 async def open_ports(

@@ -49,6 +49,6 @@ class CameraError(SourceError):
         return (type(self), (self.trouble, str(self)))
 
 
-def trouble_of(error: Exception) -> Trouble:
+def trouble_of(error: BaseException) -> Trouble:
     """Return the name of what went wrong, OTHER for errors that carry none."""
     return error.trouble if isinstance(error, CameraError) else Trouble.OTHER

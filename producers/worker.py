@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
+from producers.board import CameraBoard, StateTeller
 from producers.camera import CameraSpec
 from producers.camera_stats import CameraStats
 from producers.metrics import CameraSeries, ProducerMetrics
@@ -17,6 +18,7 @@ from producers.pipeline import CameraContext, CameraPipeline
 from producers.publish import Publisher
 from producers.settings import ProducerSettings
 from producers.sources.source import OpenOptions, Session
+from producers.trouble import trouble_of
 from runtime.clock import Clock
 from runtime.health import REDIS_ANSWERS, Health
 from runtime.log import get_logger
@@ -28,6 +30,11 @@ _log = get_logger(__name__)
 
 REPORT_INTERVAL_S: Final = 1.0
 
+
+class ProducerStore(CameraStore, CameraBoard, Protocol):
+    """What cameras need of the site's store: leases, newest numbers, and the board."""
+
+
 SessionOpener = Callable[[CameraSpec, OpenOptions], Session]
 
 
@@ -38,7 +45,7 @@ class ProducerPorts:
     publisher: Publisher
     flush: Callable[[float], Awaitable[bool]]
     in_flight_bytes: Callable[[], int]
-    store: CameraStore
+    store: ProducerStore
     newest_in_kafka: Callable[[str], Awaitable[int | None]]
     pool: Executor
     metrics: Metrics
@@ -62,37 +69,83 @@ class ProducerWorker:
         self._settings = settings
         self._ports = ports
         self._opener = opener or _open
-        self._cameras = {camera_id(site, camera.name): camera for camera in cameras}
-        self.stats = {camera: CameraStats(CameraSeries(ports.metrics, camera)) for camera in self._cameras}
+        self._cameras = self._by_id(cameras)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._teller = StateTeller(ports.store, site)
+        self.stats: dict[str, CameraStats] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(
+        self, stop: asyncio.Event, changes: AsyncIterator[Sequence[CameraSpec]] | None = None
+    ) -> None:
         """Return when every camera has ended by itself, failed (its stats say why), or `stop` is set.
 
         What was captured but not handed to Kafka when `stop` is set is discarded; what was handed over is for
-        the caller to flush.
+        the caller to flush. With `changes`, each of which is all cameras anew, only `stop` ends it: added cameras
+        begin, those that were taken away end, changed ones begin anew, and the others are not touched.
         """
         async with asyncio.TaskGroup() as group:
             reporter = group.create_task(self._report())
-            tasks = [
-                group.create_task(self._run_camera(camera, spec), name=camera)
-                for camera, spec in self._cameras.items()
-            ]
-            stopper = group.create_task(_cancel_after(stop, tasks))
-            await asyncio.wait(tasks)
-            stopper.cancel()
+            for camera, spec in self._cameras.items():
+                self._start(group, camera, spec)
+            if changes is None:
+                stopper = group.create_task(_cancel_after(stop, list(self._tasks.values())))
+                await asyncio.wait(self._tasks.values())
+                stopper.cancel()
+            else:
+                follower = group.create_task(self._follow(group, changes))
+                await stop.wait()
+                follower.cancel()
+                await asyncio.wait([follower])
+                await _ended(list(self._tasks.values()))
             reporter.cancel()
+            await asyncio.wait([reporter])
+        await self._tell()
+
+    def _by_id(self, cameras: Sequence[CameraSpec]) -> dict[str, CameraSpec]:
+        return {camera_id(self._site_of(spec), spec.name): spec for spec in cameras}
+
+    def _site_of(self, spec: CameraSpec) -> str:
+        return self._site if spec.site is None else spec.site
+
+    def _start(self, group: asyncio.TaskGroup, camera: str, spec: CameraSpec) -> None:
+        if camera not in self.stats:
+            self.stats[camera] = CameraStats(CameraSeries(self._ports.metrics, camera))
+        self.stats[camera].error = ""
+        self._tasks[camera] = group.create_task(self._run_camera(camera, spec), name=camera)
+
+    async def _follow(self, group: asyncio.TaskGroup, changes: AsyncIterator[Sequence[CameraSpec]]) -> None:
+        async for cameras in changes:
+            wanted = self._by_id(cameras)
+            gone = {camera: spec for camera, spec in self._cameras.items() if wanted.get(camera) != spec}
+            added = [camera for camera in wanted if camera not in self._cameras]
+            self._cameras = wanted
+            for camera in added:
+                self._start(group, camera, wanted[camera])
+            await _ended([self._tasks.pop(camera) for camera in gone])
+            for camera, spec in gone.items():
+                if camera in wanted:
+                    self._start(group, camera, wanted[camera])
+                else:
+                    await self._teller.forget(camera, spec)
+            _log.info(
+                "cameras",
+                added=len(added),
+                changed=len(gone.keys() & wanted),
+                removed=len(gone.keys() - wanted),
+            )
 
     async def _run_camera(self, camera: str, spec: CameraSpec) -> None:
         """Run one camera; what is wrong with it alone ends it alone."""
         try:
             await self._own_and_publish(camera, spec)
+            self.stats[camera].is_over("ended")
         except ExceptionGroup as group:
             errors = leaves(group)
             if not all(isinstance(error, (LeaseError, SourceError, SettingsError)) for error in errors):
                 raise
-            self._fail(camera, "; ".join(str(error) for error in errors))
+            self._fail(camera, errors)
         except (LeaseError, SourceError, SettingsError) as error:
-            self._fail(camera, str(error))
+            self._fail(camera, [error])
 
     async def _own_and_publish(self, camera: str, spec: CameraSpec) -> None:
         ports = self._ports
@@ -109,7 +162,7 @@ class ProducerWorker:
         async with ownership, asyncio.TaskGroup() as group:
             keeper = group.create_task(ownership.keep())
             context = CameraContext(
-                site=self._site,
+                site=self._site_of(spec),
                 camera=camera,
                 settings=self._settings,
                 numbers=ownership,
@@ -144,9 +197,21 @@ class ProducerWorker:
         )
         return self._opener(spec, options)
 
-    def _fail(self, camera: str, why: str) -> None:
-        self.stats[camera].error = why
+    def _fail(self, camera: str, errors: Sequence[BaseException]) -> None:
+        why = "; ".join(str(error) for error in errors)
+        stats = self.stats[camera]
+        stats.error = why
+        stats.troubled(trouble_of(errors[0]), why)
+        stats.is_over("failed")
         _log.error("camera ended", camera=camera, why=why)
+
+    async def _tell(self) -> None:
+        cameras = [
+            (camera, spec, self.stats[camera])
+            for camera, spec in self._cameras.items()
+            if camera in self.stats
+        ]
+        await self._teller.tell(cameras, self._ports.clock.monotonic_s())
 
     async def _report(self) -> None:
         """Until cancelled: tell the watchdog once a second what waits for Kafka and what got there."""
@@ -158,6 +223,7 @@ class ProducerWorker:
             self._ports.metrics.group(ProducerMetrics).in_flight_bytes.set(self._ports.in_flight_bytes())
             self._ports.health.meets(REDIS_ANSWERS, await self._redis_answers())
             published_before = published
+            await self._tell()
             await asyncio.sleep(REPORT_INTERVAL_S)
 
 
@@ -169,3 +235,11 @@ async def _cancel_after(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]
     await stop.wait()
     for task in tasks:
         task.cancel()
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return when all of the tasks have ended, cancelled where they had not."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

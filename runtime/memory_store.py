@@ -12,6 +12,7 @@ from runtime.connections import RedisSettings
 from runtime.stores import TableChange
 from runtime.traces import TracePart, readable_trace
 from schemas import redis_keys
+from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -85,6 +86,7 @@ class MemoryStore:
         self._tables: dict[str, dict[str, str]] = defaultdict(dict)
         self._reports = _Expiring[tuple[str, str], ServerReport](now_ns)
         self._uplinks = _Expiring[tuple[str, str], str](now_ns)
+        self._cameras_told = _Expiring[tuple[str, str], CameraState](now_ns)
         self._spent: Counter[tuple[str, int]] = Counter()
 
     def __repr__(self) -> str:
@@ -201,6 +203,22 @@ class MemoryStore:
         """What each live edge worker of a site last said of its uplink."""
         self._answer()
         return {worker: text for (of, worker), text in sorted(self._uplinks.items()) if of == site}
+
+    async def publish_cameras(self, site: str, states: Sequence[CameraState]) -> None:
+        """Readers see how these cameras of a site are until `CAMERA_STATE_TTL_S` from now or the next states."""
+        self._answer()
+        for state in states:
+            self._cameras_told.set((site, state.camera), state, redis_keys.CAMERA_STATE_TTL_S)
+
+    async def read_cameras(self, site: str) -> list[CameraState]:
+        """How each camera of a site was when its producer last told, by camera."""
+        self._answer()
+        return [state for (of, _), state in sorted(self._cameras_told.items()) if of == site]
+
+    async def forget_camera(self, site: str, camera: str) -> None:
+        """Nobody is told of the camera any more."""
+        self._answer()
+        self._cameras_told.drop((site, camera))
 
     async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
         """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""

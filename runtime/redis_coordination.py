@@ -13,6 +13,7 @@ from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
 from schemas import redis_keys
+from schemas.camera_state import CameraState, decode_camera_state, encode_camera_state
 from schemas.errors import DecodeError, TransientError
 from schemas.server_report import ServerReport, decode_report, encode_report
 
@@ -73,6 +74,40 @@ class Coordination(RedisConnection):
         return await self._read_members(
             redis_keys.uplink_index(site), lambda worker: redis_keys.uplink_state(site, worker)
         )
+
+    async def publish_cameras(self, site: str, states: Sequence[CameraState]) -> None:
+        """Readers see how these cameras of a site are until `CAMERA_STATE_TTL_S` from now or the next states.
+
+        One round trip, however many cameras there are.
+        """
+        calls: list[ScriptCall] = [
+            (
+                [redis_keys.camera_index(site), redis_keys.camera_state(state.camera)],
+                [state.camera, encode_camera_state(state), redis_keys.CAMERA_STATE_TTL_S],
+            )
+            for state in states
+        ]
+        if calls:
+            await self._run(PUBLISH_MEMBER, calls)
+
+    async def read_cameras(self, site: str) -> list[CameraState]:
+        """How each camera of a site was when its producer last told, by camera."""
+        texts = await self._read_members(redis_keys.camera_index(site), redis_keys.camera_state)
+        states = []
+        for camera, text in texts.items():
+            try:
+                states.append(decode_camera_state(text))
+            except DecodeError as error:
+                _log.warning("a camera's state cannot be read", camera=camera, error=str(error))
+        return states
+
+    async def forget_camera(self, site: str, camera: str) -> None:
+        """Nobody is told of the camera any more."""
+        with self._translated("a camera's state"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.zrem(redis_keys.camera_index(site), camera)
+                pipe.delete(redis_keys.camera_state(camera))
+                await pipe.execute()
 
     async def change_uplink_table(
         self, site: str, change: Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]

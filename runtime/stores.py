@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from typing import Protocol, TypeVar
 
 from runtime.traces import TraceStore
+from schemas.camera_state import CameraState
 from schemas.label import Label
 from schemas.server_report import ServerReport
 from schemas.win_rule import PutResult
@@ -95,6 +96,18 @@ class SiteBoard(Protocol):
 
     async def read_uplinks(self, site: str) -> dict[str, str]:
         """What each live edge worker of a site last said of its uplink."""
+        ...
+
+    async def publish_cameras(self, site: str, states: Sequence[CameraState]) -> None:
+        """Readers see how these cameras of a site are until `CAMERA_STATE_TTL_S` from now or the next states."""
+        ...
+
+    async def read_cameras(self, site: str) -> list[CameraState]:
+        """How each camera of a site was when its producer last told, by camera."""
+        ...
+
+    async def forget_camera(self, site: str, camera: str) -> None:
+        """Nobody is told of the camera any more."""
         ...
 
     async def add_spent(self, site: str, period: int, num_bytes: int) -> int:

@@ -28,6 +28,9 @@ EVENT_ID_TTL_S: Final = 24 * 3600
 """An event that is found again within a day is known as the same one."""
 EVENT_ENGINE_TTL_S: Final = 10
 
+CAMERA_STATE_TTL_S: Final = 24 * 3600
+"""A camera whose producer is gone is still shown, as offline, for a day."""
+
 CAMERAS: Final = "cameras:seen"
 """Sorted set of the cameras that had a label, scored by when they last did, in s UTC."""
 MAX_CAMERAS: Final = 20_000
@@ -109,3 +112,13 @@ def event_outlet(site: str, outlet: str) -> str:
 def event_engine(site: str) -> str:
     """Which process finds a site's events; lives EVENT_ENGINE_TTL_S."""
     return f"events:{site}:engine"
+
+
+def camera_index(site: str) -> str:
+    """Sorted set of the cameras whose producers tell how they are, scored by when they last did."""
+    return f"cameras:{site}:states"
+
+
+def camera_state(camera: str) -> str:
+    """How a camera's producer says that it is; lives CAMERA_STATE_TTL_S."""
+    return f"cameras:state:{camera}"

@@ -1,4 +1,4 @@
-"""``saccade watch|label|top``: read labels and the state of the uplink from Redis."""
+"""``saccade watch|label|top|cameras``: read labels, the uplink's and the cameras' state from Redis."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from runtime.redis_store import RedisStore
 from saccade.event_loop import run, run_worker
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
+from schemas.camera_state import CameraState
 from schemas.errors import SaccadeError
 from schemas.label import Label
 
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(watch)
     app.command()(label)
     app.command()(top)
+    app.command()(cameras)
 
 
 def watch(
@@ -92,6 +94,26 @@ def top(
             await print_uplinks(store, settings.site, stop=stop, refresh=watch_it, as_json=as_json)
 
     raise typer.Exit(run_worker(main, drain_s=1.0))
+
+
+def cameras(
+    config: ConfigOption = None,
+    assign: SetOption = None,
+    redis: RedisOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each camera of the site: online or not, rate, last frame, drops, restarts, last error."""
+    from saccade.camera_view import camera_rows
+
+    settings = settings_from(config, assign, redis=redis)
+
+    async def get() -> tuple[list[CameraState], int]:
+        async with RedisStore(settings.redis) as store:
+            return await store.read_cameras(settings.site), await store.time_ns()
+
+    states, now_ns = run(get())
+    for row in camera_rows(states, now_ns, as_json=as_json):
+        typer.echo(row)
 
 
 def line(found: Label) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,12 +61,16 @@ def register(app: typer.Typer) -> None:
 def produce(
     settings: ProducerProgramSettings,
     camera: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="NAME=SOURCE",
-            help="Image folder, video file, rtsp://…, webcam:0, or scenes:SEED. May be repeated.",
+            help="Image folder, video file, rtsp://…, http://…, webcam:0, -, or scenes:SEED. May be repeated.",
         ),
-    ],
+    ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cameras from a TOML file, which may be edited while they run."),
+    ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Start files again at their end.")] = False,
     limit: Annotated[int | None, typer.Option(help="Frames of each camera, then stop.")] = None,
     as_json: JsonOption = False,
@@ -75,11 +80,11 @@ def produce(
     from producers.run import run_producers
 
     configure_logging(settings.log)
-    cameras = [CameraSpec.parse(text, loop=loop, limit=limit) for text in camera]
-    check_names(cameras)
+    named = [CameraSpec.parse(text, loop=loop, limit=limit) for text in camera or []]
+    check_names(named, at_least=0 if cameras is not None else 1)
 
     async def main(stop: asyncio.Event) -> None:
-        summary = await run_producers(settings, cameras, stop=stop)
+        summary = await run_producers(settings, named, stop=stop, camera_file=cameras)
         typer.echo(json.dumps(summary.to_json()) if as_json else str(summary))
         if summary.errors:
             raise SourceError(f"ended early: {', '.join(summary.errors)}; the reasons are above")

@@ -19,6 +19,7 @@ import pytest
 from producers.camera_stats import CameraStats
 from producers.pacing import Pace, Schedule
 from producers.sources.source import Captured, OpenOptions, RawImage, Unreadable
+from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.frame import Frame, decode_frame
 
@@ -347,6 +348,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
         self.newest: dict[str, int] = {}
+        self.told: dict[tuple[str, str], CameraState] = {}
+        self.heard = asyncio.Event()
         self.away = False
 
     async def hold_camera(self, camera: str, owner: str) -> bool:
@@ -361,6 +364,15 @@ class MemoryStore:
     async def newest_seq(self, camera: str) -> int | None:
         self._answer()
         return self.newest.get(camera)
+
+    async def publish_cameras(self, site: str, states: Sequence[CameraState]) -> None:
+        self._answer()
+        self.told |= {(site, state.camera): state for state in states}
+        self.heard.set()
+
+    async def forget_camera(self, site: str, camera: str) -> None:
+        self._answer()
+        self.told.pop((site, camera), None)
 
     async def time_ns(self) -> int:
         self._answer()

@@ -14,6 +14,7 @@ from producers.publish import Publisher
 from producers.settings import ProducerSettings
 from producers.sources.source import OpenOptions, Session
 from producers.sources.stream import StreamUrl
+from producers.trouble import CameraError, Trouble
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
 from runtime.health import REDIS_ANSWERS, Health
@@ -40,7 +41,9 @@ class Bench:
         self.store = store
         self.worker: ProducerWorker
 
-    def run(self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "") -> asyncio.Task[None]:
+    def run(
+        self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "", changes: Any = None
+    ) -> asyncio.Task[None]:
         ports = ProducerPorts(
             publisher=Publisher(self.sink, topic="frames", num_partitions=48),
             flush=self._flushed,
@@ -57,7 +60,7 @@ class Bench:
             return opener(spec)
 
         self.worker = ProducerWorker(site, self.settings, cameras, ports, opener=opened)
-        return asyncio.create_task(self.worker.run(self.stop))
+        return asyncio.create_task(self.worker.run(self.stop, changes))
 
     async def _flushed(self, timeout_s: float) -> bool:
         return True
@@ -238,3 +241,85 @@ async def test_the_watchdog_hears_of_frames_that_wait_and_of_redis(
     text = bench.metrics.exposition().decode()
     assert 'saccade_published_frames_total{camera="cam"} 1.0' in text
     assert 'saccade_camera_connected{camera="cam"} 0.0' in text
+
+
+class Edits:
+    """Lists of cameras as a file's edits would give them."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[list[CameraSpec]] = asyncio.Queue()
+
+    def to(self, *cameras: CameraSpec) -> None:
+        self._queue.put_nowait(list(cameras))
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[CameraSpec]]:
+        while True:
+            yield await self._queue.get()
+
+
+async def test_cameras_come_change_and_go_while_the_others_are_not_touched(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    sessions: list[str] = []
+
+    def opener(spec: CameraSpec) -> Session:
+        sessions.append(f"{spec.name}{spec.limit or ''}")
+        source: Session = memory_source(pictures(2))
+        return source
+
+    edits = Edits()
+    stays, goes, changes = (CameraSpec(name, FILE, loop=True) for name in ("stays", "goes", "changes"))
+    bench.settings = bench.settings.model_copy(update={"fps": 200.0})
+    worker_run = bench.run([stays, goes, changes], opener, changes=edits)
+    for name in ("stays", "goes", "changes"):
+        await bench.published(name, 3)
+    edits.to(stays, CameraSpec("changes", FILE, limit=5), CameraSpec("comes", FILE, loop=True))
+    await bench.published("comes", 3)
+    async with asyncio.timeout(10):
+        while "goes" in bench.store.owners:  # noqa: ASYNC110 - the store tells of no release
+            await asyncio.sleep(0.005)
+    count = len(bench.sink.seqs("goes"))
+    await bench.published("stays", len(bench.sink.seqs("stays")) + 20)
+    assert len(bench.sink.seqs("goes")) == count
+    assert ("", "goes") not in bench.store.told
+    assert "changes5" in sessions
+    seqs = bench.sink.seqs("stays")
+    assert seqs == list(range(len(seqs)))  # one owner all the time: a new one would leave a gap
+    assert bench.sink.seqs("changes") == sorted(set(bench.sink.seqs("changes")))
+    bench.stop.set()
+    await worker_run
+    assert bench.store.owners == {}
+
+
+async def test_a_cameras_own_site_is_part_of_its_id(bench: Bench, memory_source: Any, pictures: Any) -> None:
+    cameras = [CameraSpec("cam", FILE, site="north"), CameraSpec("cam", FILE)]
+    await bench.run(cameras, lambda _: memory_source(pictures(2)), site="yard")
+    assert {(frame.site, frame.camera) for frame in bench.sink.frames} == {
+        ("north", "north/cam"),
+        ("yard", "yard/cam"),
+    }
+
+
+async def test_the_board_hears_how_each_camera_is(bench: Bench, memory_source: Any, pictures: Any) -> None:
+    def opener(spec: CameraSpec) -> Session:
+        if spec.name == "locked":
+            raise CameraError(Trouble.LOGIN_REFUSED, "rtsp://cam/live: the camera refuses the login")
+        source: Session = memory_source(pictures(3))
+        return source
+
+    running = bench.run([CameraSpec("locked", LIVE), CameraSpec("file", FILE)], opener, site="yard")
+    await bench.published("yard/file", 3)
+    async with asyncio.timeout(10):
+        while bench.store.told.get(("yard", "yard/file"), None) is None or (
+            bench.store.told["yard", "yard/file"].state != "ended"
+        ):
+            bench.store.heard.clear()
+            await bench.store.heard.wait()
+    file, locked = bench.store.told["yard", "yard/file"], bench.store.told["yard", "yard/locked"]
+    assert (file.published, file.error, file.restarts) == (3, "", 0)
+    assert file.last_frame_ns > 0
+    assert (locked.published, locked.error, locked.last_frame_ns) == (0, "login_refused", 0)
+    assert locked.message == "rtsp://cam/live: the camera refuses the login"
+    assert not file.online(file.told_ns)
+    bench.stop.set()
+    await running

@@ -19,6 +19,7 @@ from runtime.memory_store import MemoryStore
 from runtime.redis_store import RedisStore
 from runtime.stores import SiteStores
 from runtime.traces import TracePart
+from schemas.camera_state import CameraState
 from schemas.label import Label, Source, State
 from schemas.server_report import ServerReport
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, SERVER, OffloadTrace, ServerTrace, Trace, encode_part
@@ -221,6 +222,25 @@ async def test_what_edge_workers_tell_is_read_by_worker(
     await store.publish_uplink(site, "edge-2", "probe")
     await store.publish_uplink(site, "edge-1", "degrade")
     assert await store.read_uplinks(site) == {"edge-1": "degrade", "edge-2": "probe"}
+
+
+async def test_a_sites_cameras_are_told_by_camera_until_they_are_forgotten(
+    store: SiteStores, unique: Callable[[str], str]
+) -> None:
+    site = unique("site")
+
+    def state(camera: str, published: int) -> CameraState:
+        name, dropped = f"{site}/{camera}", {"late": 3}
+        return CameraState(name, "online", "x", 7, 2.5, 5, published, 1, dropped, "frozen", "no picture", 6)
+
+    await store.publish_cameras(site, [])
+    await store.publish_cameras(site, [state("b", 1), state("a", 2)])
+    await store.publish_cameras(site, [state("a", 3)])
+    await store.publish_cameras(unique("site"), [state("c", 4)])
+    assert await store.read_cameras(site) == [state("a", 3), state("b", 1)]
+    await store.forget_camera(site, f"{site}/a")
+    await store.forget_camera(site, f"{site}/unknown")
+    assert await store.read_cameras(site) == [state("b", 1)]
 
 
 async def test_changes_of_the_uplinks_table_are_atomic_among_many_workers(
