@@ -1,21 +1,27 @@
-# Publishes cameras. No torch and no model: the pins of requirements.lock, only the packages that this role uses.
+# Publishes cameras, rendered ones too. No torch and no model.
 FROM python:3.12-slim
 
 WORKDIR /app
-COPY requirements.bootstrap requirements.lock ./
+COPY requirements.bootstrap requirements.lock pyproject.toml README.md LICENSE ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.bootstrap \
- && uv pip install --system --no-cache --constraint requirements.lock \
-      aiokafka av msgpack numpy pillow prometheus-client pydantic-settings redis rich simplejpeg stamina \
-      structlog typer uvloop zstandard
+ && uv pip install --system --no-cache --compile-bytecode --require-hashes --constraint requirements.lock \
+      -r pyproject.toml --extra producer
 
 COPY schemas schemas
 COPY imaging imaging
 COPY runtime runtime
 COPY producers producers
 COPY saccade saccade
+COPY lab/__init__.py lab/
+COPY lab/scenes lab/scenes
+# The plug-in `scenes` is found by the package's entry points.
+RUN uv pip install --system --no-cache --no-deps --build-constraint requirements.lock --editable .
 
-RUN useradd --create-home saccade && mkdir -p /state && chown saccade /state
-USER saccade
-ENV PYTHONUNBUFFERED=1 SACCADE__PRODUCER__STATE_DIR=/state
+RUN useradd --uid 1000 --create-home saccade && mkdir -p /state && chown saccade /state
+USER 1000:1000
+ENV PYTHONUNBUFFERED=1 SACCADE__PRODUCER__STATE_DIR=/state SACCADE__METRICS__PORT=9100
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s \
+  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['SACCADE__METRICS__PORT'] + '/healthz', timeout=3)"]
 ENTRYPOINT ["python", "-m", "saccade"]
 CMD ["produce", "--help"]
