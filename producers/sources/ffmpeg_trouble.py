@@ -19,7 +19,16 @@ _KINDS: Final = (
         "the camera refuses the login: user or password are wrong or missing",
     ),
     (av.error.HTTPNotFoundError, Trouble.NOT_FOUND, "the camera answers that there is no such path"),
-    (av.error.HTTPError, Trouble.OTHER, "the camera answers with an error of its own"),
+    (
+        av.error.HTTPOtherClientError,
+        Trouble.NO_VIDEO,
+        "no video stream that the camera would play",  # RTSP's answer where there is only sound
+    ),
+    (
+        (av.error.HTTPError, av.error.HTTPClientError, av.error.HTTPServerError),
+        Trouble.OTHER,
+        "the camera answers with an error of its own",
+    ),
     (av.error.ProtocolNotFoundError, Trouble.OTHER, "this installation does not speak the protocol"),
     (av.error.EOFError, Trouble.ENDED, "the stream ended"),
 )
@@ -38,6 +47,7 @@ _CODES: Final = {
         (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED), (Trouble.ENDED, "the connection was closed")
     ),
     **dict.fromkeys((errno.ENOENT, errno.ENODEV, errno.ENXIO), (Trouble.NOT_FOUND, "")),
+    errno.EINVAL: (Trouble.UNREADABLE, "no video that can be read"),  # of a format that is not allowed
     errno.EPROTONOSUPPORT: (
         Trouble.TRANSPORT,
         "the camera does not send RTSP this way; add ?transport=udp (or tcp) to the source",

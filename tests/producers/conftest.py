@@ -57,6 +57,18 @@ def make_clip(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def make_stream() -> Callable[[int, tuple[int, int]], bytes]:
+    """Make an MPEG transport stream of ten frames a second: `make_stream(10, (64, 48))`."""
+
+    def make(num_frames: int, size: tuple[int, int]) -> bytes:
+        buffer = io.BytesIO()
+        encode_video(buffer, "mpegts", num_frames, 10, size)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def transport_stream() -> bytes:
     """20 frames of 64x48 as an MPEG transport stream."""
     buffer = io.BytesIO()

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import io
+import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
+from av.stream import Disposition
+from PIL import Image
 
+from producers.pacing import Skip
 from producers.sources.registry import parse_source
 from producers.sources.source import Captured, OpenOptions, RawImage, Session
 from producers.sources.webcam import Webcam
@@ -121,3 +129,137 @@ def test_a_refused_connection_names_the_place_without_credentials(
 def test_a_missing_webcam_is_one_clear_line(quick: OpenOptions) -> None:
     with pytest.raises(CameraError, match="/dev/video97: "):
         Webcam("/dev/video97").open(quick)
+
+
+def clip(
+    path: Path, times_ms: list[int], *, fps: int = 25, sizes: list[tuple[int, int]] | None = None
+) -> Path:
+    """A clip whose pictures come at the given times; each of `sizes` is one stream."""
+    with av.open(str(path), "w") as output:
+        streams = []
+        for width, height in sizes or [(64, 48)]:
+            stream = output.add_stream("libvpx" if path.suffix == ".webm" else "libx264", rate=fps)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            streams.append(stream)
+        for at_ms in [*times_ms, None]:
+            for stream in streams:
+                frame = None
+                if at_ms is not None:
+                    frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                    frame.pts, frame.time_base = at_ms, Fraction(1, 1000)
+                output.mux(stream.encode(frame))
+    return path
+
+
+def kept(path: Path, fps: float, options: OpenOptions) -> list[float]:
+    """When a producer that is never late shows the pictures of a clip."""
+    session = parse_source(str(path)).open(options)
+    pace = session.pace(fps)
+    moments = [pace.place(picture.time_s, 0.0) for picture in session if isinstance(picture, Captured)]
+    session.close()
+    return [moment for moment in moments if not isinstance(moment, Skip)]
+
+
+def test_a_clip_whose_header_states_another_rate_keeps_its_own_time(
+    tmp_path: Path, quick: OpenOptions
+) -> None:
+    """Ten seconds at 30 frames a second under a header that says one a second."""
+    path = clip(tmp_path / "a.webm", [round(number * 1000 / 30) for number in range(300)], fps=1)
+    found = kept(path, 5, quick)
+    assert len(found) in {50, 51}
+    assert found[-1] == pytest.approx(9.9, abs=0.15)
+
+
+def test_a_clip_of_variable_rate_lasts_as_long_as_it_says(tmp_path: Path, quick: OpenOptions) -> None:
+    times_ms = [0, 40, 80, 120, 9_000, 9_040, 15_000, 20_000]
+    found = kept(clip(tmp_path / "a.mp4", times_ms), 25, quick)
+    assert found == pytest.approx([at / 1000 for at in times_ms], abs=0.002)
+
+
+def test_of_several_videos_the_one_that_a_player_shows_is_taken(tmp_path: Path, quick: OpenOptions) -> None:
+    path = clip(tmp_path / "a.mkv", [0, 40, 80, 120], sizes=[(64, 48), (320, 240)])
+    session = parse_source(str(path)).open(quick)
+    shapes = {picture.image.pixels.shape for picture in session if isinstance(picture, Captured)}  # type: ignore[union-attr]
+    session.close()
+    with av.open(str(path)) as container:
+        best = container.streams.best("video")
+        assert best is not None
+        assert shapes == {(best.codec_context.height, best.codec_context.width, 3)}
+
+
+def test_a_cover_picture_is_no_video(
+    tmp_path: Path, make_clip: Callable[..., Path], quick: OpenOptions
+) -> None:
+    cover = io.BytesIO()
+    Image.new("RGB", (32, 32), (128, 128, 128)).save(cover, "JPEG")
+    path = tmp_path / "covered.mkv"
+    with av.open(str(make_clip("a.mp4", num_frames=30))) as source, av.open(str(path), "w") as output:
+        attached = output.add_stream("mjpeg")
+        attached.width, attached.height, attached.pix_fmt = 32, 32, "yuvj420p"
+        attached.disposition = Disposition.attached_pic
+        copied = output.add_stream_from_template(source.streams.video[0])
+        packet = av.Packet(cover.getvalue())
+        packet.stream, packet.pts, packet.dts = attached, 0, 0
+        output.mux(packet)
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copied
+                output.mux(packet)
+    session = parse_source(str(path)).open(quick)
+    assert len(levels(session)) == 30
+    session.close()
+
+
+def test_a_stream_may_change_its_size(
+    make_stream: Callable[..., bytes], tmp_path: Path, quick: OpenOptions
+) -> None:
+    (tmp_path / "a.ts").write_bytes(make_stream(5, (64, 48)) + make_stream(5, (128, 96)))
+    session = parse_source(str(tmp_path / "a.ts")).open(quick)
+    shapes = [picture.image.pixels.shape[:2] for picture in session if isinstance(picture, Captured)]  # type: ignore[union-attr]
+    session.close()
+    assert set(shapes) == {(48, 64), (96, 128)}
+    assert len(shapes) >= 9
+
+
+def test_a_video_through_a_pipe_is_played(
+    make_stream: Callable[..., bytes], tmp_path: Path, quick: OpenOptions
+) -> None:
+    fifo = tmp_path / "camera"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(make_stream(10, (64, 48)),), daemon=True)
+    writer.start()
+    session = parse_source(str(fifo)).open(quick)
+    assert len(levels(session)) == 10
+    session.close()
+    writer.join(5)
+
+
+def test_a_pipe_without_a_writer_is_left_when_the_session_ends(tmp_path: Path, quick: OpenOptions) -> None:
+    os.mkfifo(tmp_path / "camera")
+    with pytest.raises(CameraError):
+        parse_source(str(tmp_path / "camera")).open(replace(quick, pause=lambda seconds: True))
+
+
+def test_a_recording_says_when_it_was_made(
+    tmp_path: Path, make_clip: Callable[..., Path], quick: OpenOptions
+) -> None:
+    path = make_clip("a.mp4", num_frames=10, fps=10)
+    os.utime(path, ns=(0, 1_700_000_001 * 10**9))
+    session = parse_source(str(path)).open(replace(quick, own_time=True))
+    taken = [picture.taken_ns for picture in session if isinstance(picture, Captured)]
+    session.close()
+    assert taken == pytest.approx([1_700_000_000 * 10**9 + number * 10**8 for number in range(10)], abs=2e6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/internal\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile /etc/passwd\n",
+    ],
+)
+def test_a_file_cannot_lead_elsewhere(tmp_path: Path, text: str, quick: OpenOptions) -> None:
+    (tmp_path / "a.mp4").write_text(text)
+    with pytest.raises(CameraError, match="no video that can be read"):
+        parse_source(str(tmp_path / "a.mp4")).open(quick)
