@@ -8,8 +8,9 @@ two edges and a server on two cores made each other ten times slower. Parts of a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import pairwise
 from math import inf
 from typing import TypeVar
@@ -26,39 +27,54 @@ _TRIALS = 3
 
 
 class Cores:
-    """Computes parts of batches.
+    """Computes parts of batches on `threads` cores.
 
-    A batch of one item is computed by the calling thread, with as many of torch's threads as `choose` found to
-    be worth it; one before that. Where no number of threads is told, the calling thread computes all, and its
-    threads stay as they are.
+    The calling thread computes a batch of one item itself, with as many of torch's threads as `choose` found to
+    be worth it, one before that. Its own number of threads is afterwards what it was. Where none is told it
+    computes everything, and as it is.
     """
 
     def __init__(self, threads: int | None) -> None:
         self.threads = 1 if threads is None else threads
-        if threads is not None:
-            torch.set_num_threads(1)
-        # The first thread of all that torch is asked with decides how many it keeps: each has one from its start.
+        self._of_lone = threads and 1
         self._pool = ThreadPoolExecutor(self.threads, "core", torch.set_num_threads, (1,))
 
     def run(self, call: Callable[[P], R], parts: Sequence[P]) -> list[R]:
         """Return what `call` returned for each part, or raise what one of them raised."""
         if len(parts) == 1:
-            return [call(parts[0])]
+            with _torch_threads(self._of_lone):
+                return [call(parts[0])]
         begun = [self._pool.submit(call, part) for part in parts]
         wait(begun)
         return [each.result() for each in begun]
 
+    def in_each_way(self, call: Callable[[], object]) -> None:
+        """`call` has been made as for a lone item and as for a part: oneDNN's code differs by number of threads."""
+        self.run(lambda _: call(), [None])
+        if self.threads > 1:
+            self._pool.submit(call).result()
+
     def choose(self, lone: Callable[[], object]) -> None:
-        """The calling thread uses one or all threads for a lone item, as trials of `lone` advise."""
-        if self.threads == 1:
-            return
+        """A lone item gets one or all threads from now on, as trials of `lone` advise."""
         seconds: dict[int, float] = {}
-        for threads in (1, self.threads) * (1 + _TRIALS):
-            torch.set_num_threads(threads)
-            began_s = time.perf_counter()
-            lone()
-            seconds[threads] = min(seconds.get(threads, inf), time.perf_counter() - began_s)
-        torch.set_num_threads(threads_of_lone(seconds))
+        for threads in (1, self.threads) * (1 + _TRIALS) if self.threads > 1 else ():
+            with _torch_threads(threads):
+                began_s = time.perf_counter()
+                lone()
+                seconds[threads] = min(seconds.get(threads, inf), time.perf_counter() - began_s)
+        if seconds:
+            self._of_lone = threads_of_lone(seconds)
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    """What is inside is computed by so many of torch's threads; by those that there are, where none is told."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def threads_of_lone(seconds: dict[int, float]) -> int:

@@ -41,9 +41,9 @@ class EdgeForward:
         device: torch.device | str = "cpu",
     ) -> None:
         device = torch.device(device)
-        self._cores = Cores(threads)
         self.dtype = dtype or best_dtype(device)
         self._on_cpu = device.type == "cpu"
+        self._cores = Cores(threads if self._on_cpu else None)
         self._transformer = Transformer(model, device, self.dtype, scaled=self._on_cpu)
 
     def __call__(self, crops: NDArray[np.uint8]) -> EdgeOutput:
@@ -55,7 +55,7 @@ class EdgeForward:
         Source: eq. 10 of Im et al., arXiv 2404.07217, as in the authors' code.
         """
         check_crops(crops)
-        parts = even_parts([1] * len(crops), self._cores.threads if self._on_cpu else 1)
+        parts = even_parts([1] * len(crops), self._cores.threads)
         outputs = self._cores.run(self._classify, [crops[part] for part in parts])
         if len(outputs) == 1:
             return outputs[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,10 +61,10 @@ class PackedForward:
         threads: int | None = None,
         compiled: bool = False,
     ) -> None:
-        self._cores = Cores(threads)
         self.device = torch.device(device)
         self.dtype = dtype or best_dtype(self.device)
         self._on_cpu = self.device.type == "cpu"
+        self._cores = Cores(threads if self._on_cpu else None)
         self._transformer = Transformer(model, self.device, self.dtype, scaled=self._on_cpu)
         self._varlen = None if self._on_cpu else varlen_kernel()
         self._run_cuda: Callable[[_Batch], torch.Tensor] = self._cuda_logits
@@ -81,8 +82,8 @@ class PackedForward:
         self._cores.choose(lambda: self._part(lone))
         shallow = self._transformer.shallow()
         for length in (*range(LENGTH_STEP, NUM_PATCHES, LENGTH_STEP), FULL_TOKENS):
-            with torch.inference_mode():
-                _cpu_logits(shallow, _pack(*_black(length - 1), for_cpu=True))
+            batch = _pack(*_black(length - 1), for_cpu=True)
+            self._cores.in_each_way(partial(self._part, batch, shallow))
 
     def __call__(self, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
         """Return (B, C) float32 logits; see `submit`."""
@@ -112,9 +113,9 @@ class PackedForward:
         with torch.inference_mode():
             return self._submit_cuda(_pack(patches, positions, for_cpu=False), order)
 
-    def _part(self, batch: _Batch) -> torch.Tensor:
+    def _part(self, batch: _Batch, transformer: Transformer | None = None) -> torch.Tensor:
         with torch.inference_mode():
-            return _cpu_logits(self._transformer, batch)
+            return _cpu_logits(transformer or self._transformer, batch)
 
     def _submit_cuda(self, batch: _Batch, order: NDArray[np.int64]) -> PendingLogits:
         with torch.cuda.device(self.device):

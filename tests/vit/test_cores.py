@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vit.cores
 from vit.architecture import Architecture
 from vit.cores import Cores, even_parts, threads_of_lone
 from vit.edge_forward import EdgeForward
@@ -67,6 +68,19 @@ def test_a_part_that_fails_is_raised_after_all_have_ended():
     with pytest.raises(ValueError, match="broken"):
         Cores(2).run(part, [1, 2])
     assert ended == [2]
+
+
+def test_a_lone_part_has_the_threads_that_were_chosen_and_the_callers_stay(monkeypatch):
+    seen = []
+    before = torch.get_num_threads()
+    shared, untold = Cores(2), Cores(None)
+    for cores in (shared, untold):
+        cores.run(lambda _: seen.append(torch.get_num_threads()), ["lone"])
+    monkeypatch.setattr(vit.cores, "threads_of_lone", max)
+    shared.choose(lambda: None)
+    shared.run(lambda _: seen.append(torch.get_num_threads()), ["lone"])
+    assert seen == [1, before, 2]
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
