@@ -12,7 +12,7 @@ BUDGET ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo check format test test-fast bench lock clean
+.PHONY: help setup demo check format test test-fast fuzz-readers bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test: setup ## the tests, on real Kafka and Redis
 
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
 	@$(BIN)/python -m pytest -m "not stack and not gpu and not slow and not index"
+
+fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers for the producers' readers
+	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
 	@$(BIN)/python -m lab.benchmarks
