@@ -2,25 +2,42 @@
 
 The frames of a camera come in the order in which they were read; where a live camera is in backlog its newest come
 first, and the older ones, which are then out of order, later.
+
+Where the frontier was calibrated on streams a frame is judged by its camera's belief. While an answer that still
+counts is under way the next unsure frames ask nothing: they are provisional, and end with the belief that the
+answer gives. Without such a calibration, and for stills, each frame is judged by its own probabilities.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
-from gating.gate import Gate
+from gating.belief import Beliefs, Step, spread
+from gating.gate import Gate, GateResult
 from runtime.clock import Clock
+from runtime.log import get_logger
 from runtime.site_clock import SiteClock
+from schemas.answer import ServerAnswer
 from schemas.label import NO_LABEL, Label, Source, State
 from uplink.shell import Uplink
 
+_MAX_OPEN = 16_384
+"""Provisional labels that may still become final by an answer; beyond, the oldest stay as they are."""
+_log = get_logger(__name__)
+
 
 class Gating:
-    """Gives every frame its label; the place of whatever is known of a camera beyond one frame."""
+    """Gives every frame its label; the place of whatever is known of a camera beyond one frame.
+
+    State: the cameras' beliefs, None where frames stand by themselves; and the provisional labels of frames that
+    were held for another one's answer.
+    """
 
     def __init__(
         self,
@@ -32,6 +49,7 @@ class Gating:
         clock: Clock,
         site_clock: SiteClock,
         metrics: FrameMetrics,
+        beliefs: Beliefs | None = None,
     ) -> None:
         self._gate = gate
         self._uplink = uplink
@@ -40,32 +58,104 @@ class Gating:
         self._clock = clock
         self._site_clock = site_clock
         self._metrics = metrics
+        self._beliefs = beliefs
+        self._held: OrderedDict[tuple[str, int], Label] = OrderedDict()
 
     def decide(self, tasks: Sequence[FrameTask]) -> None:
         """Every task has its label, and those that are not refused the gate's result."""
         with self._metrics.stage("gate", tasks):
-            now_ns = self._site_clock.time_ns(self._clock.monotonic_s())
+            now_s = self._clock.monotonic_s()
+            now_ns = self._site_clock.time_ns(now_s)
             utc_ns = self._clock.time_ns()
-            answered = [task for task in tasks if task.refusal is None]
-            if answered:
-                self._ask_gate(answered)
+            judged = [task for task in tasks if task.refusal is None]
+            alone = [task for task in judged if self._beliefs is None or task.frame.still]
+            self._judge(alone, np.stack([task.logits for task in alone]) if alone else None)
             for task in tasks:
+                if self._beliefs is not None and task.refusal is None and not task.frame.still:
+                    self._believe(task, self._beliefs, now_s)
                 task.label = label_of(task, self._classes, self._max_latency_ns, now_ns, utc_ns)
+                task.asks = task.label.state is State.PROVISIONAL
+                if task.step is not None and task.asks:
+                    task.asks = not self._hold(task, task.step)
+            self._metrics.gated([task.gate for task in judged])
 
-    def _ask_gate(self, tasks: Sequence[FrameTask]) -> None:
+    def unasked(self, task: FrameTask) -> list[Label]:
+        """The server will not answer this frame: final labels of those that were held for it, as they are."""
+        belief = None if self._beliefs is None or task.step is None else self._beliefs.known(task.camera)
+        if belief is None:
+            return []
+        held = belief.give_up(task.frame.seq)[1:]
+        return self._finals(task.camera, held, NO_LABEL)
+
+    def answered(self, answer: ServerAnswer) -> list[Label]:
+        """The camera's belief has the answer in it: final labels of the frames that were held for it."""
+        belief = None if self._beliefs is None else self._beliefs.known(answer.camera)
+        if belief is None:
+            return []
+        try:
+            server = spread(answer.classes, answer.probabilities, len(self._classes))
+        except ValueError as error:
+            _log.warning("a server's answer does not fit the classes", camera=answer.camera, error=str(error))
+            return []
+        return self._finals(answer.camera, belief.answer(answer.seq, server)[1:], answer.seq)
+
+    def _judge(self, tasks: Sequence[FrameTask], outputs: np.ndarray | None) -> None:
+        if outputs is None:
+            return
         point = self._uplink.point
-        results = self._gate.decide(np.stack([task.logits for task in tasks]), point.tau)
-        for task, result in zip(tasks, results, strict=True):
+        for task, result in zip(tasks, self._gate.decide(outputs, point.tau), strict=True):
             task.gate, task.point = result, point
             self._uplink.observe(result.score)
-        self._metrics.gated(results)
+
+    def _believe(self, task: FrameTask, beliefs: Beliefs, now_s: float) -> None:
+        """One after the other: whether a frame asks depends on what the frame before it asked."""
+        frame = task.frame
+        belief = beliefs.of(task.camera, now_s)
+        task.step = belief.see(frame.seq, frame.captured_ns, task.logits, task.embedding)
+        self._judge([task], task.step.logits[None])
+
+    def _hold(self, task: FrameTask, step: Step) -> bool:
+        """True where the frame waits for another one's answer; else its own ask is under way."""
+        assert self._beliefs is not None
+        belief = self._beliefs.known(task.camera)
+        assert belief is not None
+        if belief.hold(step):
+            self._held[task.camera, step.seq] = task.label
+            while len(self._held) > _MAX_OPEN:
+                self._held.popitem(last=False)
+            return True
+        belief.ask(step)
+        return False
+
+    def _finals(self, camera: str, steps: Sequence[Step], rests_on: int) -> list[Label]:
+        labels = []
+        now_ns = self._site_clock.time_ns(self._clock.monotonic_s())
+        for step in steps:
+            held = self._held.pop((camera, step.seq), None)
+            if held is not None:
+                (result,) = self._gate.decide(step.logits[None], 0.0)
+                labels.append(self._believed(held, result, now_ns, rests_on))
+        return labels
+
+    def _believed(self, held: Label, result: GateResult, now_ns: int, rests_on: int) -> Label:
+        return replace(
+            held,
+            state=State.FINAL,
+            source=Source.BELIEF,
+            label=result.answer.label,
+            name=self._classes[result.answer.label],
+            confidence=result.answer.confidence,
+            labelled_ns=now_ns,
+            rests_on=rests_on,
+        )
 
 
 def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_ns: int, utc_ns: int) -> Label:
     """The edge's label: `now_ns` is the site Redis's time, `utc_ns` this machine's.
 
-    It is provisional where the server is asked, until the deadline: `now_ns` and what the frame's age has left
-    of the allowed latency. Where that has passed it is final: no server could answer in time.
+    It is provisional where the server is asked, or another frame's answer is awaited, until the deadline: `now_ns`
+    and what the frame's age has left of the allowed latency. Where that has passed it is final: no server could
+    answer in time. A final label of a belief that has a server's answer in it says so.
     """
     frame, refusal = task.frame, task.refusal
     if refusal is not None:
@@ -84,17 +174,19 @@ def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_n
         )
     answer = task.gate.answer
     deadline_ns = now_ns + max_latency_ns - task.age_ns(utc_ns)
-    asks = task.gate.asks and deadline_ns > now_ns
+    waits = task.gate.asks and deadline_ns > now_ns
+    rests_on = None if waits or task.step is None else task.step.rests_on
     return Label(
         site=frame.site,
         camera=frame.camera,
         seq=frame.seq,
-        state=State.PROVISIONAL if asks else State.FINAL,
-        source=Source.EDGE,
+        state=State.PROVISIONAL if waits else State.FINAL,
+        source=Source.EDGE if rests_on is None else Source.BELIEF,
         label=answer.label,
         name=classes[answer.label],
         confidence=answer.confidence,
         captured_ns=frame.captured_ns,
         labelled_ns=now_ns,
-        deadline_ns=deadline_ns if asks else 0,
+        deadline_ns=deadline_ns if waits else 0,
+        rests_on=NO_LABEL if rests_on is None else rests_on,
     )

@@ -50,7 +50,8 @@ class Inference:
         with self._metrics.stage("infer", tasks):
             output = await self._device.submit(self._engine.classify, batch.crops)
         self._metrics.inferred(tasks)
-        for task, logits, attention in zip(tasks, output.logits, output.attention, strict=True):
-            task.logits, task.attention = logits, attention
+        rows = zip(tasks, output.logits, output.attention, output.embedding, strict=True)
+        for task, logits, attention, embedding in rows:
+            task.logits, task.attention, task.embedding = logits, attention, embedding
             if not np.isfinite(logits).all():
                 task.refuse(State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")

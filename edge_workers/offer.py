@@ -7,7 +7,7 @@ did would have to encode at the hand-over to Kafka, when it is known what the se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -97,6 +97,7 @@ class Offerer:
         classes_hash: str,
         max_offload_bytes: int,
         asking: Channel[list[FrameTask]],
+        unasked: Callable[[FrameTask], None],
         tracer: EdgeTracer | None,
         metrics: FrameMetrics,
     ) -> None:
@@ -107,6 +108,7 @@ class Offerer:
         self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
         self._asking = asking
+        self._unasked = unasked
         self._tracer = tracer
         self._metrics = metrics
 
@@ -148,6 +150,8 @@ class Offerer:
         self._metrics.offered(task, result)
         if self._tracer is not None:
             self._tracer.offloaded(task, offload, result)
+        if isinstance(result, Dropped):
+            self._unasked(task)
         if result == _STOPPED:  # whoever reads the frame next may still have the time to send it
             task.delivery.release()
         else:

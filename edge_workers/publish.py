@@ -6,7 +6,7 @@ uplink; its offset is free when the outcome of that is known, at once where noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_workers.gate import Gating
 from edge_workers.metrics import FrameMetrics
@@ -33,6 +33,7 @@ class Publisher:
         *,
         inferred: Channel[list[FrameTask]],
         asking: Channel[list[FrameTask]],
+        unasked: Callable[[FrameTask], None],
         tracer: EdgeTracer | None,
         metrics: FrameMetrics,
     ) -> None:
@@ -41,6 +42,7 @@ class Publisher:
         self._letters = letters
         self._inferred = inferred
         self._asking = asking
+        self._unasked = unasked
         self._tracer = tracer
         self._metrics = metrics
 
@@ -69,10 +71,12 @@ class Publisher:
             if task.refusal is not None and task.refusal.state is State.UNDECODABLE:
                 await self._letters.put(task.delivery, task.refusal.cause, task.refusal.error)
                 self._metrics.dead(task.refusal.cause)
-            elif task.label.state is State.PROVISIONAL and result is not PutResult.ALREADY_FINAL:
+            elif task.asks and result is not PutResult.ALREADY_FINAL:
                 task.repeated = result is not PutResult.WRITTEN
                 asking.append(task)
             else:
+                if task.asks:  # an earlier reading had its answer: nothing is asked twice
+                    self._unasked(task)
                 task.delivery.ack()
         if asking:
             await self._asking.put(asking)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.belief import Step
 from gating.gate import GateResult
 from runtime.intake import Delivery
 from runtime.offsets import TopicPartition
@@ -55,7 +56,12 @@ class FrameTask:
     # infer: this frame's row of each output
     logits: NDArray[np.float32] = field(init=False, repr=False)
     attention: NDArray[np.float32] = field(init=False, repr=False)
+    embedding: NDArray[np.float32] = field(init=False, repr=False)
     # gate
+    step: Step | None = field(default=None, init=False, repr=False)
+    """The camera's belief at this frame; None where the frame stands by itself."""
+    asks: bool = field(default=False, init=False)
+    """The server is asked about this very frame."""
     gate: GateResult = field(init=False)
     point: OperatingPoint = field(init=False)
     """The operating point that the frame was gated at and, after `offer`, encoded at."""
@@ -100,4 +106,4 @@ class FrameTask:
 
     def refuse(self, state: State, cause: str, error: str = "") -> None:
         """The frame gets no answer."""
-        self.refusal = Refusal(state, cause, error)
+        self.refusal, self.asks = Refusal(state, cause, error), False

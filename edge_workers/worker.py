@@ -23,6 +23,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edge_workers.answers import Answers
 from edge_workers.gate import Gating
 from edge_workers.infer import Inference
 from edge_workers.intake import FrameReader
@@ -33,6 +34,7 @@ from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
+from gating.belief import Beliefs
 from gating.gate import Gate
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
@@ -142,12 +144,16 @@ class EdgeWorker:
             inferred=self._inferred,
             metrics=self._frame_metrics,
         )
+        gating = self._make_gating()
+        writer = LabelWriter(adapters.ports.store, self._metrics, settings.site)
+        self._answers = Answers(adapters.ports.store, settings.site, gating, writer)
         self._publisher = Publisher(
-            self._make_gating(),
-            LabelWriter(adapters.ports.store, self._metrics, settings.site),
+            gating,
+            writer,
             self.letters,
             inferred=self._inferred,
             asking=self._asking,
+            unasked=self._answers.unasked,
             tracer=self._tracer,
             metrics=self._frame_metrics,
         )
@@ -171,6 +177,7 @@ class EdgeWorker:
         )
 
     def _make_gating(self) -> Gating:
+        belief = self._adapters.uplink.belief
         return Gating(
             Gate(score=self._settings.edge.score),
             self._adapters.uplink,
@@ -179,6 +186,7 @@ class EdgeWorker:
             clock=self._clock,
             site_clock=self._site_clock,
             metrics=self._frame_metrics,
+            beliefs=None if belief is None else Beliefs(belief),
         )
 
     def _make_offerer(self) -> Offerer:
@@ -190,6 +198,7 @@ class EdgeWorker:
             classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
             asking=self._asking,
+            unasked=self._answers.unasked,
             tracer=self._tracer,
             metrics=self._frame_metrics,
         )
@@ -220,11 +229,12 @@ class EdgeWorker:
         }
 
     def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The uplink, the site's clock, and traces."""
+        """The uplink, the site's clock, traces, and the way back."""
         return {
             "uplink": self._adapters.uplink.run(self._offers_over),
             "clock": self._clock_keeper.run(settled),
             "traces": self._traces.run(settled),
+            "answers": self._answers.run(settled),
         }
 
     async def settle(self) -> None:

@@ -165,6 +165,7 @@ class CameraPipeline:
             image=image.data,
             live=self._spec.live,
             truth=timed.captured.truth,
+            still=timed.captured.still,
         )
         await context.publisher.publish(frame, context.stats)
         self._num_sent += 1

@@ -11,7 +11,9 @@ from typing import Generic, TypeVar
 from runtime.connections import RedisSettings
 from runtime.stores import TableChange
 from runtime.traces import TracePart, readable_trace
+from runtime.waiting import set_within
 from schemas import redis_keys
+from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.label import Label
@@ -82,6 +84,9 @@ class MemoryStore:
         self._num_written = 0
         self._written = asyncio.Event()
         self._traces = _Expiring[tuple[str, int], dict[str, str]](now_ns)
+        self._answers: dict[str, deque[tuple[int, ServerAnswer]]] = {}
+        self._num_answers = 0
+        self._answered = asyncio.Event()
         self._leases = _Expiring[str, str](now_ns)
         self._tables: dict[str, dict[str, str]] = defaultdict(dict)
         self._reports = _Expiring[tuple[str, str], ServerReport](now_ns)
@@ -225,6 +230,33 @@ class MemoryStore:
         self._answer()
         self._spent[site, period] += num_bytes
         return self._spent[site, period]
+
+    async def put_answers(self, site: str, answers: Sequence[ServerAnswer]) -> None:
+        """The answers follow the earlier ones; the newest `ANSWERS_MAX_LEN` stay."""
+        self._answer()
+        kept = self._answers.setdefault(site, deque(maxlen=redis_keys.ANSWERS_MAX_LEN))
+        for answer in answers:
+            self._num_answers += 1
+            kept.append((self._num_answers, answer))
+        self._answered.set()
+
+    async def answers_end(self, site: str) -> str:  # noqa: ARG002 - places count all sites
+        """The place after the newest answer."""
+        self._answer()
+        return str(self._num_answers)
+
+    async def answers_after(self, site: str, place: str, wait_s: float) -> tuple[str, list[ServerAnswer]]:
+        """The answers after a place, oldest first, and the place after them; waits for the first."""
+        found = self._answers_after(site, int(place))
+        if not found:
+            self._answered.clear()
+            await set_within(self._answered, wait_s)
+            found = self._answers_after(site, int(place))
+        return (str(found[-1][0]) if found else place), [answer for _, answer in found]
+
+    def _answers_after(self, site: str, place: int) -> list[tuple[int, ServerAnswer]]:
+        self._answer()
+        return [each for each in self._answers.get(site, ()) if each[0] > place]
 
     def _put(self, label: Label) -> PutResult:
         frame = (label.camera, label.seq)

@@ -13,11 +13,13 @@ from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
 from schemas import redis_keys
+from schemas.answer import ServerAnswer, decode_answer, encode_answer
 from schemas.camera_state import CameraState, decode_camera_state, encode_camera_state
 from schemas.errors import DecodeError, TransientError
 from schemas.server_report import ServerReport, decode_report, encode_report
 
 _MAX_TRIES = 50
+_ANSWERS_A_READ = 256
 _SPENT_TTL_S = 70 * 24 * 3600  # two of the longest periods, a month
 _log = get_logger(__name__)
 T = TypeVar("T")
@@ -108,6 +110,44 @@ class Coordination(RedisConnection):
                 pipe.zrem(redis_keys.camera_index(site), camera)
                 pipe.delete(redis_keys.camera_state(camera))
                 await pipe.execute()
+
+    async def put_answers(self, site: str, answers: Sequence[ServerAnswer]) -> None:
+        """The answers follow the earlier ones, for `ANSWERS_TTL_S`."""
+        if not answers:
+            return
+        key = redis_keys.answers(site)
+        with self._translated("XADD"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for answer in answers:
+                    entry = {"answer": encode_answer(answer)}
+                    pipe.xadd(key, entry, maxlen=redis_keys.ANSWERS_MAX_LEN, approximate=True)
+                pipe.expire(key, redis_keys.ANSWERS_TTL_S)
+                await pipe.execute()
+
+    async def answers_end(self, site: str) -> str:
+        """The place after the newest answer."""
+        with self._translated("XREVRANGE"):
+            entries = await self._client.xrevrange(redis_keys.answers(site), count=1)
+        return str(entries[0][0]) if entries else "0-0"
+
+    async def answers_after(self, site: str, place: str, wait_s: float) -> tuple[str, list[ServerAnswer]]:
+        """The answers after a place, oldest first, and the place after them.
+
+        Waits for the first, up to `wait_s` or half of the connection's time-out.
+        """
+        block_ms = round(1000 * min(wait_s, self._settings.timeout_s / 2))
+        with self._translated("XREAD"):
+            found = await self._client.xread(
+                {redis_keys.answers(site): place}, count=_ANSWERS_A_READ, block=max(1, block_ms)
+            )
+        entries = found[0][1] if found else []
+        answers = []
+        for _, fields in entries:
+            try:
+                answers.append(decode_answer(fields.get("answer", "")))
+            except DecodeError as error:
+                _log.warning("a server's answer cannot be read", error=str(error))
+        return (str(entries[-1][0]) if entries else place), answers
 
     async def change_uplink_table(
         self, site: str, change: Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]

@@ -60,11 +60,12 @@ class EventStore(RedisConnection):
     ) -> list[tuple[str, Event | None]]:
         """Up to `count` events after a position, oldest first, each with its own position.
 
-        Waits up to `wait_s` for the first. An event that cannot be read is None.
+        Waits for the first, up to `wait_s` or half of the connection's time-out. An event that cannot be read is None.
         """
+        block_ms = round(1000 * min(wait_s, self._settings.timeout_s / 2))
         with self._translated("XREAD"):
             found = await self._client.xread(
-                {redis_keys.events(site): position}, count=count, block=max(1, round(1000 * wait_s))
+                {redis_keys.events(site): position}, count=count, block=max(1, block_ms)
             )
         entries = found[0][1] if found else []
         return [(place, _decoded(fields)) for place, fields in entries]

@@ -1,6 +1,6 @@
-"""What a site remembers outside its workers, as three interfaces: labels, leases, and the site's board.
+"""What a site remembers outside its workers, as four interfaces: labels, leases, the site's board, and answers.
 
-`runtime.redis_store` keeps all three in Redis, `runtime.memory_store` in this process; one set of tests holds both
+`runtime.redis_store` keeps all in Redis, `runtime.memory_store` in this process; one set of tests holds both
 to the same behaviour. Every method raises `TransientError` when the store does not answer.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from typing import Protocol, TypeVar
 
 from runtime.traces import TraceStore
+from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -115,5 +116,24 @@ class SiteBoard(Protocol):
         ...
 
 
-class SiteStores(LabelStore, LeaseStore, SiteBoard, TraceStore, Protocol):
+class AnswerBoard(Protocol):
+    """The servers' answers on their way back to the edge workers of a site."""
+
+    async def put_answers(self, site: str, answers: Sequence[ServerAnswer]) -> None:
+        """The answers follow the earlier ones, for `ANSWERS_TTL_S`."""
+        ...
+
+    async def answers_end(self, site: str) -> str:
+        """The place after the newest answer."""
+        ...
+
+    async def answers_after(self, site: str, place: str, wait_s: float) -> tuple[str, list[ServerAnswer]]:
+        """The answers after a place, oldest first, and the place after them.
+
+        Waits for the first, up to `wait_s` or half of the store's time-out.
+        """
+        ...
+
+
+class SiteStores(LabelStore, LeaseStore, SiteBoard, AnswerBoard, TraceStore, Protocol):
     """All that a site remembers, in one place."""

@@ -21,7 +21,8 @@ class Frame:
 
     `seq` strictly increases per camera and is never reused; `captured_ns` is UTC; `width` and `height` are
     those of the encoded image; `live` is false for files, whose frames are never too old; `truth` is None
-    when unknown, -1 when the frame is streamed but not scored, else the class index.
+    when unknown, -1 when the frame is streamed but not scored, else the class index. `still` says that the frame
+    has nothing to do with the one before it, as in a folder of photos.
     """
 
     site: str
@@ -34,6 +35,7 @@ class Frame:
     image: bytes
     live: bool = True
     truth: int | None = None
+    still: bool = False
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -51,6 +53,7 @@ def encode_frame(frame: Frame) -> bytes:
             "image": frame.image,
             "live": frame.live,
             "truth": frame.truth,
+            "still": frame.still,
         }
     )
 
@@ -86,6 +89,7 @@ def decode_frame(data: bytes, *, max_frame_bytes: int, max_frame_pixels: int) ->
         image=fields.binary("image", max_frame_bytes),
         live=fields.boolean("live"),
         truth=None if fields.is_null("truth") else fields.integer("truth", TRUTH_IGNORED, MAX_CLASSES),
+        still=not fields.is_null("still") and fields.boolean("still"),
     )
     check_camera(frame.site, frame.camera)
     return frame

@@ -29,6 +29,8 @@ class Source(StrEnum):
 
     EDGE = "edge"
     SERVER = "server"
+    BELIEF = "belief"
+    """The camera's belief, with the server's answer about another of its frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Label:
     """One frame's answer.
 
     `label` is the class index (-1 without one) and `name` its name; `deadline_ns` is on the site Redis's
-    clock, 0 = none; `cause` is empty unless the frame was dropped or could not be decoded.
+    clock, 0 = none; `cause` is empty unless the frame was dropped or could not be decoded. `rests_on` is the
+    frame whose answer by the server a belief rests on, -1 without one.
     """
 
     site: str
@@ -51,6 +54,7 @@ class Label:
     labelled_ns: int
     deadline_ns: int = 0
     cause: str = ""
+    rests_on: int = NO_LABEL
 
     def to_json(self) -> dict[str, str | int | float]:
         """The label as a JSON object, for `--json` output."""
@@ -67,6 +71,7 @@ class Label:
             "labelled_ns": self.labelled_ns,
             "deadline_ns": self.deadline_ns,
             "cause": self.cause,
+            "rests_on": self.rests_on,
         }
 
 
@@ -82,7 +87,7 @@ def _number(name: str, text: str) -> int | float:
         raise DecodeError("wrong_type", f"label.{name}: {text!r:.80} is no number") from None
 
 
-_NUMBERS = frozenset({"seq", "label", "confidence", "captured_ns", "labelled_ns", "deadline_ns"})
+_NUMBERS = frozenset({"seq", "label", "confidence", "captured_ns", "labelled_ns", "deadline_ns", "rests_on"})
 
 
 def label_from_fields(values: Mapping[str, str]) -> Label:
@@ -107,4 +112,5 @@ def label_from_fields(values: Mapping[str, str]) -> Label:
         labelled_ns=fields.integer("labelled_ns", 0, MAX_TIME_NS),
         deadline_ns=fields.integer("deadline_ns", 0, MAX_TIME_NS),
         cause=fields.text("cause", _MAX_TEXT),
+        rests_on=fields.integer("rests_on", NO_LABEL, MAX_SEQ) if "rests_on" in values else NO_LABEL,
     )

@@ -21,6 +21,9 @@ UPLINK_STATE_TTL_S: Final = 60
 SERVER_REPORT_TTL_S: Final = 5
 """No heartbeat for this long means that the server worker is gone."""
 
+ANSWERS_TTL_S: Final = 60
+ANSWERS_MAX_LEN: Final = 4_096
+"""Answers of a site's servers that its edge workers may still fetch: some seconds of a busy site."""
 EVENTS_TTL_S: Final = 30 * 24 * 3600
 EVENTS_MAX_LEN: Final = 10_000
 """Events of a site that are kept; an outlet that is away longer than they last misses the oldest."""
@@ -122,3 +125,8 @@ def camera_index(site: str) -> str:
 def camera_state(camera: str) -> str:
     """How a camera's producer says that it is; lives CAMERA_STATE_TTL_S."""
     return f"cameras:state:{camera}"
+
+
+def answers(site: str) -> str:
+    """Stream of the servers' answers on their way back to a site's edge workers; lives ANSWERS_TTL_S."""
+    return f"answers:{site}"

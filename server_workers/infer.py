@@ -11,12 +11,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.belief import fuse, spread
 from gating.task import CLASSIFICATION, Answer
 from runtime.channel import Channel
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
 from runtime.waiting import set_within
+from schemas.answer import ServerAnswer
 from schemas.errors import ModelError
 from schemas.label import Label, Source, State
 from schemas.offload import Offload
@@ -79,6 +81,7 @@ class Inference:
         tally: ServerTally,
         clock: Clock,
         tracer: ServerTracer | None = None,
+        edge_weight: float = 0.0,
     ) -> None:
         self._engine = engine
         self._device = device
@@ -91,6 +94,7 @@ class Inference:
         self._tally = tally
         self._clock = clock
         self._tracer = tracer
+        self._edge_weight = edge_weight
         self._failed_in_a_row = 0
         self._room = asyncio.Semaphore(engine.batches_in_flight)
         self._begun: Channel[_Begun] = Channel(engine.batches_in_flight)
@@ -189,7 +193,10 @@ class Inference:
             (answer,) = CLASSIFICATION.decode(scores[None])
             if self._tracer is not None:
                 task.trace = self._tracer.answered(task, answer, begun.sets, begun.began_s, now_s)
-            task.label = self._label(task.record, answer, now_s)
+            task.answer = ServerAnswer(
+                task.record.camera, task.record.seq, answer.classes, answer.probabilities
+            )
+            task.label = self._label(task.record, self._fused(task.record, scores), now_s)
             task.verdict = Verdict.ANSWERED
             answered.append(task)
         await self._publisher.put(answered)
@@ -201,6 +208,13 @@ class Inference:
         task.refuse("engine", f"{type(error).__name__}: {error}")
         await self._letters.put(task.delivery, task.reason, task.error)
         self._tally.dead(task.reason)
+
+    def _fused(self, record: Offload, scores: NDArray[np.float32]) -> Answer:
+        """What both models say together: the edge saw the frame too, and two models err less than either."""
+        classes = [label for label, _ in record.leading]
+        edge = spread(classes, [p for _, p in record.leading], len(scores))
+        (answer,) = CLASSIFICATION.decode(fuse(scores.astype(np.float64), edge, self._edge_weight)[None])
+        return answer
 
     def _label(self, record: Offload, answer: Answer, now_s: float) -> Label:
         return Label(

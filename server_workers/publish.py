@@ -14,6 +14,8 @@ from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.clock import Clock
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
+from runtime.stores import AnswerBoard
+from schemas.answer import ServerAnswer
 from schemas.errors import SaccadeError
 from schemas.win_rule import PutResult
 from server_workers.sites import Sites
@@ -40,6 +42,7 @@ class LabelQueue:
 
     Args:
         grace_s: how long after its deadline Redis still takes a label.
+        board: takes the answers for the edge workers of the sites; None = nobody wants them.
         give_up_s: a Redis silent this long loses what waits for it; None = the worker waits, for as long as
             the deadlines allow. Give a limit where the worker has other sites to serve.
     """
@@ -52,9 +55,11 @@ class LabelQueue:
         *,
         grace_s: float,
         give_up_s: float | None,
+        board: AnswerBoard | None = None,
         traces: ServerTraces | None = None,
     ) -> None:
         self._writer = writer
+        self._board = board
         self._tally = tally
         self._clock = clock
         self._grace_s = grace_s
@@ -98,11 +103,26 @@ class LabelQueue:
                     if self._traces is not None and task.trace is not None:
                         now_s = self._clock.monotonic_s()
                         self._traces.published(task.trace, task.label, result, began_s, now_s)
+                await self._tell(tasks)
+                for task, result in zip(tasks, results, strict=True):
                     self._settle(task, _OUTCOMES[result])
                 return
             tasks = self._still_worth(tasks, began_s)
             attempt += 1
             await asyncio.sleep(random.uniform(0.5, 1.0) * min(_WAIT_MAX_S, _WAIT_MIN_S * 2**attempt))
+
+    async def _tell(self, tasks: Sequence[AnswerTask]) -> None:
+        """The edge workers of each site may fetch the answers; what is lost here costs a belief one answer."""
+        if self._board is None:
+            return
+        by_site: dict[str, list[ServerAnswer]] = {}
+        for task in tasks:
+            by_site.setdefault(task.site, []).append(task.answer)
+        for site, answers in by_site.items():
+            try:
+                await self._board.put_answers(site, answers)
+            except SaccadeError as error:
+                _log.warning("answers not told to the edge", site=site, error=str(error))
 
     def _still_worth(self, tasks: Sequence[AnswerTask], began_s: float) -> list[AnswerTask]:
         now_s = self._clock.monotonic_s()

@@ -29,6 +29,9 @@ class ServerSettings(Section):
     threads: Annotated[int | None, OffIsNone] = Field(default=None, ge=1, le=1_024)
     """Of the model; `off` = what the container's quota allows."""
     decode_threads: int = Field(default=2, ge=1, le=256)
+    edge_weight: float = Field(default=0.5, ge=0, le=4)
+    """How much the edge's own answer counts in a final label: the power of its probabilities beside the server's.
+    Two models together err less than either; 0 leaves the edge out."""
     max_batch_tokens: int = Field(default=16 * FULL_TOKENS, ge=FULL_TOKENS)
     """Tokens of one forward pass at most; a whole image has 197, so less could never be served."""
     max_batch_wait_ms: int = Field(default=10, ge=0, le=10_000)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.intake import Delivery
 from runtime.offsets import TopicPartition
+from schemas.answer import ServerAnswer
 from schemas.label import Label
 from schemas.offload import Offload
 from schemas.trace import ServerTrace
@@ -53,6 +54,9 @@ class AnswerTask:
     error: str = field(default="", init=False)
     # infer
     label: Label = field(init=False)
+    """What server and edge say together."""
+    answer: ServerAnswer = field(init=False, repr=False)
+    """What the server says alone, for the edge's belief about the camera."""
     trace: ServerTrace | None = field(default=None, init=False)
     """What is told beside the label, where somebody wants to see it."""
 

@@ -136,6 +136,7 @@ class ServerWorker:
             tally=self._tally,
             clock=self._clock,
             tracer=self._make_tracer(adapters) if self._settings.redis.traces else None,
+            edge_weight=self._settings.server.edge_weight,
         )
 
     def _make_tracer(self, adapters: Adapters) -> ServerTracer:
@@ -190,6 +191,7 @@ class ServerWorker:
             self._clock,
             grace_s=self._settings.redis.deadline_grace_ms / 1000,
             give_up_s=self._settings.server.label_write_timeout_s if serves_several else None,
+            board=redis.store,
             traces=ServerTraces(self._traces[redis.name], redis.site_clock),
         )
 

@@ -26,6 +26,7 @@ from uplink.task import DeliveryResult, Dropped, OffloadTask
 
 if TYPE_CHECKING:
     from runtime.clock import Clock
+    from schemas.belief_rule import BeliefRule
     from schemas.frontier import Frontier
     from schemas.operating_point import OperatingPoint
     from uplink.metrics import UplinkGauges
@@ -90,6 +91,7 @@ class Uplink:
         self._share = share
         self._gauges = gauges
         curve = frontier or default_frontier()
+        self._belief = curve.belief
         self._scheduler = UplinkScheduler(
             replace(config, num_producers=len(self._sinks)),
             curve,
@@ -104,6 +106,11 @@ class Uplink:
 
     def __repr__(self) -> str:
         return f"<Uplink {self._scheduler!r}>"
+
+    @property
+    def belief(self) -> BeliefRule | None:
+        """How a camera's frames bear on each other, where the frontier was calibrated on streams."""
+        return self._belief
 
     @property
     def point(self) -> OperatingPoint:

@@ -122,7 +122,7 @@ class ImageFolder:
         data = path.read_bytes()
         image = read_image(data, max_pixels=self._options.max_pixels)
         own_ns = taken_ns(data, state.st_mtime_ns) if self._options.own_time else None
-        return Captured(image, taken_ns=own_ns)
+        return Captured(image, taken_ns=own_ns, still=True)
 
     def close(self) -> None:
         """Nothing is held open between images."""

@@ -35,13 +35,15 @@ class Captured:
 
     `truth` is None when unknown, -1 when the picture is not to be scored, else the class index. `time_s` is
     the stream's own time (seconds from any origin), None where there is none. `taken_ns` is when a file says
-    that it was taken (UTC), given only where it was asked for.
+    that it was taken (UTC), given only where it was asked for. `still` says that it has nothing to do with the
+    picture before it.
     """
 
     image: RawImage | EncodedImage
     truth: int | None = None
     time_s: float | None = None
     taken_ns: int | None = None
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)

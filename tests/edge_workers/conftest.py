@@ -79,6 +79,7 @@ def asking_task(read_task: Callable[..., FrameTask]) -> Callable[..., FrameTask]
             labelled_ns=DEADLINE_NS - 2_000_000_000,
             deadline_ns=DEADLINE_NS,
         )
+        task.asks = True
         return task
 
     return make

@@ -29,7 +29,11 @@ class FakeEngine:
         self.sizes.append(len(crops))
         marks = crops[:, 0, 0, 0].astype(np.float32)
         logits = np.where(marks == 255, np.nan, marks)[:, None] * np.ones((1, 4), np.float32)
-        return SimpleNamespace(logits=logits, attention=np.repeat(marks[:, None], 196, axis=1))
+        return SimpleNamespace(
+            logits=logits,
+            attention=np.repeat(marks[:, None], 196, axis=1),
+            embedding=np.repeat(marks[:, None], 8, axis=1),
+        )
 
 
 async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Metrics]:

@@ -115,6 +115,7 @@ def offer(asking_task: Make) -> Offer:
                 classes_hash="abcdef01",
                 max_offload_bytes=200_000,
                 asking=channel,
+                unasked=lambda _: None,
                 tracer=None,
                 metrics=FrameMetrics(metrics, "frames", ManualClock()),
             )

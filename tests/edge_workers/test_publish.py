@@ -48,7 +48,12 @@ class Rig:
         stand_ins: Any = (self, self, self)
         frame_metrics = FrameMetrics(Metrics("test"), "frames", ManualClock())
         await Publisher(
-            *stand_ins, inferred=inferred, asking=asking, tracer=None, metrics=frame_metrics
+            *stand_ins,
+            inferred=inferred,
+            asking=asking,
+            unasked=lambda _: None,
+            tracer=None,
+            metrics=frame_metrics,
         ).run()
         return [task async for tasks in asking for task in tasks]
 

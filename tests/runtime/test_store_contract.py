@@ -19,6 +19,7 @@ from runtime.memory_store import MemoryStore
 from runtime.redis_store import RedisStore
 from runtime.stores import SiteStores
 from runtime.traces import TracePart
+from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.label import Label, Source, State
 from schemas.server_report import ServerReport
@@ -285,3 +286,51 @@ async def test_the_parts_of_a_trace_meet_beside_the_label(
     await store.put_traces([TracePart(camera, 1, SERVER, encode_part(served))])
     assert await store.trace(camera, 1) == Trace(None, sent, served)
     assert await store.trace(camera, 2) == Trace()
+
+
+def answer(camera: str, seq: int) -> ServerAnswer:
+    return ServerAnswer(camera, seq, (3, 1), (0.75, 0.125))
+
+
+async def test_answers_come_back_in_order_and_once(store: SiteStores) -> None:
+    site = uuid4().hex
+    place = await store.answers_end(site)
+    assert await store.answers_after(site, place, 0.01) == (place, [])
+    await store.put_answers(site, [answer("gate", 1), answer("yard", 2)])
+    place, found = await store.answers_after(site, place, 1.0)
+    assert found == [answer("gate", 1), answer("yard", 2)]
+    assert await store.answers_end(site) == place
+    await store.put_answers(uuid4().hex, [answer("elsewhere", 3)])
+    await store.put_answers(site, [answer("gate", 4)])
+    assert (await store.answers_after(site, place, 1.0))[1] == [answer("gate", 4)]
+
+
+async def test_an_answer_wakes_who_waits_for_it(store: SiteStores) -> None:
+    site = uuid4().hex
+    place = await store.answers_end(site)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        waiting = group.create_task(answered(store, site, place))
+        await asyncio.sleep(0)
+        await store.put_answers(site, [answer("gate", 1)])
+    assert waiting.result() == [answer("gate", 1)]
+
+
+async def answered(store: SiteStores, site: str, place: str) -> list[ServerAnswer]:
+    while True:
+        place, found = await store.answers_after(site, place, 1.0)
+        if found:
+            return found
+
+
+async def test_a_belief_ends_what_waited_and_overwrites_nothing_final(store: SiteStores) -> None:
+    camera = uuid4().hex
+    asked = make_label(camera, 1, state=State.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
+    held = make_label(camera, 2, state=State.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
+    final = make_label(camera, 3)
+    await store.put([asked, held, final])
+    belief = {"state": State.FINAL, "source": Source.BELIEF, "labelled_ns": 30, "rests_on": 1}
+    results = await store.put([replace(each, **belief) for each in (held, final)])  # type: ignore[arg-type]
+    assert results == [PutResult.WRITTEN, PutResult.ALREADY_FINAL]
+    (found,) = await store.get_many([(camera, 2)])
+    assert found is not None
+    assert (found.source, found.rests_on) == (Source.BELIEF, 1)

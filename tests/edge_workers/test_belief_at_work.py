@@ -1,0 +1,197 @@
+"""A camera's frames bear on each other: one ask for what looks alike, and its answer ends what waited for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_workers.answers import Answers
+from edge_workers.gate import Gating
+from edge_workers.metrics import FrameMetrics
+from edge_workers.task import FrameTask
+from gating.belief import Beliefs
+from gating.gate import Gate
+from runtime.clock import ManualClock
+from runtime.connections import RedisSettings
+from runtime.label_writer import LabelWriter
+from runtime.memory_store import MemoryStore
+from runtime.metrics import Metrics
+from runtime.site_clock import SiteClock
+from schemas.answer import ServerAnswer
+from schemas.belief_rule import STILLS, BeliefRule
+from schemas.label import NO_LABEL, Label, Source, State
+from schemas.operating_point import OperatingPoint
+
+S = 1_000_000_000
+NOW_NS = 1_700_000_000 * S
+CLASSES = ("stop", "yield", "none")
+RULE = BeliefRule(floor=0.5, gamma=1.0, memory_s=60.0, alpha=1.0, beta=1.0)
+SAME = np.array([1.0, 0.0], np.float32)
+OTHER = np.array([0.0, 1.0], np.float32)
+
+Make = Callable[..., FrameTask]
+
+
+class FakeUplink:
+    def __init__(self, tau: float) -> None:
+        self.point = OperatingPoint(tau=tau, delta=0.9)
+
+    def observe(self, score: float) -> None:
+        assert score >= 0
+
+
+def gating(rule: BeliefRule | None = RULE, tau: float = 0.5) -> Gating:
+    clock, site_clock = ManualClock(), SiteClock()
+    site_clock.learn(NOW_NS, 0.0, 0.0)
+    return Gating(
+        Gate(),
+        FakeUplink(tau),  # type: ignore[arg-type]
+        CLASSES,
+        max_latency_ms=2_000,
+        clock=clock,
+        site_clock=site_clock,
+        metrics=FrameMetrics(Metrics("test"), "frames", clock),
+        beliefs=None if rule is None else Beliefs(rule),
+    )
+
+
+@pytest.fixture
+def seen(read_task: Make) -> Make:
+    """Makes a frame that the model has seen."""
+
+    def make(
+        seq: int, logits: tuple[float, ...] = (0.3, 0.0, 0.0), embedding: Any = SAME, **fields: Any
+    ) -> FrameTask:
+        task = read_task(seq, live=False, captured_ns=seq * S // 5, **fields)
+        task.logits, task.embedding = np.array(logits, np.float32), embedding
+        return task
+
+    return make
+
+
+def shown(label: Label) -> tuple[State, Source, str, int]:
+    return label.state, label.source, label.name, label.rests_on
+
+
+def answer(seq: int, name: str = "yield", confidence: float = 0.98, camera: str = "c") -> ServerAnswer:
+    return ServerAnswer(camera, seq, (CLASSES.index(name),), (confidence,))
+
+
+def test_frames_that_look_alike_ask_once(seen: Make) -> None:
+    tasks = [seen(seq) for seq in range(3)]
+    gating().decide(tasks)
+    assert [task.asks for task in tasks] == [True, False, False]
+    assert {task.label.state for task in tasks} == {State.PROVISIONAL}
+
+
+def test_a_frame_that_looks_different_asks_for_itself(seen: Make) -> None:
+    tasks = [seen(0), seen(1, embedding=OTHER)]
+    gating().decide(tasks)
+    assert [task.asks for task in tasks] == [True, True]
+
+
+def test_an_answer_ends_what_waited_for_it_and_stays_in_the_belief(seen: Make) -> None:
+    gate = gating()
+    gate.decide([seen(seq) for seq in range(3)])
+    finals = gate.answered(answer(0))
+    assert [label.seq for label in finals] == [1, 2]
+    assert {shown(label) for label in finals} == {(State.FINAL, Source.BELIEF, "yield", 0)}
+    after = seen(3)
+    gate.decide([after])
+    assert shown(after.label) == (State.FINAL, Source.BELIEF, "yield", 0)
+    assert gate.answered(answer(0)) == []
+
+
+def test_what_nobody_will_answer_ends_as_it_is(seen: Make) -> None:
+    gate = gating()
+    tasks = [seen(seq) for seq in range(2)]
+    gate.decide(tasks)
+    (label,) = gate.unasked(tasks[0])
+    assert (label.seq, *shown(label)) == (1, State.FINAL, Source.BELIEF, "stop", NO_LABEL)
+    again = seen(2)
+    gate.decide([again])
+    assert again.asks
+
+
+def test_a_replay_asks_nothing_twice(seen: Make) -> None:
+    gate = gating()
+    gate.decide([seen(0), seen(1)])
+    replayed = [seen(0), seen(1)]
+    gate.decide(replayed)
+    assert not replayed[1].asks
+
+
+@pytest.mark.parametrize("changed", [{"camera": "unknown"}, {"seq": 99}])
+def test_an_answer_that_nobody_waits_for_changes_nothing(seen: Make, changed: dict[str, Any]) -> None:
+    gate = gating()
+    gate.decide([seen(0), seen(1)])
+    assert gate.answered(answer(**({"seq": 0} | changed))) == []
+
+
+def test_an_answer_of_other_classes_changes_nothing(seen: Make) -> None:
+    gate = gating()
+    gate.decide([seen(0), seen(1)])
+    assert gate.answered(ServerAnswer("c", 0, (7,), (0.9,))) == []
+
+
+@pytest.mark.parametrize("rule", [None, STILLS])
+def test_without_a_calibration_on_streams_each_frame_stands_by_itself(
+    seen: Make, rule: BeliefRule | None
+) -> None:
+    """The paper's rule, to the bit, whatever stood before."""
+    rng = np.random.default_rng(1)
+    frames = [tuple(rng.normal(size=3).tolist()) for _ in range(40)]
+    believing, plain = [seen(seq, each) for seq, each in enumerate(frames)], []
+    gating(rule).decide(believing)
+    for seq, each in enumerate(frames):
+        task = seen(seq, each)
+        gating(None).decide([task])
+        plain.append(task)
+    assert [task.gate for task in believing] == [task.gate for task in plain]
+    assert [task.asks for task in believing] == [task.asks for task in plain]
+
+
+def test_stills_stand_by_themselves(seen: Make) -> None:
+    tasks = [seen(seq, still=True) for seq in range(3)]
+    gating().decide(tasks)
+    assert [task.asks for task in tasks] == [True, True, True]
+    assert {task.step for task in tasks} == {None}
+
+
+@asynccontextmanager
+async def way_back(gate: Gating, store: MemoryStore) -> Any:
+    answers = Answers(store, "", gate, LabelWriter(store, Metrics("test").consumer, ""))
+    settled = asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(answers.run(settled))
+        yield answers
+        settled.set()
+
+
+async def written(store: MemoryStore, camera: str, seq: int) -> Label:
+    async for label in store.watch(camera):
+        if label.seq == seq and label.state is State.FINAL:
+            return label
+    raise AssertionError
+
+
+async def test_answers_become_final_labels_of_what_waited(seen: Make) -> None:
+    gate, store = gating(), MemoryStore(RedisSettings(), lambda: NOW_NS)
+    tasks = [seen(seq) for seq in range(2)]
+    gate.decide(tasks)
+    await store.put([task.label for task in tasks])
+    async with way_back(gate, store):
+        watching = asyncio.create_task(written(store, "c", 1))
+        await asyncio.sleep(0)
+        store.away = True
+        await asyncio.sleep(0)
+        store.away = False
+        while not watching.done():
+            await store.put_answers("", [answer(0)])
+            await asyncio.wait([watching], timeout=0.2)
+    assert shown(watching.result()) == (State.FINAL, Source.BELIEF, "yield", 0)
