@@ -21,6 +21,7 @@ from lab.evaluation.stream.remembered import _held, remembering_outcomes
 from lab.evaluation.sweep import Payload
 from schemas.belief_rule import BeliefRule
 from schemas.frontier import dump_frontier, load_frontier
+from vit import SHIPPED
 
 NAMES, FPS = ("gate", "door", "yard", "lane"), 5.0
 """`calibration_half` puts some of them on either side."""
@@ -111,3 +112,11 @@ def test_a_belief_and_its_frontier_go_into_one_file(
     one = replace(frames, cameras=frames.cameras[:1], camera=np.zeros(frames.num_frames, dtype=np.int64))
     with pytest.raises(EvaluationError, match="1 cameras"):
         stream_frontier(one, stills, [ASK], edge, server, "one camera")
+
+
+def test_the_shipped_pair_comes_with_a_belief() -> None:
+    plain, stream = (load_frontier(SHIPPED / name) for name in ("frontier.json", "stream_frontier.json"))
+    assert (stream.edge_hash, stream.server_hash) == (plain.edge_hash, plain.server_hash)
+    assert stream.belief is not None
+    assert stream.points[0].bytes_per_frame == 0
+    assert stream.points[-1].accuracy > stream.points[0].accuracy
