@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -202,6 +203,7 @@ def _timed(found: Findings, name: str, read: Callable[[], bool]) -> None:
 def _quiet() -> None:
     warnings.simplefilter("ignore")
     av.logging.set_level(av.logging.PANIC)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff tells of each damaged file
 
 
 def run(kind: Callable[[int, int], Findings], count: int, first_seed: int) -> Iterator[Findings]:
