@@ -5,8 +5,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from imaging.header import ImageHeader, jpeg_header, png_header, webp_header
 from schemas.errors import DecodeError
-from vit.image_header import ImageHeader, jpeg_header, png_header, webp_header
 
 PIXELS = np.arange(20 * 37 * 3, dtype=np.uint8).reshape(20, 37, 3)
 

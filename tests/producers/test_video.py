@@ -138,7 +138,9 @@ def clip(
     with av.open(str(path), "w") as output:
         streams = []
         for width, height in sizes or [(64, 48)]:
-            stream = output.add_stream("libvpx" if path.suffix == ".webm" else "libx264", rate=fps)
+            webm = path.suffix == ".webm"
+            quick = {"deadline": "realtime", "cpu-used": "8"} if webm else {"preset": "ultrafast"}
+            stream = output.add_stream("libvpx" if webm else "libx264", rate=fps, options=quick)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
             streams.append(stream)
