@@ -304,7 +304,7 @@ class FrameReader:
     def _open(self, delivery: Delivery, read_s: float) -> FrameTask:
         limits = self._settings.producer
         frame = decode_frame(
-            delivery.record.value,
+            delivery.value,
             max_frame_bytes=limits.max_frame_bytes,
             max_frame_pixels=limits.max_frame_pixels,
         )

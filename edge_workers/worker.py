@@ -43,6 +43,7 @@ from runtime.device_thread import DeviceThread
 from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
+from runtime.kafka_admin import pipeline_topics
 from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
@@ -313,6 +314,7 @@ async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExi
         group_instance_id=settings.edge.group_instance_id,
         fetch_max_bytes=settings.edge.fetch_max_bytes,
         max_partition_fetch_bytes=settings.edge.max_partition_fetch_bytes,
+        expects=pipeline_topics(settings)[:2],
         in_background=True,
     )
     return EdgePorts(source, store, letters_sink, offload_sink, more_sinks)

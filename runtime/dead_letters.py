@@ -81,7 +81,7 @@ class DeadLetters:
             record.topic,
             record.partition,
             record.offset,
-            stub=record.unreadable is not None,
+            stub=record.unreadable is not None and not record.value,
             replays=replays_of(record.headers),
         )
         refused = _Refused(delivery, letter)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from runtime.kafka_connection import Record
 from runtime.log import get_logger
 from runtime.offsets import OffsetTracker, TopicPartition
 from runtime.waiting import set_within
-from schemas.errors import TransientError
+from schemas.errors import DecodeError, TransientError
 
 _COMMIT_SHARE = 0.4
 """What a commit at revoke may take, as a share of `drain_s`: after one and a half of it the group goes on."""
@@ -37,6 +38,11 @@ class RecordSource(Protocol):
 
     def listen(self, *, on_assigned: RebalanceCallback, on_revoked: RebalanceCallback) -> None:
         """Both are awaited at each rebalance from now on; to be called before the member joins."""
+        ...
+
+    @property
+    def must_wait(self) -> bool:
+        """True while no record comes before the last one is committed."""
         ...
 
     async def getmany(self, max_records: int, timeout_s: float) -> Sequence[Record]:
@@ -81,6 +87,17 @@ class Delivery:
     def partition(self) -> TopicPartition:
         """Where the record was read from."""
         return (self.record.topic, self.record.partition)
+
+    @property
+    def value(self) -> bytes:
+        """The record's value, to be opened.
+
+        Raises:
+            DecodeError: `unreadable`: it must not be, or no client can.
+        """
+        if self.record.unreadable is not None:
+            raise DecodeError("unreadable", self.record.unreadable)
+        return self.record.value
 
     def ack(self) -> None:
         """The record is done: its label is in Redis and its offload settled, or it is a dead letter.
@@ -145,6 +162,8 @@ class Intake:
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Delivery]:
         """Up to `max_records` new records."""
+        if self._source.must_wait:
+            await self._committed_within(timeout_s)
         deliveries = []
         for record in await self._source.getmany(max_records, timeout_s):
             key = (record.topic, record.partition)
@@ -157,6 +176,13 @@ class Intake:
             self._open[key] += 1
             deliveries.append(Delivery(record, partial(self._settle, tracker)))
         return deliveries
+
+    async def _committed_within(self, timeout_s: float) -> None:
+        """What was taken is committed, or time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.drained()
+            await self.commit()
 
     async def drained(self) -> None:
         """Waits until nothing is open."""

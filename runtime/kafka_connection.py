@@ -122,7 +122,7 @@ class Record:
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
     unreadable: str | None = None
-    """Why nothing can be read here; the record then stands for a whole batch, and is empty."""
+    """Why it must not be opened. An empty one stands for a whole batch that nobody can read."""
 
 
 def record_of(found: Any, unreadable: str | None = None) -> Record:

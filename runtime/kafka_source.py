@@ -11,7 +11,8 @@ next read, and some of those tasks never run again. So an error ends the member,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +22,10 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from runtime.attempts import Attempts, Marks, tries_of
 from runtime.connections import KafkaSettings
 from runtime.intake import RebalanceCallback
+from runtime.kafka_admin import check_topics
 from runtime.kafka_connection import (
     Passing,
     Record,
@@ -38,6 +41,7 @@ from runtime.log import get_logger
 from runtime.offsets import OffsetGaps, TopicPartition
 from runtime.waiting import set_within
 from schemas.errors import SaccadeError
+from schemas.topics import TopicSpec
 
 _EXPANDED_PER_FETCHED = 2
 """A batch may be this much larger without its compression than a partition's whole answer may be with it."""
@@ -50,6 +54,10 @@ class Source:
     Args:
         pattern: in place of topics, a regular expression of their names; topics that come later count too.
         group_instance_id: static membership; the member keeps its partitions over a restart.
+        expects: how the topics, and those of their dead letters, should be; a member in the background warns of
+            each difference before it joins.
+        in_background: the source joins when the cluster lets it, in its own time; else entering it does, and
+            raises `TransientError` when no broker answers, `StackError` when a topic is missing.
     """
 
     def __init__(
@@ -62,9 +70,11 @@ class Source:
         group_instance_id: str | None = None,
         fetch_max_bytes: int = 5 * 1024 * 1024,
         max_partition_fetch_bytes: int = 5 * 1024 * 1024,
+        expects: Sequence[TopicSpec] = (),
         in_background: bool = False,
     ) -> None:
         self._kafka = kafka
+        self._expects = tuple(expects)
         self._in_background = in_background
         self._needed = sorted(topics)
         self._topics = self._needed or [pattern]
@@ -91,6 +101,7 @@ class Source:
         # Records that came before the listener knew their assignment, and that assignment.
         self._early: tuple[object, list[Record]] = (None, [])
         self._gaps = OffsetGaps()
+        self._attempts = Attempts()
 
     def __repr__(self) -> str:
         held = len(self.assignment())
@@ -100,11 +111,15 @@ class Source:
         connection_arguments(self._kafka)  # what is wrong in the settings themselves is said at once
         first = None if self._in_background else await started(self._make, self._kafka)
         self._keeper = asyncio.create_task(self._keep_joined(first), name="kafka member")
+        if first is not None:
+            await self._holding.wait()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._consumer is not None and self._holding.is_set() and not isinstance(error, Exception):
+            await self._end_in_order(self.assignment())
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -147,6 +162,11 @@ class Source:
         """Records that the broker had deleted before this member came to read them."""
         return self._gaps.num_missed
 
+    @property
+    def must_wait(self) -> bool:
+        """True while no record comes before the last one is committed: one of them may have killed a worker."""
+        return self._attempts.must_wait
+
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
         if self._consumer is None:
@@ -170,9 +190,11 @@ class Source:
             return []
         early = self._take_early()
         if early:
-            return self._told_gaps(early)
+            return await self._begun(self._told_gaps(early))
+        if self.must_wait:
+            return []
         try:
-            found = await self._poll(max_records, timeout_s)
+            found = await self._poll(1 if self._attempts.is_careful else max_records, timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever ends a member, another one may join
             self._end(error)
             return []
@@ -180,10 +202,35 @@ class Source:
         records = [self._fetch.record(each) for some in found.values() for each in some]
         self._has_read |= bool(records)
         if self._holding.is_set():
-            return self._told_gaps(records)
+            return await self._begun(self._told_gaps(records))
         # Dropping them would lose them: the position of their partitions is already behind them.
         self._early = (self._current_assignment, records)
         return []
+
+    async def _begun(self, records: list[Record]) -> list[Record]:
+        """The records; that they are tried now is noted where a death would make that matter."""
+        marks, guilty = self._attempts.begin(((each.topic, each.partition), each.offset) for each in records)
+        if guilty:
+            records = [
+                replace(each, unreadable="its worker died with it each time")
+                if ((each.topic, each.partition), each.offset) in guilty
+                else each
+                for each in records
+            ]
+        if not marks:
+            return records
+        self._early = (self._current_assignment, records)  # a cancelled read has taken nothing
+        await self._note(marks)
+        return self._take_early()
+
+    async def _note(self, marks: Marks) -> None:
+        held = self.assignment()
+        offsets = {KafkaTopicPartition(*each): mark for each, mark in marks.items() if each in held}
+        try:
+            async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
+                await self._consumer.commit(offsets)
+        except (TimeoutError, KafkaError) as error:
+            _log.warning("what is tried now is not noted", why=str(error) or type(error).__name__)
 
     async def _poll(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
         self._check_member()
@@ -240,12 +287,19 @@ class Source:
 
     async def _joined(self) -> Any:
         try:
+            await self._warn_of_differences()
             return await opened(self._make, self._kafka)
         except SaccadeError as error:
             self._holding.clear()
             self._consumer = None
             self._trouble = str(error)
             raise Passing(self._trouble) from None
+
+    async def _warn_of_differences(self) -> None:
+        if self._expects:
+            for problem in await check_topics(self._kafka, self._expects):
+                _log.warning("a topic differs from the settings", problem=problem)
+            self._expects = ()  # once told is enough
 
     async def _live_and_leave(self, consumer: Any) -> None:
         """In the group until something ends this member; then what it has begun is finished, as on a revoke.
@@ -290,6 +344,7 @@ class Source:
                 await self._consumer.commit(held)
         except (TimeoutError, KafkaError) as error:
             raise translated(error, f"committing {len(held)} offsets") from None
+        self._attempts.committed({(each.topic, each.partition): offset for each, offset in held.items()})
 
     async def lag(self) -> int:
         """Records in the held partitions that `getmany` has not returned yet; 0 without any.
@@ -363,14 +418,44 @@ class Source:
         if partitions:
             # Longer than this and the group goes on without this member anyway.
             await self._call(self._on_revoked, partitions, 1.5 * self.drain_s)
+            await self._end_in_order(partitions)
 
     async def _assigned(self, partitions: set[TopicPartition]) -> None:
         self._generation += 1
         self._gaps.restart()
         await self._call(self._on_assigned, partitions, self.drain_s)
+        await self._learn_attempts(partitions)
         self._holding.set()
         # The client itself asks for a partition's position before it reads from it.
         self._gaps.begin_at(await self._positions(partitions))
+
+    async def _learn_attempts(self, partitions: set[TopicPartition]) -> None:
+        """What members before noted of these partitions; without an answer there is nothing to be careful with."""
+        wanted = [KafkaTopicPartition(*each) for each in partitions]
+        committed: dict[TopicPartition, tuple[int, str]] = {}
+        ends: dict[TopicPartition, int] = {}
+        try:
+            async with asyncio.timeout(self.drain_s / 2):
+                found = await self._consumer._coordinator.fetch_committed_offsets(wanted) if wanted else {}
+                committed = {
+                    (each.topic, each.partition): (told.offset, told.metadata or "")
+                    for each, told in found.items()
+                }
+                noted = [
+                    KafkaTopicPartition(*each) for each, (_, text) in committed.items() if tries_of(text)
+                ]
+                told_ends = await self._consumer.end_offsets(noted) if noted else {}
+                ends = {(each.topic, each.partition): end for each, end in told_ends.items()}
+        except (TimeoutError, KafkaError) as error:
+            _log.warning("not known what was tried before", why=str(error) or type(error).__name__)
+        self._attempts.assigned(committed, ends)
+        if self._attempts.is_careful:
+            _log.warning("a worker died here: its records go one by one", partitions=len(ends))
+
+    async def _end_in_order(self, partitions: Iterable[TopicPartition]) -> None:
+        marks = self._attempts.ended(partitions)
+        if marks:
+            await self._note(marks)
 
     async def _positions(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Where reading begins: at what the group has committed, kept or not; empty without an answer."""

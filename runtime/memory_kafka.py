@@ -105,6 +105,7 @@ class MemorySource:
         self.drain_s = drain_s
         self.num_missed = 0
         self.trouble: str | None = None
+        self.must_wait = False
         self._broker = broker
         self._topics = sorted(topics)
         self._group_id = group_id

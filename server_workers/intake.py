@@ -50,7 +50,7 @@ class RecordCheck:
 
     def _open(self, task: AnswerTask, now_s: float) -> None:
         came = task.delivery.record
-        task.record = record = decode_offload(came.value, max_offload_bytes=self.max_offload_bytes)
+        task.record = record = decode_offload(task.delivery.value, max_offload_bytes=self.max_offload_bytes)
         if record.site != topic_site(came.topic, self.topic):
             # The broker vouches for who may write to a topic, nothing vouches for what a record says.
             found = f"offload.camera: {record.camera!r:.80}"

@@ -34,6 +34,8 @@ class FakeSource:
     def listen(self, *, on_assigned: RebalanceCallback, on_revoked: RebalanceCallback) -> None:
         self.assign, self.revoke = on_assigned, on_revoked
 
+    must_wait = False
+
     async def getmany(self, max_records: int, timeout_s: float) -> list[Record]:
         taken = [each for each in self.records if (each.topic, each.partition) not in self.paused]
         taken = taken[:max_records]

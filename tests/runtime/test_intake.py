@@ -28,6 +28,8 @@ class FakeSource:
     def listen(self, *, on_assigned: RebalanceCallback, on_revoked: RebalanceCallback) -> None:
         self.assign, self.revoke = on_assigned, on_revoked
 
+    must_wait = False
+
     async def getmany(self, max_records: int, timeout_s: float) -> list[Record]:
         taken, self.records = self.records[:max_records], self.records[max_records:]
         return taken

@@ -511,3 +511,39 @@ async def test_a_pattern_reads_the_topics_that_it_names_and_no_others(
     async with Source(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
         assert values_of(await read(source, 2)) == [0, 1]
         assert {name for name, _ in source.assignment()} == {topic, site_topic}
+
+
+async def test_a_record_that_its_members_died_with_is_handed_out_unopened(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    """The fifth record kills whoever opens it; a member that leaves with an error is dead."""
+    group = unique("group")
+    done: set[int] = set()
+    refused: list[int] = []
+
+    async def live() -> None:
+        source = Source(kafka, [topic], group_id=group)
+        intake = Intake(source, forget=lambda _: ())
+        async with source, asyncio.timeout(20.0):
+            while len(done) + len(refused) < 60:
+                for delivery in await intake.poll(20, 0.5):
+                    if delivery.record.unreadable is not None:
+                        refused.append(int(delivery.record.value))
+                    elif delivery.record.value == b"5":
+                        raise RuntimeError("dead")
+                    else:
+                        done.add(int(delivery.record.value))
+                    delivery.ack()
+                await intake.commit()
+
+    await fill(sink, topic, range(60))
+    num_deaths = 0
+    while True:
+        try:
+            await live()
+            break
+        except RuntimeError:
+            num_deaths += 1
+            assert num_deaths < 10
+    assert refused == [5]
+    assert num_deaths <= 5

@@ -1,0 +1,125 @@
+"""Which records a member had in hand each time when it died. Pure, no await, no client.
+
+A record that kills its worker is read again by the next one, for ever. So a member notes, beside the committed
+offset of a partition and before it hands out the partition's first record, that it is about to try what lies
+there. Progress or an orderly end removes the note. A member that finds one is **careful**: it hands out one record
+at a time, each with a note of its own, until what may be guilty is behind it. A record whose note says that
+`max_deaths` members died with it is handed out as one that must not be opened.
+
+Notes travel as Kafka's metadata of a committed offset: they belong to the group, cost one commit an assignment,
+and outlive the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from runtime.offsets import TopicPartition
+
+MAX_DEATHS: Final = 3
+_CAREFUL_RECORDS: Final = 64
+"""As many records of a partition are handed out one by one: more than a member takes before it commits."""
+_NOTE: Final = "tries="
+
+Marks = dict[TopicPartition, tuple[int, str]]
+"""Offset and metadata to commit, by partition."""
+
+
+def note_of(num_tries: int) -> str:
+    """The metadata that says that `num_tries` members began here and none has said more."""
+    return f"{_NOTE}{num_tries}"
+
+
+def tries_of(metadata: str) -> int:
+    """The reverse of `note_of`; 0 for any other text."""
+    told = metadata.removeprefix(_NOTE)
+    return int(told) if told != metadata and told.isdigit() and len(told) < 4 else 0
+
+
+class Attempts:
+    """What one member tries, from one assignment to the next."""
+
+    def __init__(self, max_deaths: int = MAX_DEATHS) -> None:
+        self._max_deaths = max_deaths
+        # Told at the assignment: where a partition begins, and how many died there.
+        self._found: dict[TopicPartition, tuple[int, int]] = {}
+        # Marked partitions with the place of the mark, until something behind it is committed.
+        self._marked: dict[TopicPartition, int] = {}
+        self._begun: set[TopicPartition] = set()
+        # Partitions whose records go one by one, with the offset where that ends.
+        self._careful: dict[TopicPartition, int] = {}
+        self._alone: tuple[TopicPartition, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attempts marked={len(self._marked)} careful={len(self._careful)} alone={self._alone}>"
+
+    @property
+    def is_careful(self) -> bool:
+        """True while records go one by one."""
+        return bool(self._careful)
+
+    @property
+    def must_wait(self) -> bool:
+        """True while the one record that was handed out is not done with."""
+        return self._alone is not None
+
+    def assigned(
+        self, committed: Mapping[TopicPartition, tuple[int, str]], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        """A new assignment.
+
+        Args:
+            committed: offset and metadata of each partition that has any.
+            ends: where the partitions end that have a note; without it, there is none to be careful with.
+        """
+        self._found = {each: (offset, tries_of(text)) for each, (offset, text) in committed.items()}
+        self._careful = {
+            each: min(offset + _CAREFUL_RECORDS, ends[each])
+            for each, (offset, num_tries) in self._found.items()
+            if num_tries and ends.get(each, 0) > offset
+        }
+        self._marked, self._begun, self._alone = {}, set(), None
+
+    def begin(
+        self, records: Iterable[tuple[TopicPartition, int]]
+    ) -> tuple[Marks, set[tuple[TopicPartition, int]]]:
+        """What is to be noted before these records are handed out, and which of them must not be opened.
+
+        Args:
+            records: partition and offset, ascending in each partition; one at most while `is_careful`.
+        """
+        marks: Marks = {}
+        guilty: set[tuple[TopicPartition, int]] = set()
+        for partition, offset in records:
+            is_first = partition not in self._begun
+            self._begun.add(partition)
+            if offset >= self._careful.get(partition, offset + 1):
+                del self._careful[partition]
+            if self.is_careful:
+                self._alone = (partition, offset)
+            elif not is_first:
+                continue
+            begin, deaths = self._found.get(partition, (offset, 0))
+            at_begin = is_first and begin <= offset  # what lies between was deleted, or holds no record
+            num_deaths = deaths if at_begin else 0
+            if num_deaths >= self._max_deaths:
+                guilty.add((partition, offset))
+            place = begin if at_begin else offset
+            marks[partition] = (place, note_of(num_deaths + 1))
+            self._marked[partition] = place
+        return marks, guilty
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The offsets are at the broker, without a note."""
+        for partition, offset in offsets.items():
+            if offset > self._marked.get(partition, offset):
+                del self._marked[partition]
+            if self._alone is not None and self._alone[0] == partition and offset > self._alone[1]:
+                self._alone = None
+            if offset >= self._careful.get(partition, offset + 1):
+                del self._careful[partition]
+
+    def ended(self, partitions: Iterable[TopicPartition]) -> Marks:
+        """What removes the notes of partitions that are given back in good order."""
+        return {each: (self._marked.pop(each), "") for each in set(partitions) & self._marked.keys()}

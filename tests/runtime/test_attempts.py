@@ -1,0 +1,109 @@
+"""Lives and deaths of a member, played with a group's committed offsets and their notes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.attempts import MAX_DEATHS, Attempts, note_of, tries_of
+from runtime.offsets import TopicPartition
+
+A, B = ("frames", 0), ("frames", 1)
+
+
+class Group:
+    """Two partitions of `length` records; a member that opens a killer is dead."""
+
+    def __init__(self, killers: set[tuple[TopicPartition, int]], length: int = 200) -> None:
+        self.killers = killers
+        self.length = length
+        self.committed: dict[TopicPartition, tuple[int, str]] = {}
+        self.opened: list[tuple[TopicPartition, int]] = []
+        self.refused: list[tuple[TopicPartition, int]] = []
+        self.num_deaths = 0
+
+    def live(self, batch: int = 16) -> bool:
+        """One member's life: True when all is done, False when it died."""
+        attempts = Attempts()
+        attempts.assigned(self.committed, dict.fromkeys((A, B), self.length))
+        position = {each: self.committed.get(each, (0, ""))[0] for each in (A, B)}
+        while any(offset < self.length for offset in position.values()):
+            assert not attempts.must_wait
+            room = 1 if attempts.is_careful else batch
+            partition = min(
+                (each for each in (A, B) if position[each] < self.length), key=position.__getitem__
+            )
+            begin = position[partition]
+            taken = [(partition, each) for each in range(begin, min(begin + room, self.length))]
+            marks, guilty = attempts.begin(taken)
+            self.committed |= marks
+            for each in taken:
+                if each in guilty:
+                    self.refused.append(each)
+                elif each in self.killers:
+                    self.num_deaths += 1
+                    return False
+                else:
+                    self.opened.append(each)
+            position[partition] = taken[-1][1] + 1
+            self.committed[partition] = (position[partition], "")
+            attempts.committed({partition: position[partition]})
+        return True
+
+
+def test_a_killer_is_refused_unopened_and_everything_else_is_opened() -> None:
+    group = Group({(A, 37)})
+    while not group.live():
+        pass
+    assert group.refused == [(A, 37)]
+    assert set(group.opened) == {(each, offset) for each in (A, B) for offset in range(200)} - {(A, 37)}
+    assert group.num_deaths <= MAX_DEATHS + 2
+
+
+@given(st.sets(st.tuples(st.sampled_from([A, B]), st.integers(0, 60)), max_size=4))
+def test_however_many_kill_only_they_are_refused(killers: set[tuple[TopicPartition, int]]) -> None:
+    group = Group(killers, length=61)
+    for _ in range(6 * len(killers) + 1):
+        if group.live():
+            break
+    else:
+        raise AssertionError(f"{killers} kill for ever")
+    assert set(group.refused) == killers
+    assert len(group.refused) == len(killers)
+
+
+def test_an_orderly_end_leaves_no_note_and_so_does_progress() -> None:
+    attempts = Attempts()
+    attempts.assigned({A: (7, "")}, {})
+    marks, _ = attempts.begin([(A, 7), (A, 8), (B, 0)])
+    assert marks == {A: (7, note_of(1)), B: (0, note_of(1))}
+    assert attempts.begin([(A, 9)]) == ({}, set())
+    attempts.committed({A: 9})
+    assert attempts.ended([A, B]) == {B: (0, "")}
+    assert attempts.ended([A, B]) == {}
+
+
+def test_a_careful_member_waits_until_its_one_record_is_done_with() -> None:
+    attempts = Attempts()
+    attempts.assigned({A: (7, note_of(1))}, {A: 9})
+    assert attempts.is_careful
+    assert attempts.begin([(A, 7)])[0] == {A: (7, note_of(2))}
+    assert attempts.must_wait
+    attempts.committed({A: 7})
+    assert attempts.must_wait
+    attempts.committed({A: 8})
+    assert not attempts.must_wait
+    assert attempts.begin([(A, 8)])[0] == {A: (8, note_of(1))}
+    attempts.committed({A: 9})
+    assert not attempts.is_careful  # all that was there when it began is done
+
+
+def test_other_peoples_metadata_is_no_note() -> None:
+    assert [tries_of(text) for text in ("", "tries=", "tries=-1", "tries=9999", "x", note_of(2))] == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+    ]
