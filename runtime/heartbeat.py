@@ -96,7 +96,8 @@ class Heartbeat:
 class ClockKeeper:
     """Asks one site's Redis for its time each second, and tells whether it answers.
 
-    `answers` is called with each outcome.
+    `answers` is called with each outcome. The first answer is followed by a warning for each setting of that
+    Redis under which labels may be lost.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class ClockKeeper:
         self._up = metrics.redis_up.labels(site)
         self._answers = answers
         self._warned = False
+        self._is_checked = False
 
     async def run(self, until: asyncio.Event) -> None:
         """Asks each second until `until` is set."""
@@ -156,6 +158,10 @@ class ClockKeeper:
         self._site_clock.learn(redis_ns, asked_s, answered_s)
         self._up.set(1)
         self._answers(True)
+        if not self._is_checked:
+            for problem in await self._store.check_durability():
+                _log.warning("labels may be lost", site=self._site, problem=problem)
+            self._is_checked = True
         self._report_offset(answered_s)
 
     def _report_offset(self, now_s: float) -> None:

@@ -97,6 +97,10 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore labels={len(self._labels)} written={self._num_written}>"
 
+    async def check_durability(self) -> list[str]:
+        """Nothing: what is in memory is known to end with the process."""
+        return []
+
     async def time_ns(self) -> int:
         """The store's clock, ns UTC."""
         self._answer()

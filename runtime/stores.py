@@ -29,6 +29,10 @@ class LabelStore(Protocol):
         """The store's clock, ns UTC."""
         ...
 
+    async def check_durability(self) -> list[str]:
+        """One line for each of its settings under which labels may be lost."""
+        ...
+
     async def put(self, labels: Sequence[Label]) -> list[PutResult]:
         """Each label was judged by `schemas.win_rule` in turn and, if it won, is there and in its stream.
 

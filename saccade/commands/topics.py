@@ -22,8 +22,8 @@ def create(
     kafka: KafkaOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the missing topics; those that exist stay as they are. Print each and whether it was made."""
-    from runtime.kafka_admin import create_pipeline_topics, pipeline_topics
+    """Create the missing topics. Those that exist stay as they are; how they differ is told on stderr."""
+    from runtime.kafka_admin import check_pipeline_topics, create_pipeline_topics, pipeline_topics
 
     settings = settings_from(config, assign, kafka=kafka)
     made = asyncio.run(create_pipeline_topics(settings))
@@ -35,6 +35,8 @@ def create(
             typer.echo(f"{spec.name}: made with {spec.partitions} partitions")
         else:
             typer.echo(f"{spec.name}: was there")
+    for problem in asyncio.run(check_pipeline_topics(settings)):
+        typer.echo(problem, err=True)
 
 
 @app.command()

@@ -44,6 +44,9 @@ class FakeStore:
         self.clock = clock
         self.answers = list(answers)
 
+    async def check_durability(self) -> list[str]:
+        return ["appendonly is 'no'"]
+
     async def time_ns(self) -> int:
         self.clock.advance(0.2)
         answer = self.answers.pop(0)
@@ -80,7 +83,9 @@ async def test_a_beat_tells_lag_group_and_progress_and_survives_a_silent_broker(
     assert value(metrics, "consumer_lag", topic="t") == 7
 
 
-async def test_the_keeper_learns_the_sites_time_and_tells_whether_redis_answers() -> None:
+async def test_the_keeper_learns_the_sites_time_and_tells_whether_redis_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     clock, metrics, site_clock = ManualClock(), Metrics("test"), SiteClock()
     answers: list[bool] = []
     keeper = ClockKeeper(
@@ -99,6 +104,7 @@ async def test_the_keeper_learns_the_sites_time_and_tells_whether_redis_answers(
     assert abs(value(metrics, "clock_offset_seconds", site="north") or 0) > 1e9
     assert not await keeper.ask()
     assert answers == [False, True, False]
+    assert capsys.readouterr().out.count("appendonly is 'no'") == 1
 
 
 async def test_the_keeper_ends_with_its_worker() -> None:
