@@ -36,7 +36,7 @@ def to_rgb(picture: Image.Image, icc: bytes) -> Pixels:
     if mode == "F":
         return _grey(_scaled(np.asarray(picture)))
     if mode not in _PLAIN:
-        names = {"I": "32-bit integers", "LAB": "CIE Lab values", "HSV": "HSV values"}
+        names = {"I": "signed or 32-bit integers", "LAB": "CIE Lab values", "HSV": "HSV values"}
         raise DecodeError("bad_image", f"its pixels are {names.get(mode, mode)}, which have no known range")
     if icc and mode in _PROFILED:
         plain = picture.convert(_PROFILED[mode])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from imaging.colour import apply_profile, to_rgb
 from imaging.header import check_size, format_of, png_header, webp_header
@@ -19,7 +19,7 @@ from schemas.frame import ENCODINGS
 Pixels = NDArray[np.uint8]
 
 FORMATS: Final = ("jpeg", "png", "webp", "bmp", "tiff", "ppm", "avif", "heif")
-_ORIENTATION: Final = 0x0112
+_ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 0x0106, 0
 _TURNS: Final[dict[int, Callable[[Pixels], Pixels]]] = {
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -65,6 +65,9 @@ def decode_image(
         return _decode_other(data, encoding, max_pixels, size, as_shown=as_shown)
     except DecodeError:
         raise
+    except UnidentifiedImageError:
+        kind = "damaged, or its pixels are of a kind that is not read here"
+        raise DecodeError("bad_image", f"{encoding} does not decode: {kind}") from None
     except Exception as error:  # decoders of hostile bytes raise anything, MemoryError included
         raise DecodeError("bad_image", f"{encoding} does not decode: {error}") from error
 
@@ -132,6 +135,8 @@ def _decode_other(
             raise DecodeError("bad_image", f"{encoding} header and content differ in size")
         picture.load()
         pixels = to_rgb(picture, picture.info.get("icc_profile") or b"" if as_shown else b"")
+        if picture.mode.startswith("I;16") and picture.getexif().get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            pixels = 255 - pixels  # Pillow turns these values round for 8 bits only
         orientation = picture.getexif().get(_ORIENTATION, 1) if as_shown else 1
     return upright(pixels, orientation)
 

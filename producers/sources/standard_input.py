@@ -117,6 +117,18 @@ class PipeReader:
                     continue
         return b""
 
+    def seekable(self) -> bool:
+        """Whether a file was put in the pipe's place (`< clip.mp4`), whose end can be read first."""
+        return stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place of the file and return it."""
+        return os.lseek(self._fd, offset, whence)
+
+    def tell(self) -> int:
+        """Return the present place in the file."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR)
+
     def close(self) -> None:
         """Let go of a FIFO; harmless when called again."""
         if self._owns and self._fd >= 0:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from producers.sources.registry import parse_source
 from producers.sources.source import Captured, OpenOptions, RawImage, Session
 from producers.sources.webcam import Webcam
 from producers.trouble import CameraError, Trouble
+from schemas.errors import SettingsError
 
 
 def levels(video: Session, count: int | None = None) -> list[int]:
@@ -235,6 +238,33 @@ def test_a_video_through_a_pipe_is_played(
     assert len(levels(session)) == 10
     session.close()
     writer.join(5)
+
+
+PLAY_STANDARD_INPUT = """
+import threading
+from producers.sources.registry import parse_source
+from producers.sources.source import OpenOptions
+options = OpenOptions(None, 2, 1, 10**7, False, "tcp", False, threading.Event().wait)
+print(len(list(parse_source("-").open(options))))
+"""
+
+
+@pytest.mark.parametrize("how", ["pipe", "file"])
+def test_standard_input_is_played_from_a_pipe_and_from_a_file(
+    make_clip: Callable[..., Path], make_stream: Callable[..., bytes], how: str
+) -> None:
+    """An MP4 keeps its index at its end: from a file it is read there, through a pipe a stream is needed."""
+    command = [sys.executable, "-c", PLAY_STANDARD_INPUT]
+    with make_clip("a.mp4", num_frames=7).open("rb") as file:
+        given: dict[str, Any] = {"input": make_stream(7, (64, 48))} if how == "pipe" else {"stdin": file}
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, **given)
+    assert done.stdout.strip() == b"7", done.stderr
+
+
+def test_standard_input_that_is_closed_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SettingsError, match="standard input is closed"):
+        parse_source("-")
 
 
 def test_a_pipe_without_a_writer_is_left_when_the_session_ends(tmp_path: Path, quick: OpenOptions) -> None:
