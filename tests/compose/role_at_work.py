@@ -14,7 +14,7 @@ import json
 import pkgutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -101,7 +101,7 @@ async def show(_: str) -> None:
     assert (Path(STATIC) / "index.html").is_file()
 
 
-WORK: dict[str, tuple[tuple[str, ...], Callable[[str], Awaitable[None]]]] = {
+WORK: dict[str, tuple[tuple[str, ...], Callable[[str], Coroutine[None, None, None]]]] = {
     "producer": (("producers", "imaging", "lab.scenes"), publish),
     "page": (("page",), show),
 }
@@ -112,7 +112,7 @@ def main() -> None:
     """The role has worked; its modules are printed."""
     image, libraries, role, lacking, argument = sys.argv[1:]
     sys.path[:] = [image, *sys.path, libraries]
-    sys.meta_path.insert(0, Refusal(frozenset(json.loads(lacking))))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Refusal(frozenset(json.loads(lacking))))
     rooms = {path.name for path in Path(image).iterdir() if path.is_dir()}
     own_rooms, work = WORK[role]
     for room in ("schemas", "runtime", "saccade", *own_rooms):

@@ -104,7 +104,7 @@ def requires_of(package: str) -> list[str]:
     if package != "saccade":
         return requires(package) or []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["dependencies"] + [
+    return [*project["dependencies"]] + [
         f"{text.partition(';')[0]}; extra == '{extra}'" + (f" and ({marker})" if marker else "")
         for extra, texts in project["optional-dependencies"].items()
         for text in texts

@@ -1,4 +1,7 @@
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -108,7 +111,7 @@ def test_discard_removes_what_is_unwanted_and_keeps_the_order_of_the_rest() -> N
         max_size=60,
     )
 )
-def test_every_frame_comes_out_once_and_the_counts_agree(steps: list[tuple]) -> None:
+def test_every_frame_comes_out_once_and_the_counts_agree(steps: list[tuple[Any, ...]]) -> None:
     frames = backlog(max_bytes=100)
     pushed, out = 0, []
     waiting: list[Item] = []
@@ -120,12 +123,13 @@ def test_every_frame_comes_out_once_and_the_counts_agree(steps: list[tuple]) -> 
             pushed += 1
             continue
         now_ns = step[1] * S
-        got = {
-            "take": lambda now=now_ns: frames.take(3, now),
-            "expire": lambda now=now_ns: frames.expire(now),
-            "shed": lambda now=now_ns: frames.shed(now),
+        ways: dict[str, Callable[[], Any]] = {
+            "take": partial(frames.take, 3, now_ns),
+            "expire": partial(frames.expire, now_ns),
+            "shed": partial(frames.shed, now_ns),
             "discard": lambda: frames.discard(lambda each: each.camera == "a"),
-        }[step[0]]()
+        }
+        got = ways[step[0]]()
         out += got
         waiting = [item for item in waiting if item not in got]
         assert len(frames) == len(waiting)

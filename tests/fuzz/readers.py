@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import av
@@ -104,6 +105,7 @@ def sound_containers() -> list[tuple[str, bytes]]:
         buffer = io.BytesIO()
         with av.open(buffer, "w", format=container) as output:
             stream = output.add_stream(codec, rate=10)
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height = 64, 48
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for number in range(10):
@@ -143,7 +145,7 @@ def try_images(seed: int, count: int) -> Findings:
     rng, sound, found = np.random.default_rng(seed), sound_images(), Findings()
     for number in range(count):
         data = damaged(sound[number % len(sound)], rng)
-        _timed(found, f"image {number} of seed {seed}", lambda data=data: _read_image(data))
+        _timed(found, f"image {number} of seed {seed}", partial(_read_image, data))
     return found
 
 
@@ -156,7 +158,7 @@ def try_containers(seed: int, count: int) -> Findings:
             suffix, data = sound[number % len(sound)]
             path = Path(folder, f"clip.{suffix}")
             path.write_bytes(damaged(data, rng))
-            _timed(found, f"container {number} of seed {seed}", lambda path=path: _play(path, options))
+            _timed(found, f"container {number} of seed {seed}", partial(_play, path, options))
     return found
 
 

@@ -92,7 +92,8 @@ def test_it_is_the_filter_that_the_formula_says(
         at_s += gap_s
         step = camera.see(seq, round(at_s * 1e9), row, embedding(angle))
         direct.see(softmax(row), angle, at_s)
-        np.testing.assert_allclose(softmax(step.logits), direct.b, rtol=1e-3, atol=1e-5)
+        assert direct.b is not None
+        np.testing.assert_allclose(softmax(step.logits), np.array(direct.b), rtol=1e-3, atol=1e-5)
 
 
 @given(
@@ -130,7 +131,8 @@ def test_a_late_answer_joins_by_what_is_left_of_its_frame(
             atol=1e-5,
         )
     again = camera.see(len(frames) - 1, 0, frames[-1][0], embedding(0.0))
-    np.testing.assert_allclose(softmax(again.logits), direct.b, rtol=1e-2, atol=1e-4)
+    assert direct.b is not None
+    np.testing.assert_allclose(softmax(again.logits), np.array(direct.b), rtol=1e-2, atol=1e-4)
 
 
 def test_nothing_is_asked_while_an_answer_that_counts_is_under_way() -> None:

@@ -24,7 +24,7 @@ def attentions(draw):
     return raw / raw.sum(dtype=np.float32)
 
 
-def plain_attention_sum(attention, delta, min_patches, keep_crossing):
+def plain_attention_sum(attention, delta: float, min_patches: int, keep_crossing: bool):
     """The rule of the paper's code as a loop over float32 scalars."""
     order = sorted(range(196), key=lambda i: (-attention[i], i))
     kept, total = [], np.float32(0)
@@ -38,7 +38,7 @@ def plain_attention_sum(attention, delta, min_patches, keep_crossing):
     return sorted(kept if len(kept) >= min_patches else order[:min_patches])
 
 
-def test_the_patch_that_crosses_delta_stays_out():
+def test_the_patch_that_crosses_delta_stays_out() -> None:
     attention = attention_with({10: 0.5, 3: 0.25, 7: 0.125})
     assert attention_sum(attention, 0.75).tolist() == [3, 10]
     assert attention_sum(attention, 0.8).tolist() == [3, 10]
@@ -46,14 +46,14 @@ def test_the_patch_that_crosses_delta_stays_out():
     assert attention_sum(attention, 0.875).tolist() == [3, 7, 10]
 
 
-def test_the_floor_holds_where_the_first_patch_already_crosses():
+def test_the_floor_holds_where_the_first_patch_already_crosses() -> None:
     attention = attention_with({10: 0.9, 3: 0.05})
     assert attention_sum(attention, 0.5).tolist() == [10]
     assert attention_sum(attention, 0.5, min_patches=2).tolist() == [3, 10]
     assert attention_sum(attention, 0.0).tolist() == [10]
 
 
-def test_ties_go_to_the_lower_index():
+def test_ties_go_to_the_lower_index() -> None:
     attention = np.full(196, 1 / 196, np.float32)
     assert rank(attention).tolist() == list(range(196))
     assert attention_sum(attention, 0.05).tolist() == list(range(9))
@@ -61,31 +61,33 @@ def test_ties_go_to_the_lower_index():
 
 
 @given(attentions(), st.sampled_from([1.0, 1.5]))
-def test_delta_of_one_keeps_every_patch_whatever_the_float_sum(attention, delta):
+def test_delta_of_one_keeps_every_patch_whatever_the_float_sum(attention, delta: float) -> None:
     assert attention_sum(attention, delta).tolist() == list(range(196))
 
 
 @settings(deadline=None)
 @given(attentions(), st.floats(0, 1), st.integers(1, 196), st.booleans())
-def test_attention_sum_is_the_plain_loop(attention, delta, min_patches, keep_crossing):
+def test_attention_sum_is_the_plain_loop(
+    attention, delta: float, min_patches: int, keep_crossing: bool
+) -> None:
     kept = attention_sum(attention, delta, min_patches, keep_crossing=keep_crossing)
     assert kept.dtype == np.int64
     assert kept.tolist() == plain_attention_sum(attention, delta, min_patches, keep_crossing)
 
 
 @given(st.lists(attentions(), min_size=1, max_size=4), st.floats(0, 1))
-def test_counts_of_many_rows_are_the_counts_of_each(rows, delta):
+def test_counts_of_many_rows_are_the_counts_of_each(rows, delta: float) -> None:
     counts = attention_sum_counts(np.stack(rows), delta)
     assert counts.tolist() == [len(attention_sum(row, delta)) for row in rows]
 
 
 @given(attentions(), st.floats(0, 1), st.floats(0, 1))
-def test_more_delta_never_drops_a_patch(attention, one, other):
+def test_more_delta_never_drops_a_patch(attention, one, other) -> None:
     small, large = sorted((one, other))
     assert set(attention_sum(attention, small).tolist()) <= set(attention_sum(attention, large).tolist())
 
 
-def test_threshold_keeps_patches_at_or_above_it_with_a_floor():
+def test_threshold_keeps_patches_at_or_above_it_with_a_floor() -> None:
     attention = attention_with({10: 0.5, 3: 0.25})
     assert threshold(attention, 0.25).tolist() == [3, 10]
     assert threshold(attention, 0.9).tolist() == [10]
@@ -93,7 +95,7 @@ def test_threshold_keeps_patches_at_or_above_it_with_a_floor():
     assert len(threshold(attention, 0.0)) == 196
 
 
-def test_select_follows_the_operating_point():
+def test_select_follows_the_operating_point() -> None:
     attention = attention_with({10: 0.5, 3: 0.25, 7: 0.125})
     assert select(attention, OperatingPoint(1.0, 0.75)).tolist() == [3, 10]
     assert select(attention, OperatingPoint(1.0, 0.2, selection="threshold")).tolist() == [3, 10]
@@ -103,12 +105,12 @@ def test_select_follows_the_operating_point():
 
 
 @pytest.mark.parametrize("bad", [np.zeros(195, np.float32), np.full(196, np.nan, np.float32)])
-def test_attention_of_another_size_or_not_finite_is_refused(bad):
+def test_attention_of_another_size_or_not_finite_is_refused(bad) -> None:
     with pytest.raises(ValueError, match="attention must be"):
         attention_sum(bad, 0.5)
 
 
 @pytest.mark.parametrize(("delta", "floor"), [(-0.1, 1), (float("nan"), 1), (0.5, 0), (0.5, 197)])
-def test_arguments_out_of_range_are_refused(delta, floor):
+def test_arguments_out_of_range_are_refused(delta: float, floor: int) -> None:
     with pytest.raises(ValueError, match=r"delta|patch count"):
         attention_sum(np.full(196, 1 / 196, np.float32), delta, floor)

@@ -91,7 +91,7 @@ def test_stills_are_upright_whatever_their_orientation(image_format: str, orient
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(STORED[orientation](picture()))
-    options = {} if image_format in {"PNG", "TIFF"} else {"quality": 100}
+    options: dict[str, Any] = {} if image_format in {"PNG", "TIFF"} else {"quality": 100}
     if image_format in {"JPEG", "AVIF"}:
         options["subsampling"] = "4:4:4"
     if image_format == "WEBP":
@@ -240,9 +240,11 @@ def wide_profile() -> bytes:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_profile_that_changes_colours_is_applied(image_format: str) -> None:
-    options: dict[str, Any] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
-        image_format, {}
-    )
+    by_format: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
+    options = by_format.get(image_format, {})
     data = saved(picture(), image_format, icc_profile=wide_profile(), **options)
     assert apart(decoded(data), picture()[..., ::-1]) <= 4
     image = Image.open(io.BytesIO(data))
@@ -272,7 +274,7 @@ def test_jpegs_of_every_colour_model_are_as_another_decoder_shows_them(mode: str
 def test_jpegs_are_as_ffmpeg_shows_them(subsampling: str) -> None:
     smooth = np.asarray(Image.fromarray(picture()).resize((320, 240), Image.Resampling.BICUBIC))
     data = saved(smooth, "JPEG", quality=98, subsampling=subsampling)
-    (frame,) = av.open(io.BytesIO(data), format="jpeg_pipe").decode(video=0)
+    (frame,) = av.open(io.BytesIO(data), "r", format="jpeg_pipe").decode(video=0)
     planes = frame.reformat(format="yuvj444p", interpolation="BICUBIC").to_ndarray().astype(float)
     luma, blue, red = planes[0], planes[1] - 128, planes[2] - 128
     reference = np.stack(
@@ -467,12 +469,12 @@ def test_sender_and_reader_agree_on_what_is_readable(encoding: str, place: float
 
 
 @pytest.mark.parametrize("encoding", ["png", "webp"])
-def test_lossless_encodings_decode_to_the_very_pixels(encoding):
+def test_lossless_encodings_decode_to_the_very_pixels(encoding: str) -> None:
     pixels = noise(30, 50)
     assert np.array_equal(decode_image(encoded(pixels, encoding), encoding, 1500), pixels)
 
 
-def test_a_jpeg_decodes_at_full_size_in_rgb():
+def test_a_jpeg_decodes_at_full_size_in_rgb() -> None:
     pixels = np.full((48, 64, 3), (200, 100, 20), np.uint8)
     decoded = decode_image(encoded(pixels, "jpeg"), "jpeg", 48 * 64)
     assert decoded.shape == (48, 64, 3)
@@ -480,14 +482,14 @@ def test_a_jpeg_decodes_at_full_size_in_rgb():
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_jpegs_of_other_colour_models_become_rgb(mode):
+def test_jpegs_of_other_colour_models_become_rgb(mode: str) -> None:
     buffer = io.BytesIO()
     Image.new(mode, (40, 30)).save(buffer, "JPEG")
     assert decode_image(buffer.getvalue(), "jpeg", 1200).shape == (30, 40, 3)
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "png", "webp"])
-def test_a_size_above_the_limit_is_refused_from_the_header(encoding):
+def test_a_size_above_the_limit_is_refused_from_the_header(encoding: str) -> None:
     header_only = encoded(noise(30, 50), encoding)
     with pytest.raises(DecodeError, match="50x30 is outside 1 to 1499 pixels") as caught:
         decode_image(header_only, encoding, 1499)
@@ -495,7 +497,7 @@ def test_a_size_above_the_limit_is_refused_from_the_header(encoding):
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "png", "webp"])
-def test_truncated_images_are_decode_errors(encoding):
+def test_truncated_images_are_decode_errors(encoding: str) -> None:
     data = encoded(noise(30, 50), encoding)
     for length in range(0, len(data) - 20, 97):
         with pytest.raises(DecodeError):
@@ -504,7 +506,7 @@ def test_truncated_images_are_decode_errors(encoding):
 
 @settings(deadline=None, max_examples=80)
 @given(st.sampled_from(["jpeg", "png", "webp"]), st.floats(0, 1), st.integers(1, 255))
-def test_a_corrupt_byte_gives_an_image_of_the_size_or_a_decode_error(encoding, place, flip):
+def test_a_corrupt_byte_gives_an_image_of_the_size_or_a_decode_error(encoding: str, place, flip) -> None:
     data = bytearray(encoded(noise(16, 24), encoding))
     data[int(place * (len(data) - 1))] ^= flip
     try:
@@ -516,6 +518,6 @@ def test_a_corrupt_byte_gives_an_image_of_the_size_or_a_decode_error(encoding, p
     assert decoded.shape[0] * decoded.shape[1] <= 10_000
 
 
-def test_an_unknown_encoding_is_named():
+def test_an_unknown_encoding_is_named() -> None:
     with pytest.raises(DecodeError, match="'eps' is not one of jpeg, png, webp"):
         decode_image(b"", "eps", 100)

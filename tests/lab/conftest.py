@@ -120,7 +120,7 @@ def _pair_up(
             probabilities=rng.uniform(0.3, 1.0, (size, 1)),
             processed=processed,
             sent_patches=processed.astype(float),
-            wire_bytes=processed * 20.0 + 500 + place,
+            wire_bytes=processed.astype(float) * 20.0 + 500 + place,
         )
     edge = FakeModel("edge", weights="w").facts
     return PairedPredictions(

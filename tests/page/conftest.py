@@ -56,7 +56,7 @@ class FakeSite:
         return sorted({camera for camera, _ in self.labels})
 
     async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:
-        return [(await self.recent(each, 1) or [None])[0] for each in cameras]
+        return [next(iter(await self.recent(each, 1)), None) for each in cameras]
 
     async def recent(self, camera: str, count: int) -> list[Label]:
         mine = [label for (name, _), label in self.labels.items() if name == camera]

@@ -197,9 +197,9 @@ class Site:
                 async for label in store.history(camera):
                     found.stories[label.camera, label.seq].append(label)
             ids = sorted(found.frames)
-            for frame_id, label in zip(ids, await store.get_many(ids), strict=True):
-                if label is not None:
-                    found.labels[frame_id] = label
+            for frame_id, newest in zip(ids, await store.get_many(ids), strict=True):
+                if newest is not None:
+                    found.labels[frame_id] = newest
         return found
 
 

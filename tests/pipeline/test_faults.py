@@ -39,7 +39,7 @@ async def test_kills_of_every_process_in_turn_lose_nothing_and_labels_flow_again
         tree["kafka"]["bootstrap_servers"] = stack.bootstrap_servers
         tree["redis"]["url"] = stack.redis_url
 
-        limits_s = defaultdict(lambda: RECOVERY_S)
+        limits_s: dict[str, float] = defaultdict(lambda: RECOVERY_S)
 
         async def kafka_again() -> None:
             await stack.kill_kafka()

@@ -194,7 +194,7 @@ async def test_a_site_speaks_for_itself_only(tiny_model: Path, tau: float, frame
     site = MemorySite(memory_settings(tiny_model, tau, site="north"))
     own = [replace(frame, site="north", camera=f"north/{frame.camera}") for frame in frames[:9]]
     foreign = replace(frames[0], site="south", camera="south/cam0")
-    record = Offload("south/cam0", 1, 0, 0, bitmap_of(range(3)), "raw", 0, b"", ((0, 0.5),), "00000000")
+    record = Offload("south/cam0", 1, 0, 0, bitmap_of(np.arange(3)), "raw", 0, b"", ((0, 0.5),), "00000000")
     async with site.running():
         site.put([*own, foreign])
         site.frames.discard((foreign.camera, foreign.seq))

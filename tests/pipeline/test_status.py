@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -126,7 +126,7 @@ def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
 
 @asynccontextmanager
 async def running(
-    worker: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings
+    worker: Callable[[Settings, asyncio.Event], Coroutine[None, None, None]], settings: Settings
 ) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -193,7 +193,7 @@ async def test_probes_and_metrics_tell_start_work_outage_recovery_and_end(
     pipeline: Settings,
     stack: EmbeddedStack,
     unique: Callable[[str], str],
-    worker: Callable[[Settings, asyncio.Event], Awaitable[None]],
+    worker: Callable[[Settings, asyncio.Event], Coroutine[None, None, None]],
     counted: str,
     promised: set[str],
 ) -> None:

@@ -189,8 +189,8 @@ def test_of_several_videos_the_one_that_a_player_shows_is_taken(tmp_path: Path, 
     session.close()
     with av.open(str(path)) as container:
         best = container.streams.best("video")
-        assert best is not None
-        assert shapes == {(best.codec_context.height, best.codec_context.width, 3)}
+        assert isinstance(best, av.VideoStream)
+        assert shapes == {(best.height, best.width, 3)}
 
 
 def test_a_cover_picture_is_no_video(
@@ -207,10 +207,10 @@ def test_a_cover_picture_is_no_video(
         packet = av.Packet(cover.getvalue())
         packet.stream, packet.pts, packet.dts = attached, 0, 0
         output.mux(packet)
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = copied
-                output.mux(packet)
+        for each in source.demux(source.streams.video[0]):
+            if each.dts is not None:
+                each.stream = copied
+                output.mux(each)
     session = parse_source(str(path)).open(quick)
     assert len(levels(session)) == 30
     session.close()

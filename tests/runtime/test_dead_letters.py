@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -39,9 +40,14 @@ class FakeSink:
 
 
 async def written(sink: FakeSink, number: int = 1, record: Record = RECORD) -> list[int]:
-    letters, done = DeadLetters(sink), []
+    letters = DeadLetters(sink)
+    done: list[int] = []
+
+    def end(index: int, _: Record, is_done: bool) -> None:
+        done.append(index if is_done else -1)
+
     for index in range(number):
-        delivery = Delivery(record, lambda _, is_done, index=index: done.append(index if is_done else -1))
+        delivery = Delivery(record, partial(end, index))
         await letters.put(delivery, "version", "v is 9")
     letters.close()
     await letters.run()

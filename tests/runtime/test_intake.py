@@ -119,7 +119,7 @@ async def test_a_failed_commit_is_made_up_for(worker: Worker) -> None:
 async def test_a_revoke_forgets_what_waits_drains_what_has_begun_and_commits(worker: Worker) -> None:
     begun, waits = await worker.poll(record(0, 0), record(0, 1))
     worker.waiting = [waits]
-    revoking = asyncio.create_task(worker.source.revoke({A}))
+    revoking = asyncio.ensure_future(worker.source.revoke({A}))
     await asyncio.sleep(0)
     assert not revoking.done()
     begun.ack()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -104,7 +105,7 @@ async def test_reading_a_missing_topic_is_one_clear_line(
         await anext(aiter(read_all(kafka, unique("missing"))))
 
 
-def test_a_certificate_that_cannot_be_used_is_a_settings_error(tmp_path: object) -> None:
-    kafka = KafkaSettings(security_protocol="SSL", ssl_cafile=__file__)
+def test_a_certificate_that_cannot_be_used_is_a_settings_error() -> None:
+    kafka = KafkaSettings(security_protocol="SSL", ssl_cafile=Path(__file__))
     with pytest.raises(SettingsError, match=r"kafka\.ssl_cafile"):
         connection_arguments(kafka)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -60,7 +61,7 @@ def test_a_line_of_json_is_json_whatever_is_hidden_in_it() -> None:
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_no_credential_reaches_a_log_by_any_way(style: str) -> None:
+def test_no_credential_reaches_a_log_by_any_way(style: Literal["json", "console"]) -> None:
     stream = io.StringIO()
     configure_logging(LogSettings(format=style), stream)
     log = get_logger("test")

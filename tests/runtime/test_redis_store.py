@@ -109,7 +109,7 @@ async def test_a_watcher_rides_out_a_killed_redis_and_misses_nothing(own_redis: 
     settings = RedisSettings(url=own_redis.url)
     async with RedisStore(settings) as writer, RedisStore(settings) as reader:
         await writer.put([make_label("gate", 0)])
-        watching = aiter(reader.watch("gate"))
+        watching = reader.watch("gate")
         first = asyncio.ensure_future(anext(watching))
         await until_watched(own_redis.url)
         await writer.put([make_label("gate", 1)])

@@ -329,5 +329,5 @@ def test_redacted_settings_are_plain_json_even_when_infinite() -> None:
 
 def test_settings_are_frozen_and_sections_stand_alone() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load().edge.tau = 1.0  # type: ignore[misc]
+        load().edge.tau = 1.0
     assert KafkaSettings(bootstrap_servers="a:1").revoke_drain_s == 15

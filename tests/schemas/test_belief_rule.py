@@ -44,7 +44,8 @@ def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
     with pytest.raises(DecodeError, match=rf"belief\.{name}"):
         read({**RULE.to_json(), name: value})
     with pytest.raises(ValueError, match=name):
-        BeliefRule(**{name: tuple(value) if name == "prior" else value})
+        fields: dict[str, Any] = {name: tuple(value) if name == "prior" else value}
+        BeliefRule(**fields)
 
 
 def test_a_missing_field_is_named() -> None:

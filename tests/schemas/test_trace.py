@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +77,7 @@ servers = st.builds(
 EDGE_PART = EdgeTrace(
     "h:1", (Stage("read", 5_000_000, 7_000_000),), (("cat", 0.5),), b"", 0.3, 0.8, False, ""
 )
-SENT = OffloadTrace((), "webp", 75, 0.9, bitmap_of([2, 7]), 900, DELIVERED)
+SENT = OffloadTrace((), "webp", 75, 0.9, bitmap_of(np.array([2, 7])), 900, DELIVERED)
 SERVED = ServerTrace("h:2", (Stage("infer", 1_000_000, 2_000_000),), (("dog", 0.9),), 3, 40, False, "WRITTEN")
 LABEL = Label("", "c", 1, State.FINAL, Source.EDGE, 0, "cat", 0.5, 1_000_000, 2_000_000)
 

@@ -33,7 +33,7 @@ class SocketSink:
         self._sent_bytes = 0
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes | None = None, partition: int | None = None
+        self, topic: str, value: bytes, *, key: bytes | None = None, partition: object = None
     ) -> asyncio.Future[object]:
         self._writer.write(value)
         await self._writer.drain()

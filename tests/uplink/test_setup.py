@@ -21,7 +21,7 @@ from vit import SHIPPED_FRONTIER
 
 def make(budget: dict[str, Any], **hashes: str) -> Uplink:
     settings = load_settings(None, {"budget": budget}, {})
-    names = {"edge_hash": "e" * 64, "classes_hash": "c" * 64} | hashes
+    names: dict[str, Any] = {"edge_hash": "e" * 64, "classes_hash": "c" * 64} | hashes
     nothing: Any = object()
     return make_uplink(
         settings,

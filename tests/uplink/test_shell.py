@@ -35,7 +35,7 @@ class FakeSink:
             self._free.set()
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes | None = None, partition: int | None = None
+        self, topic: str, value: bytes, *, key: bytes | None = None, partition: object = None
     ) -> asyncio.Future[object]:
         if self._error is not None:
             raise self._error

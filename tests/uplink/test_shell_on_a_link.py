@@ -60,8 +60,9 @@ async def frames(uplink: Uplink, begin_s: float) -> list[tuple[float, asyncio.Fu
 async def play(relay: Relay) -> tuple[list[tuple[float, float]], list[tuple[float, DeliveryResult]], int]:
     """The counter's samples, the results by time of offer, and what the worker measured itself."""
     settings = load_settings(None, {"kafka": {"bootstrap_servers": relay.address}}, {})
-    limits = {"max_request_bytes": 1 << 20, "max_in_flight_bytes": 4 << 20, "request_timeout_ms": 3_000}
-    async with Sink(settings.kafka, **limits) as sink:
+    async with Sink(
+        settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=4 << 20, request_timeout_ms=3_000
+    ) as sink:
         begin_s = asyncio.get_running_loop().time()
         room = tuple(1.2 * rate for rate in STEPS.rates_bytes_per_s)
         relay.follow(Schedule(STEPS.starts_s, room))

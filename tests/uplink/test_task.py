@@ -8,7 +8,13 @@ from uplink.task import Delivered, Dropped, Flight, OffloadTask
 
 
 def make_task(**fields: Any) -> OffloadTask:
-    known = {"camera": "cam", "score": 1.0, "deadline_s": 2.0, "num_bytes": 1_000, "estimate_bytes": 1_200.0}
+    known: dict[str, Any] = {
+        "camera": "cam",
+        "score": 1.0,
+        "deadline_s": 2.0,
+        "num_bytes": 1_000,
+        "estimate_bytes": 1_200.0,
+    }
     return OffloadTask(**(known | fields))
 
 

@@ -17,7 +17,7 @@ SMALL = Architecture(embed_dim=64, depth=3, num_heads=2, mlp_ratio=4.0, num_clas
 
 
 @given(st.lists(st.integers(1, 197), min_size=1, max_size=40), st.integers(1, 8))
-def test_parts_cover_all_in_order_and_none_is_empty(sizes, most):
+def test_parts_cover_all_in_order_and_none_is_empty(sizes, most: int) -> None:
     parts = even_parts(sizes, most)
     assert len(parts) == min(most, len(sizes))
     assert [each for part in parts for each in sizes[part]] == sizes
@@ -25,7 +25,7 @@ def test_parts_cover_all_in_order_and_none_is_empty(sizes, most):
 
 
 @given(st.lists(st.integers(100, 197), min_size=8, max_size=40))
-def test_two_parts_differ_by_no_more_than_one_item(sizes):
+def test_two_parts_differ_by_no_more_than_one_item(sizes) -> None:
     first, second = (sum(sizes[part]) for part in even_parts(sizes, 2))
     assert abs(first - second) <= max(sizes)
 
@@ -40,14 +40,16 @@ def test_two_parts_differ_by_no_more_than_one_item(sizes):
         ({1: 0.040}, 1),
     ],
 )
-def test_a_lone_item_gets_all_threads_only_where_they_are_clearly_faster(seconds, threads):
+def test_a_lone_item_gets_all_threads_only_where_they_are_clearly_faster(
+    seconds: dict[int, float], threads: int
+) -> None:
     assert threads_of_lone(seconds) == threads
 
 
-def test_each_part_has_a_thread_of_its_own_that_computes_alone():
+def test_each_part_has_a_thread_of_its_own_that_computes_alone() -> None:
     meeting = threading.Barrier(3, timeout=30)
 
-    def part(number):
+    def part(number: int):
         meeting.wait()
         return number, threading.get_ident(), torch.get_num_threads()
 
@@ -57,10 +59,10 @@ def test_each_part_has_a_thread_of_its_own_that_computes_alone():
     assert threads == (1, 1, 1)
 
 
-def test_a_part_that_fails_is_raised_after_all_have_ended():
+def test_a_part_that_fails_is_raised_after_all_have_ended() -> None:
     ended = []
 
-    def part(number):
+    def part(number: int):
         if number == 1:
             raise ValueError("broken")
         ended.append(number)
@@ -84,7 +86,7 @@ def test_a_lone_part_has_the_threads_that_were_chosen_and_the_callers_stay(monke
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_answer_does_not_depend_on_the_cores(threads):
+def test_the_answer_does_not_depend_on_the_cores(threads: int) -> None:
     model, rng = random_model(SMALL), np.random.default_rng(0)
     crops = rng.integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
     expected = EdgeForward(model, torch.float32)(crops)

@@ -20,7 +20,7 @@ def plain(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> to
 
 @settings(max_examples=60, deadline=None)
 @given(lengths_of_sets, st.integers(0, 9))
-def test_each_token_attends_to_its_own_set_whatever_the_lengths(lengths, num_filling):
+def test_each_token_attends_to_its_own_set_whatever_the_lengths(lengths, num_filling) -> None:
     qkv = torch.randn(sum(lengths) + num_filling, 3 * WIDTH, generator=torch.Generator().manual_seed(1))
     mixed = CpuSetAttention(lengths, HEADS).attend(qkv)
     rows = torch.split(qkv, [*lengths, num_filling])[:-1]
@@ -31,7 +31,7 @@ def test_each_token_attends_to_its_own_set_whatever_the_lengths(lengths, num_fil
 
 @settings(max_examples=60, deadline=None)
 @given(lengths_of_sets)
-def test_class_tokens_attend_to_their_own_set_and_give_no_weight_to_padding(lengths):
+def test_class_tokens_attend_to_their_own_set_and_give_no_weight_to_padding(lengths) -> None:
     rng = torch.Generator().manual_seed(2)
     query = torch.randn(len(lengths), WIDTH, generator=rng)
     keys_values = torch.randn(sum(lengths), 2 * WIDTH, generator=rng)
@@ -47,7 +47,7 @@ def test_class_tokens_attend_to_their_own_set_and_give_no_weight_to_padding(leng
         assert row.shape[-1] == 197 or row.shape[-1] % LENGTH_STEP == 0
 
 
-def test_what_stood_in_memory_before_does_not_leak_into_padding():
+def test_what_stood_in_memory_before_does_not_leak_into_padding() -> None:
     qkv = torch.randn(3, 3 * WIDTH)
     attention = CpuSetAttention([3], HEADS)
     expected = attention.attend(qkv)
@@ -58,7 +58,7 @@ def test_what_stood_in_memory_before_does_not_leak_into_padding():
 
 
 @pytest.mark.parametrize("length", [197, 64, 16])
-def test_whole_crops_and_even_lengths_need_no_padding(length):
+def test_whole_crops_and_even_lengths_need_no_padding(length: int) -> None:
     attention = CpuSetAttention([length] * 3, HEADS)
     attention.attend_class(torch.randn(3, WIDTH), torch.randn(3 * length, 2 * WIDTH))
     assert {run.shape[-1] for run in attention.class_weights} == {length}

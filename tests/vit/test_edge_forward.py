@@ -53,7 +53,7 @@ def class_attention_by_hand(model, crops) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [SMALL, "deit_tiny_patch16_224", "deit3_small_patch16_224"])
-def test_logits_attention_and_embedding_are_timms_in_float32(name):
+def test_logits_attention_and_embedding_are_timms_in_float32(name: str) -> None:
     model, crops = random_model(name), some_crops(2)
     output = EdgeForward(model, torch.float32)(crops)
     assert output.logits == pytest.approx(timm_logits(model, crops), abs=5e-5)
@@ -62,7 +62,7 @@ def test_logits_attention_and_embedding_are_timms_in_float32(name):
     assert output.logits.dtype == output.attention.dtype == output.embedding.dtype == np.float32
 
 
-def test_a_norm_before_the_blocks_is_applied():
+def test_a_norm_before_the_blocks_is_applied() -> None:
     model, crops = random_model("vit_base_patch16_clip_224"), some_crops(1)
     model.vit.blocks = model.vit.blocks[:2]
     assert EdgeForward(model, torch.float32)(crops).logits == pytest.approx(
@@ -70,7 +70,7 @@ def test_a_norm_before_the_blocks_is_applied():
     )
 
 
-def test_bfloat16_stays_within_its_tolerance():
+def test_bfloat16_stays_within_its_tolerance() -> None:
     model, crops = random_model("deit_tiny_patch16_224"), some_crops(3)
     output = EdgeForward(model, torch.bfloat16)(crops)
     assert output.logits == pytest.approx(timm_logits(model, crops), abs=BF16_TOLERANCE)
@@ -80,7 +80,7 @@ def test_bfloat16_stays_within_its_tolerance():
     assert (np.abs(output.attention - by_hand).sum(1) / 2).max() < 0.02
 
 
-def test_the_batch_does_not_change_the_answer():
+def test_the_batch_does_not_change_the_answer() -> None:
     model, crops = random_model(SMALL), some_crops(5)
     forward = EdgeForward(model, torch.float32)
     together = forward(crops)
@@ -90,14 +90,14 @@ def test_the_batch_does_not_change_the_answer():
         assert together.attention[index] == pytest.approx(alone.attention[0], abs=1e-6)
 
 
-def test_attention_is_a_share_of_patches():
+def test_attention_is_a_share_of_patches() -> None:
     attention = EdgeForward(random_model(SMALL))(some_crops(4)).attention
     assert attention.shape == (4, 196)
     assert (attention >= 0).all()
     assert attention.sum(1) == pytest.approx(np.ones(4), abs=1e-5)
 
 
-def test_read_only_and_strided_crops_are_accepted():
+def test_read_only_and_strided_crops_are_accepted() -> None:
     forward, crops = EdgeForward(random_model(SMALL), torch.float32), some_crops(2)
     expected = forward(crops).logits
     mirrored = np.ascontiguousarray(crops[:, :, ::-1])[:, :, ::-1]
@@ -108,14 +108,14 @@ def test_read_only_and_strided_crops_are_accepted():
 
 
 @pytest.mark.parametrize("shape", [(0, 224, 224, 3), (224, 224, 3), (1, 224, 224, 4)])
-def test_other_shapes_are_refused(shape):
+def test_other_shapes_are_refused(shape) -> None:
     with pytest.raises(ValueError, match="crops must be"):
         EdgeForward(random_model(SMALL))(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_gives_the_same_answer():
+def test_a_gpu_gives_the_same_answer() -> None:
     model, crops = random_model("deit_tiny_patch16_224"), some_crops(4)
     output = EdgeForward(model, torch.bfloat16, device="cuda")(crops)
     assert output.logits == pytest.approx(timm_logits(model, crops), abs=BF16_TOLERANCE)
@@ -141,7 +141,7 @@ def deit_tinys_logits(crops: np.ndarray, dtype: torch.dtype) -> np.ndarray:
 
 
 @needs_photos
-def test_deit_tiny_is_right_on_200_of_the_240_photos_and_bfloat16_agrees(photos):
+def test_deit_tiny_is_right_on_200_of_the_240_photos_and_bfloat16_agrees(photos) -> None:
     crops, classes = photos
     exact, short = (deit_tinys_logits(crops, dtype) for dtype in (torch.float32, torch.bfloat16))
     # The closest two classes of a photo are .013 apart, float32's own error is below .0001: the count is exact.

@@ -1,9 +1,10 @@
+import pytest
 import torch
 
 from vit import hardware
 
 
-def test_bfloat16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch):
+def test_bfloat16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for avx512, amx, dtype in (
         (True, False, torch.bfloat16),
         (False, True, torch.bfloat16),
@@ -14,7 +15,7 @@ def test_bfloat16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch):
         assert hardware.best_dtype() == dtype
 
 
-def test_the_device_is_the_gpu_where_there_is_one(monkeypatch):
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert hardware.best_device() == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -24,7 +24,7 @@ def token_sets(*counts: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", [SMALL, "deit_tiny_patch16_224", "deit3_small_patch16_224"])
-def test_all_patches_kept_is_timms_own_forward(name):
+def test_all_patches_kept_is_timms_own_forward(name: str) -> None:
     model = random_model(name)
     crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     with torch.inference_mode():
@@ -38,14 +38,14 @@ def test_all_patches_kept_is_timms_own_forward(name):
     ("dtype", "tolerance"), [(torch.float32, FP32_TOLERANCE), (torch.bfloat16, BF16_TOLERANCE)]
 )
 @pytest.mark.parametrize("name", [SMALL, "deit_tiny_patch16_224"])
-def test_subsets_are_the_one_by_one_forward_in_the_order_given(name, dtype, tolerance):
+def test_subsets_are_the_one_by_one_forward_in_the_order_given(name: str, dtype, tolerance: float) -> None:
     model = random_model(name)
     patches, positions = token_sets(147, 1, 196, 30, 147, 2, 30, 8)
     packed = PackedForward(model, dtype=dtype)(patches, positions)
     assert packed == pytest.approx(reference_forward(model, patches, positions), abs=tolerance)
 
 
-def test_a_set_does_not_see_its_neighbours():
+def test_a_set_does_not_see_its_neighbours() -> None:
     forward = PackedForward(random_model(SMALL), dtype=torch.float32)
     patches, positions = token_sets(20, 50, 20)
     alone = forward(patches[1:2], positions[1:2])
@@ -53,7 +53,7 @@ def test_a_set_does_not_see_its_neighbours():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_kernels_built_beforehand_change_no_answer(depth):
+def test_kernels_built_beforehand_change_no_answer(depth: int) -> None:
     forward = PackedForward(random_model(replace(SMALL, depth=depth)), dtype=torch.float32)
     patches, positions = token_sets(20, 100, 196)
     before = forward(patches, positions)
@@ -61,21 +61,21 @@ def test_kernels_built_beforehand_change_no_answer(depth):
     assert (forward(patches, positions) == before).all()
 
 
-def test_positions_matter():
+def test_positions_matter() -> None:
     forward = PackedForward(random_model(SMALL), dtype=torch.float32)
     patches, positions = token_sets(20)
     moved = np.sort((positions[0] + 1) % 196)
     assert np.abs(forward(patches, positions) - forward(patches, [moved])).max() > 1e-3
 
 
-def test_many_equal_sets_are_cut_to_fit_the_cache_and_stay_right():
+def test_many_equal_sets_are_cut_to_fit_the_cache_and_stay_right() -> None:
     model = random_model(SMALL)
     patches, positions = token_sets(*[180] * 12)
     packed = PackedForward(model, dtype=torch.float32)(patches, positions)
     assert packed == pytest.approx(reference_forward(model, patches, positions), abs=FP32_TOLERANCE)
 
 
-def test_read_only_patches_are_accepted():
+def test_read_only_patches_are_accepted() -> None:
     forward = PackedForward(random_model(SMALL), dtype=torch.float32)
     patches, positions = token_sets(5)
     frozen = np.frombuffer(patches[0].tobytes(), np.uint8).reshape(patches[0].shape)
@@ -83,13 +83,13 @@ def test_read_only_patches_are_accepted():
 
 
 @pytest.mark.parametrize("positions", [[], [3, 3], [4, 2], [-1, 2], [0, 196]])
-def test_positions_that_are_not_ascending_patches_are_refused(positions):
+def test_positions_that_are_not_ascending_patches_are_refused(positions) -> None:
     forward = PackedForward(random_model(SMALL))
     with pytest.raises(ValueError, match="set 0: positions must ascend"):
         forward([np.zeros((len(positions), 16, 16, 3), np.uint8)], [np.array(positions, np.int64)])
 
 
-def test_sets_of_other_shapes_are_refused():
+def test_sets_of_other_shapes_are_refused() -> None:
     forward = PackedForward(random_model(SMALL))
     with pytest.raises(ValueError, match=r"set 0: uint8 \(2, 16, 16, 3\) patches, 3 positions"):
         forward([np.zeros((2, 16, 16, 3), np.uint8)], [np.arange(3)])
@@ -104,7 +104,7 @@ gpu = [
 
 
 @pytest.mark.parametrize("compiled", [pytest.param(False, marks=gpu), pytest.param(True, marks=gpu)])
-def test_a_gpu_gives_the_same_answer(compiled):
+def test_a_gpu_gives_the_same_answer(compiled) -> None:
     model = random_model("deit_tiny_patch16_224")
     patches, positions = token_sets(147, 1, 196, 30, 147, 2, 30, 8)
     packed = PackedForward(model, "cuda", torch.bfloat16, compiled=compiled)(patches, positions)
@@ -113,7 +113,7 @@ def test_a_gpu_gives_the_same_answer(compiled):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_second_batch_may_be_submitted_before_the_first_is_read():
+def test_a_second_batch_may_be_submitted_before_the_first_is_read() -> None:
     forward = PackedForward(random_model(SMALL), "cuda")
     first, second = token_sets(10, 20), token_sets(30, 5, 7)
     expected = forward(*first), forward(*second)

@@ -18,32 +18,32 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_has_timms_names_and_shapes(shape):
+def test_it_has_timms_names_and_shapes(shape) -> None:
     plain, timms = build(shape).state_dict(), build_timm(shape).state_dict()
     assert {name: tensor.shape for name, tensor in plain.items()} == {
         name: tensor.shape for name, tensor in timms.items()
     }
 
 
-def test_every_norm_and_scale_is_timms():
+def test_every_norm_and_scale_is_timms() -> None:
     plain, timms = build(SHAPES[1]), build_timm(SHAPES[1])
     norms = [(name, each.eps) for name, each in plain.named_modules() if isinstance(each, torch.nn.LayerNorm)]
     assert norms == [
         (name, each.eps) for name, each in timms.named_modules() if isinstance(each, torch.nn.LayerNorm)
     ]
-    assert plain.blocks[0].attn.scale == timms.blocks[0].attn.scale
+    assert plain.blocks[0].attn.scale == timms.blocks[0].attn.scale  # type: ignore[union-attr]
     assert plain.no_embed_class == timms.no_embed_class
 
 
-def test_timms_module_over_the_same_weights_answers():
+def test_timms_module_over_the_same_weights_answers() -> None:
     model = random_model(SHAPES[0])
     crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     assert model.timm(normalised(crops, model)).shape == (2, 5)
-    assert model.timm.head.weight.data_ptr() == model.vit.head.weight.data_ptr()
+    assert model.timm.head.weight.data_ptr() == model.vit.head.weight.data_ptr()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("engine", ["edge_workers.engine", "server_workers.engine"])
-def test_a_worker_starts_without_timm_and_torchs_compiler(engine):
+def test_a_worker_starts_without_timm_and_torchs_compiler(engine) -> None:
     """They took 7 of the 12 processor seconds of its start."""
     wanted = (
         f"import sys, {engine}; from vit.weights import load_model; load_model('shipped:edge'); "

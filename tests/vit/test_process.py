@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ _PAGES = 40 * (2 << 20) // 4096 * 4
 
 
 @pytest.mark.parametrize("where", ["main", "thread"])
-def test_freed_memory_is_used_again_without_faults(where):
+def test_freed_memory_is_used_again_without_faults(where) -> None:
     done = subprocess.run([sys.executable, "-c", _ROUNDS, where], capture_output=True, text=True, check=False)
     if done.returncode == 77:
         pytest.skip("the C library has no mallopt")
@@ -49,7 +50,7 @@ def test_freed_memory_is_used_again_without_faults(where):
     assert int(done.stdout) < _PAGES / 20
 
 
-def test_a_model_on_a_cpu_asks_for_it():
+def test_a_model_on_a_cpu_asks_for_it() -> None:
     code = (
         "import vit.process as heap; asked = []; heap.keep_freed_memory = lambda: asked.append(1); "
         "from vit.edge_forward import EdgeForward; from vit.weights import load_model; "
@@ -59,7 +60,7 @@ def test_a_model_on_a_cpu_asks_for_it():
     assert done.stdout.strip() == "1"
 
 
-def test_threads_follow_the_containers_quota(tmp_path, monkeypatch):
+def test_threads_follow_the_containers_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
     quota = tmp_path / "cpu.max"
     monkeypatch.setattr(process, "_QUOTA_V2", quota)
@@ -73,7 +74,7 @@ def test_threads_follow_the_containers_quota(tmp_path, monkeypatch):
         assert process.available_threads() == expected
 
 
-def test_threads_without_any_quota_are_the_cores(tmp_path, monkeypatch):
+def test_threads_without_any_quota_are_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 3}, raising=False)
     for name in ("_QUOTA_V1", "_QUOTA_V2", "_PERIOD_V1"):
         monkeypatch.setattr(process, name, tmp_path / "absent")
@@ -81,7 +82,7 @@ def test_threads_without_any_quota_are_the_cores(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("told", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}])
-def test_spinning_is_bounded_unless_the_user_has_said_how_to_wait(told):
+def test_spinning_is_bounded_unless_the_user_has_said_how_to_wait(told) -> None:
     environ: dict[str, str] = {"PATH": "/bin"}
     bound_spinning(environ)
     assert environ == {"PATH": "/bin", "GOMP_SPINCOUNT": str(process.SPINS)}
@@ -101,7 +102,7 @@ def test_spinning_is_bounded_unless_the_user_has_said_how_to_wait(told):
         ["export"],
     ],
 )
-def test_a_command_that_runs_a_model_bounds_spinning_before_torch_reads_it(command):
+def test_a_command_that_runs_a_model_bounds_spinning_before_torch_reads_it(command: str) -> None:
     code = (
         "import sys, vit.process\n"
         "def seen():\n    print('torch' in sys.modules)\n    raise SystemExit\n"

@@ -24,5 +24,5 @@ def test_read_only_images_are_taken_as_they_are() -> None:
     assert not resize_crop_fast(image).any()
 
 
-def test_an_extreme_shape_needs_no_extreme_memory():
+def test_an_extreme_shape_needs_no_extreme_memory() -> None:
     assert resize_crop_fast(np.zeros((2, 300_000, 3), np.uint8)).shape == (224, 224, 3)

@@ -12,12 +12,12 @@ def built(name: str) -> torch.nn.Module:
         return timm.create_model(name)
 
 
-def test_the_built_module_has_the_shape():
+def test_the_built_module_has_the_shape() -> None:
     small = Architecture(embed_dim=32, depth=2, num_heads=2, mlp_ratio=4.0, num_classes=5)
     assert architecture_of(require_supported(build_timm(small), "small")) == small
 
 
-def test_deit_tiny_has_the_published_shape():
+def test_deit_tiny_has_the_published_shape() -> None:
     tiny = architecture_of(require_supported(built("deit_tiny_patch16_224"), "tiny"))
     assert tiny == Architecture(embed_dim=192, depth=12, num_heads=3, mlp_ratio=4.0, num_classes=1000)
 
@@ -31,7 +31,7 @@ def test_deit_tiny_has_the_published_shape():
         "vit_base_patch16_clip_224",
     ],
 )
-def test_plain_layer_scaled_and_pre_normed_models_are_supported(name):
+def test_plain_layer_scaled_and_pre_normed_models_are_supported(name: str) -> None:
     require_supported(built(name), name)
 
 
@@ -49,12 +49,12 @@ def test_plain_layer_scaled_and_pre_normed_models_are_supported(name):
         ("resnet18", "it is a ResNet"),
     ],
 )
-def test_other_kinds_are_refused_with_the_reason(name, reason):
+def test_other_kinds_are_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason):
         require_supported(built(name), name)
 
 
-def test_register_tokens_are_refused():
+def test_register_tokens_are_refused() -> None:
     from timm.models.vision_transformer import VisionTransformer
 
     with pytest.raises(ModelError, match="2 register tokens"):

@@ -20,7 +20,7 @@ DEIT_TINY = Path(__file__).parents[3] / "shared/data/weights/deit_tiny_patch16_2
 
 
 @pytest.fixture
-def saved(tmp_path) -> Path:
+def saved(tmp_path: Path) -> Path:
     model = random_model(SMALL)
     path = tmp_path / "edge.safetensors"
     save_model(path, model.vit, name="small", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), classes=CLASSES)
@@ -48,7 +48,7 @@ def plain_tiny(path: Path, **options) -> Path:
     return path
 
 
-def test_a_saved_model_comes_back_in_float32_with_its_names(saved):
+def test_a_saved_model_comes_back_in_float32_with_its_names(saved) -> None:
     model = load_model(str(saved))
     assert (model.name, model.architecture, model.classes) == ("small", SMALL, CLASSES)
     assert (model.mean, model.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
@@ -59,7 +59,7 @@ def test_a_saved_model_comes_back_in_float32_with_its_names(saved):
     assert not model.vit.training
 
 
-def test_a_folder_with_one_file_is_a_model_and_with_two_is_refused(saved):
+def test_a_folder_with_one_file_is_a_model_and_with_two_is_refused(saved) -> None:
     assert load_model(str(saved.parent)).name == "small"
     saved.with_name("other.safetensors").write_bytes(saved.read_bytes())
     with pytest.raises(ModelError, match=r"exactly one .safetensors file, found edge.safetensors, other"):
@@ -82,7 +82,7 @@ def test_a_folder_with_one_file_is_a_model_and_with_two_is_refused(saved):
         ({"architecture": SMALL.to_json() | {"depth": 1}}, r"has unknown weights blocks\.1\.attn"),
     ],
 )
-def test_metadata_that_does_not_fit_the_weights_is_refused(saved, metadata, message):
+def test_metadata_that_does_not_fit_the_weights_is_refused(saved, metadata, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(str(rewritten(saved, metadata=metadata)))
 
@@ -96,12 +96,12 @@ def test_metadata_that_does_not_fit_the_weights_is_refused(saved, metadata, mess
         ({"head__bias": torch.zeros(5, dtype=torch.int64)}, r"head\.bias is torch.int64"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(saved, tensors, message):
+def test_weights_that_do_not_fit_are_refused(saved, tensors, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(str(rewritten(saved, **tensors)))
 
 
-def test_files_that_are_no_safetensors_are_refused_and_never_unpickled(tmp_path):
+def test_files_that_are_no_safetensors_are_refused_and_never_unpickled(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.safetensors"
     garbage.write_bytes(b"\x80\x04garbage")
     with pytest.raises(ModelError, match="not a readable safetensors file"):
@@ -112,7 +112,7 @@ def test_files_that_are_no_safetensors_are_refused_and_never_unpickled(tmp_path)
         load_model(str(pickled))
 
 
-def test_weights_that_float16_cannot_hold_are_not_saved(tmp_path):
+def test_weights_that_float16_cannot_hold_are_not_saved(tmp_path: Path) -> None:
     model = random_model(SMALL)
     model.vit.head.bias[0] = 1e6
     with pytest.raises(ModelError, match="not finite"):
@@ -122,7 +122,7 @@ def test_weights_that_float16_cannot_hold_are_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plain_weights_named_after_their_timm_model_get_its_heads_and_imagenet_names(tmp_path):
+def test_plain_weights_named_after_their_timm_model_get_its_heads_and_imagenet_names(tmp_path: Path) -> None:
     for path in (
         tmp_path / "deit_tiny_patch16_224.safetensors",
         tmp_path / "deit_tiny_patch16_224/model.safetensors",
@@ -132,7 +132,7 @@ def test_plain_weights_named_after_their_timm_model_get_its_heads_and_imagenet_n
         assert model.classes == imagenet_names()
 
 
-def test_plain_weights_of_no_known_name_need_their_head_count(tmp_path):
+def test_plain_weights_of_no_known_name_need_their_head_count(tmp_path: Path) -> None:
     path = plain_tiny(tmp_path / "mine.safetensors")
     with pytest.raises(ModelError, match="number of attention heads is not known"):
         load_model(str(path))
@@ -141,13 +141,13 @@ def test_plain_weights_of_no_known_name_need_their_head_count(tmp_path):
         load_model(str(path), num_heads=5)
 
 
-def test_a_head_count_against_the_known_one_is_refused(tmp_path):
+def test_a_head_count_against_the_known_one_is_refused(tmp_path: Path) -> None:
     path = plain_tiny(tmp_path / "deit_tiny_patch16_224.safetensors")
     with pytest.raises(ModelError, match="num_heads is 6, but deit_tiny_patch16_224 has 3"):
         load_model(str(path), num_heads=6)
 
 
-def test_timms_config_beside_the_weights_is_used(tmp_path):
+def test_timms_config_beside_the_weights_is_used(tmp_path: Path) -> None:
     plain_tiny(tmp_path / "model.safetensors")
     names = [f"kind {index}" for index in range(1000)]
     config = {
@@ -164,14 +164,14 @@ def test_timms_config_beside_the_weights_is_used(tmp_path):
         load_model(str(tmp_path))
 
 
-def test_distilled_weights_are_refused(tmp_path):
+def test_distilled_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "deit_tiny_distilled_patch16_224.safetensors"
     with pytest.raises(ModelError, match="distillation token"):
         load_model(str(plain_tiny(path)))
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch: pytest.MonkeyPatch):
     """The hub's client: it has nothing yet and answers every question."""
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_args, **_kwargs: None)
@@ -179,7 +179,7 @@ def hub(monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["get_hf_file_metadata", "hf_hub_download"])
-def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch, hub, step):
+def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch: pytest.MonkeyPatch, hub, step) -> None:
     def fail(*_args, **_kwargs):
         raise OSError("an error\nof many lines") from ConnectionError("name not known\nmore")
 
@@ -192,7 +192,9 @@ def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch, hub, step
     )
 
 
-def test_a_silent_hub_is_named_at_once_and_given_up(monkeypatch, hub, caplog):
+def test_a_silent_hub_is_named_at_once_and_given_up(
+    monkeypatch: pytest.MonkeyPatch, hub, caplog: pytest.LogCaptureFixture
+) -> None:
     silent, said = threading.Event(), []
 
     def say_nothing(*_args, **_kwargs):
@@ -210,17 +212,21 @@ def test_a_silent_hub_is_named_at_once_and_given_up(monkeypatch, hub, caplog):
     ]
 
 
-def test_weights_that_were_fetched_before_need_no_hub(monkeypatch, hub, tmp_path):
+def test_weights_that_were_fetched_before_need_no_hub(
+    monkeypatch: pytest.MonkeyPatch, hub, tmp_path: Path
+) -> None:
     cached = plain_tiny(tmp_path / "model.safetensors")
     monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: str(cached))
     monkeypatch.setattr(hub, "hf_hub_download", None)
     assert load_model("deit_tiny_patch16_224").name == "deit_tiny_patch16_224"
 
 
-def test_a_hub_model_is_read_from_its_safetensors_only(monkeypatch, hub, tmp_path):
+def test_a_hub_model_is_read_from_its_safetensors_only(
+    monkeypatch: pytest.MonkeyPatch, hub, tmp_path: Path
+) -> None:
     asked = []
 
-    def download(repository, filename):
+    def download(repository: str, filename: str):
         asked.append((repository, filename))
         return str(plain_tiny(tmp_path / "model.safetensors"))
 
@@ -241,12 +247,12 @@ def test_a_hub_model_is_read_from_its_safetensors_only(monkeypatch, hub, tmp_pat
         ("deit_tiny_distilled_patch16_224", "distillation token"),
     ],
 )
-def test_names_that_lead_nowhere_are_refused_with_a_way_out(name, message):
+def test_names_that_lead_nowhere_are_refused_with_a_way_out(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(name)
 
 
-def test_the_weights_hash_follows_weights_normalisation_and_shape(saved):
+def test_the_weights_hash_follows_weights_normalisation_and_shape(saved) -> None:
     model = load_model(str(saved))
     assert model.weights_hash == load_model(str(saved)).weights_hash
     assert model.weights_hash != Model(model.vit, "x", (0.5, 0.4, 0.2), model.std, CLASSES).weights_hash
@@ -255,7 +261,7 @@ def test_the_weights_hash_follows_weights_normalisation_and_shape(saved):
 
 
 @pytest.mark.skipif(not DEIT_TINY.exists(), reason="../shared/data/weights is not here")
-def test_the_real_deit_tiny_loads_from_its_file():
+def test_the_real_deit_tiny_loads_from_its_file() -> None:
     model = load_model(str(DEIT_TINY))
     assert model.architecture == Architecture(192, 12, 3, 4.0, 1000)
     assert model.classes[0] == "tench"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from devstack.demo.board import Board
@@ -20,7 +22,10 @@ def label(seq: int, answer: int, source: Source = Source.EDGE, state: State = St
 @pytest.mark.parametrize("frame_first", [True, False])
 def test_a_label_is_scored_in_either_order(frame_first: bool) -> None:
     board = Board()
-    events = [lambda: board.on_frame(frame(1)), lambda: board.on_label(label(1, 3))]
+    events: list[Callable[[], object]] = [
+        lambda: board.on_frame(frame(1)),
+        lambda: board.on_label(label(1, 3)),
+    ]
     for event in events if frame_first else reversed(events):
         event()
     assert (board.pair.right, board.pair.scored) == (1, 1)

@@ -73,9 +73,8 @@ def test_all_at_once_is_one_by_one(made: tuple[Streams, np.ndarray], delay: int)
     found = replay(streams, RULES, TAUS, delay)
     for setting, (rule, tau) in enumerate(zip(RULES, TAUS, strict=True)):
         for camera in range(CAMERAS):
-            alone = Streams(
-                *(each[camera : camera + 1] for each in (streams.logits, streams.cosine, streams.server)), FPS
-            )
+            one = slice(camera, camera + 1)
+            alone = Streams(streams.logits[one], streams.cosine[one], streams.server[one], FPS)
             labels, asked = one_by_one(alone, every[camera], rule, tau, delay)
             assert found.asked[setting, camera].tolist() == asked
             assert found.label[setting, camera].tolist() == labels

@@ -59,13 +59,14 @@ def test_every_point_is_measured_on_the_test_half(pair_up: Callable[..., PairedP
     rows = np.flatnonzero(~pairs.calibration)
     for each in make_frontier(pairs).points[1:]:
         point = each.point
-        (scheme,) = [
+        found: list[Scheme] = [
             scheme
             for scheme in SCHEMES
             if isinstance(scheme, Ranked)
             and (scheme.rule.name, scheme.rule.delta, scheme.codec)
             == (point.selection, point.delta, point.codec)
-        ] or [Whole(point.codec, point.quality)]
+        ]
+        (scheme,) = found or [Whole(point.codec, point.quality)]
         sent = pairs.h_min[rows] >= point.tau
         answers = pairs.answers[scheme]
         right = np.where(sent, answers.top1[rows] == pairs.truth[rows], pairs.edge_correct[rows])

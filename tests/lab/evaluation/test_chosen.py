@@ -62,6 +62,7 @@ def test_verdicts_compare_families_at_each_budget(pairs: PairedPredictions) -> N
     assert judged
     for each in judged:
         assert each.interval is not None
+        assert each.gain is not None
         assert each.interval[0] <= each.gain <= each.interval[1]
 
 

@@ -13,12 +13,12 @@ from lab.evaluation.inference_cache import (
     glance_treated,
     missing_answers,
 )
-from lab.evaluation.schemes import EDGE, Downscaled, Ranked, Whole
+from lab.evaluation.schemes import EDGE, Downscaled, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
 from lab.progress import SilentProgress
 
 CLASSES = ("red", "green", "blue")
-SCHEMES = [Whole(), Ranked(Rule("top_k", 0.25)), Whole("jpeg", 50)]
+SCHEMES: list[Scheme] = [Whole(), Ranked(Rule("top_k", 0.25)), Whole("jpeg", 50)]
 
 
 @pytest.fixture(autouse=True)

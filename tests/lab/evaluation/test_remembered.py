@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lab.errors import EvaluationError
 from lab.evaluation.inference_cache import Answers
 from lab.evaluation.points import HoldRule
-from lab.evaluation.schemes import Ranked, Whole
+from lab.evaluation.schemes import Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
 from lab.evaluation.stream import calibration
 from lab.evaluation.stream.calibration import stream_frontier
@@ -101,7 +102,7 @@ def test_a_belief_and_its_frontier_go_into_one_file(
 ) -> None:
     monkeypatch.setattr(calibration, "belief_rules", lambda: [BeliefRule(alpha=0.5), BeliefRule(floor=0.4)])
     edge, server = fake_model("edge").facts, fake_model("server").facts
-    stills = {Whole(): answers_of(frames), ASK: answers_of(frames)}
+    stills: dict[Scheme, Any] = {Whole(): answers_of(frames), ASK: answers_of(frames)}
     frontier = stream_frontier(frames, stills, [ASK], edge, server, "four cameras")
     assert frontier.belief in {BeliefRule(alpha=0.5), BeliefRule(floor=0.4)}
     assert frontier.points[0].bytes_per_frame == 0

@@ -26,11 +26,11 @@ def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-def test_signs_of_one_group_have_the_same_outline():
+def test_signs_of_one_group_have_the_same_outline() -> None:
     assert all((one[..., 3] == other[..., 3]).all() for one, other in pairs())
 
 
-def test_the_glyph_spans_14_pixels_for_85_percent_of_objects():
+def test_the_glyph_spans_14_pixels_for_85_percent_of_objects() -> None:
     """Sides are log-uniform, so the share of objects above a side is known exactly."""
     span = np.log(MAX_SIDE_PX / MIN_SIDE_PX)
     shares = []
@@ -40,6 +40,6 @@ def test_the_glyph_spans_14_pixels_for_85_percent_of_objects():
     assert np.mean(shares) >= 0.85
 
 
-def test_pyramids_halve():
+def test_pyramids_halve() -> None:
     for pyramid in all_pyramids():
         assert [level.width for level in pyramid] == [MASTER_PX, MASTER_PX // 2, MASTER_PX // 4]

@@ -14,24 +14,24 @@ def frames():
     return list(islice(SceneStream(TEST_SEEDS.start + 7, fps=5.0), 150))
 
 
-def test_the_same_seed_gives_the_same_stream(frames):
+def test_the_same_seed_gives_the_same_stream(frames) -> None:
     again = list(islice(SceneStream(TEST_SEEDS.start + 7, fps=5.0), 20))
     assert all((one == other).all() and a == b for (one, a), (other, b) in zip(again, frames, strict=False))
 
 
-def test_truths_are_classes_none_or_ignored(frames):
+def test_truths_are_classes_none_or_ignored(frames) -> None:
     truths = [truth for _, truth in frames]
     assert set(truths) <= {IGNORE, *range(len(CLASSES))}
     assert {IGNORE, NONE} < set(truths)
 
 
-def test_objects_approach_before_they_are_told(frames):
+def test_objects_approach_before_they_are_told(frames) -> None:
     """Between a view without an object and one of a class lies at least one that is neither."""
     truths = [truth for _, truth in frames]
     assert not any(a == NONE and b > NONE for a, b in pairwise(truths))
 
 
-def test_quiet_frames_differ_by_little(frames):
+def test_quiet_frames_differ_by_little(frames) -> None:
     changes = [
         np.abs(after.astype(int) - before).mean()
         for (before, a), (after, b) in pairwise(frames)
@@ -40,7 +40,7 @@ def test_quiet_frames_differ_by_little(frames):
     assert np.median(changes) < 12
 
 
-def test_a_passing_object_grows():
+def test_a_passing_object_grows() -> None:
     stream = SceneStream(TEST_SEEDS.start + 1, fps=5.0)
     passage, crop = stream._passage, crop_window(640, 480)
     span = passage.end_s - passage.begin_s
@@ -49,6 +49,6 @@ def test_a_passing_object_grows():
     assert sides[-1] > 3 * sides[0]
 
 
-def test_a_rate_that_is_no_rate_is_refused():
+def test_a_rate_that_is_no_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="fps"):
         SceneStream(1, fps=0)

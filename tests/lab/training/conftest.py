@@ -8,7 +8,7 @@ from lab.training.pool import Pool
 
 
 @pytest.fixture(scope="session")
-def pool(tmp_path_factory) -> Pool:
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """48 crops of noise: three classes are a square of one colour each, the fourth has none."""
     made = Pool.open(tmp_path_factory.mktemp("pool"), 48, create=True)
     random = np.random.default_rng(5)
@@ -27,7 +27,7 @@ def pool(tmp_path_factory) -> Pool:
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight small images in two class folders."""
     folder = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(9)

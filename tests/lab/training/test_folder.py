@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from vit.model import Model, random_model
 from vit.packed_forward import normalised
 
 
-def test_folders_are_classes_and_every_tenth_image_is_only_watched(photos):
+def test_folders_are_classes_and_every_tenth_image_is_only_watched(photos) -> None:
     folder = read_folder(photos)
     assert folder.classes == ("blue", "red")
     assert len(folder.learnt) + len(folder.watched) == 8
@@ -21,7 +23,7 @@ def test_folders_are_classes_and_every_tenth_image_is_only_watched(photos):
     assert {label for _, label in folder.learnt} == {label for _, label in folder.watched} == {0, 1}
 
 
-def test_the_first_copy_is_the_usual_crop_and_the_others_are_pieces(photos, tmp_path):
+def test_the_first_copy_is_the_usual_crop_and_the_others_are_pieces(photos, tmp_path: Path) -> None:
     images = read_folder(photos).learnt
     pool = fill_from_images(tmp_path, images, 2, 1, SilentProgress())
     assert pool.filled() == 2 * len(images)
@@ -31,7 +33,7 @@ def test_the_first_copy_is_the_usual_crop_and_the_others_are_pieces(photos, tmp_
     assert (pool.crops[0] != pool.crops[len(images)]).any()
 
 
-def test_whole_crops_of_images_have_their_class_and_no_patch_has_one(photos, tmp_path):
+def test_whole_crops_of_images_have_their_class_and_no_patch_has_one(photos, tmp_path: Path) -> None:
     images = read_folder(photos).learnt
     pool = fill_from_images(tmp_path, images, 1, 1, SilentProgress())
     batch, indices = sample(pool, np.random.default_rng(0), 8, 14, range(pool.size))
@@ -47,7 +49,7 @@ def test_whole_crops_of_images_have_their_class_and_no_patch_has_one(photos, tmp
         ({"a/1.jpg": b"", "a/2.jpg": b"", "b/1.jpg": b""}, "class b: 1 images"),
     ],
 )
-def test_too_little_data_is_refused(tmp_path, files, message):
+def test_too_little_data_is_refused(tmp_path: Path, files, message: str) -> None:
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
@@ -55,7 +57,7 @@ def test_too_little_data_is_refused(tmp_path, files, message):
         read_folder(tmp_path)
 
 
-def test_a_missing_folder_and_a_broken_image_are_named(photos, tmp_path):
+def test_a_missing_folder_and_a_broken_image_are_named(photos, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such folder"):
         read_folder(tmp_path / "absent")
     broken = photos / "red" / "0.png"
@@ -66,12 +68,12 @@ def test_a_missing_folder_and_a_broken_image_are_named(photos, tmp_path):
     broken.write_bytes(whole)
 
 
-def test_epochs_must_be_above_zero(photos, tmp_path):
+def test_epochs_must_be_above_zero(photos, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="epochs"):
         fine_tune(photos, tmp_path, tmp_path, epochs=0)
 
 
-def test_another_normalisation_is_folded_into_the_first_layer(tmp_path):
+def test_another_normalisation_is_folded_into_the_first_layer(tmp_path: Path) -> None:
 
     model = random_model(Architecture(24, 1, 2, 2.0, 5))
     state = starting_weights(model, 3, seed=0)

@@ -20,7 +20,7 @@ def crops() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
 
 
-def test_training_sees_what_the_edge_will_see():
+def test_training_sees_what_the_edge_will_see() -> None:
     made = model()
     with torch.inference_mode():
         patches = normalised(torch.from_numpy(crops()), torch.float32)
@@ -30,7 +30,7 @@ def test_training_sees_what_the_edge_will_see():
     np.testing.assert_allclose(outputs.attention.numpy(), deployed.attention, atol=1e-4)
 
 
-def test_training_on_a_subset_sees_what_the_server_will_see():
+def test_training_on_a_subset_sees_what_the_server_will_see() -> None:
     made, kept = model(), np.array([3, 50, 51, 120, 195])
     with torch.inference_mode():
         patches = normalised(torch.from_numpy(crops()[:1]), torch.float32)

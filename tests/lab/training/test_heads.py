@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -17,7 +19,7 @@ def test_a_head_separates_what_can_be_separated() -> None:
         assert (head(torch.from_numpy(embeddings)).argmax(1).numpy() == labels).mean() > 0.99
 
 
-def test_both_models_keep_their_weights_and_know_the_folders_classes(photos, tmp_path) -> None:
+def test_both_models_keep_their_weights_and_know_the_folders_classes(photos, tmp_path: Path) -> None:
     start = random_model("deit_tiny_patch16_224")
     path = tmp_path / "start.safetensors"
     save_model(path, start.vit, name=start.name, mean=start.mean, std=start.std, classes=start.classes)

@@ -1,5 +1,6 @@
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ def weights(learner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in learner.state_dict().items()}
 
 
-def test_the_loss_falls(pool, tmp_path):
-    told = []
+def test_the_loss_falls(pool, tmp_path: Path) -> None:
+    told: list[Any] = []
     plan = plan_of(Stage(5, 24, 100))
     learn(plan, pool, tmp_path / "edge.pt", threads=1, dtype=torch.float32, report=told.append)
     assert [progress.step for progress in told] == [50, 100]
@@ -31,7 +32,7 @@ def test_the_loss_falls(pool, tmp_path):
     assert all(progress.images_per_s > 0 for progress in told)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(pool, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(pool, tmp_path: Path) -> None:
     plan = plan_of(Stage(5, 8, 4), Stage(14, 4, 3))
     whole = weights(learn(plan, pool, tmp_path / "whole.pt", threads=1))
     learn(plan, pool, tmp_path / "cut.pt", threads=1, until=3)
@@ -39,7 +40,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pool, tmp_path):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_another_seed_learns_other_weights(pool, tmp_path):
+def test_another_seed_learns_other_weights(pool, tmp_path: Path) -> None:
     plan = plan_of(Stage(5, 8, 1))
     other = TrainingPlan("edge", SMALL, plan.stages, 4, decay_share=0.2, guide_attention=True)
     one = weights(learn(plan, pool, tmp_path / "one.pt", threads=1))
@@ -47,21 +48,21 @@ def test_another_seed_learns_other_weights(pool, tmp_path):
     assert not torch.equal(one["vit.head.weight"], two["vit.head.weight"])
 
 
-def test_given_weights_are_where_learning_begins(pool, tmp_path):
+def test_given_weights_are_where_learning_begins(pool, tmp_path: Path) -> None:
     plan = plan_of(Stage(5, 8, 2))
     first = learn(plan, pool, tmp_path / "first.pt", threads=1).vit.state_dict()
     begun = learn(plan, pool, tmp_path / "begun.pt", threads=1, initial=first, until=0)
     assert all(torch.equal(value, first[name]) for name, value in begun.vit.state_dict().items())
 
 
-def test_the_server_learns_on_subsets_in_the_edges_order(pool, tmp_path):
+def test_the_server_learns_on_subsets_in_the_edges_order(pool, tmp_path: Path) -> None:
     ranks = np.tile(np.arange(NUM_PATCHES, dtype=np.uint8), (pool.size, 1))
     plan = plan_of(Stage(14, 4, 1), Stage(14, 4, 3, subsets=True), guide_attention=False)
     learner = learn(plan, pool, tmp_path / "server.pt", threads=1, orders=Orders(ranks))
     assert all(torch.isfinite(value).all() for value in weights(learner).values())
 
 
-def test_accuracy_is_asked_for_now_and_then(pool, tmp_path):
+def test_accuracy_is_asked_for_now_and_then(pool, tmp_path: Path) -> None:
     asked = []
     learn(
         plan_of(Stage(5, 4, 5)),
@@ -74,7 +75,7 @@ def test_accuracy_is_asked_for_now_and_then(pool, tmp_path):
     assert asked == [2, 4]
 
 
-def test_a_checkpoint_that_holds_code_is_not_loaded(pool, tmp_path):
+def test_a_checkpoint_that_holds_code_is_not_loaded(pool, tmp_path: Path) -> None:
     checkpoint = tmp_path / "edge.pt"
     torch.save({"step": 0, "masters": Path("/"), "spec": importlib.util.find_spec("os")}, checkpoint)
     with pytest.raises(Exception, match=r"[Ww]eights"):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,39 +25,39 @@ PLANS = (
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("pair")
     return folder, train_pair(folder / "out", folder / "work", TINY, plans=PLANS)
 
 
-def test_a_trained_pair_loads_and_agrees_on_its_classes(trained):
+def test_a_trained_pair_loads_and_agrees_on_its_classes(trained) -> None:
     _, paths = trained
     edge, server = (load_model(str(path)) for path in paths)
     same_classes(edge.classes, server.classes)
     assert edge.classes == CLASSES
 
 
-def test_the_record_tells_accuracy_as_it_was_learnt(trained):
+def test_the_record_tells_accuracy_as_it_was_learnt(trained) -> None:
     folder, _ = trained
     marks = json.loads((folder / "work/record.json").read_text())["marks"]
     assert {mark["role"] for mark in marks} == {"edge", "server"}
     assert all(0 <= mark["accuracy"] <= 1 for mark in marks)
 
 
-def test_training_again_changes_nothing_that_is_finished(trained):
+def test_training_again_changes_nothing_that_is_finished(trained) -> None:
     folder, paths = trained
     before = [path.read_bytes() for path in paths]
     train_pair(folder / "out", folder / "work", TINY, plans=PLANS)
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_a_work_folder_of_another_run_is_refused(trained):
+def test_a_work_folder_of_another_run_is_refused(trained) -> None:
     folder, _ = trained
     with pytest.raises(TrainingError, match="scale"):
         train_pair(folder / "out", folder / "work", Setup(scenes=12, watched=4, scale=2.0))
 
 
-def test_several_processes_render_the_same_pool(trained, tmp_path):
+def test_several_processes_render_the_same_pool(trained, tmp_path: Path) -> None:
     folder, _ = trained
     one = np.memmap(folder / "work/pool/crops.bin", np.uint8, "r")
     other = render_pool(tmp_path, 12, 1_000_000, easy=1, processes=2, progress=SilentProgress())
@@ -64,7 +65,7 @@ def test_several_processes_render_the_same_pool(trained, tmp_path):
     assert other.filled() == 12
 
 
-def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_path):
+def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_path: Path) -> None:
     _, (edge, server) = trained
     tuned = fine_tune(
         photos,
@@ -82,10 +83,10 @@ def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_
 
 
 @pytest.mark.parametrize(("name", "value"), [("scenes", 0), ("threads", 0), ("scale", 0.0)])
-def test_a_setup_outside_its_range_is_refused(name, value):
+def test_a_setup_outside_its_range_is_refused(name: str, value) -> None:
     with pytest.raises(TrainingError, match=name):
         Setup(**{name: value})
 
 
-def test_the_usual_setup_fits_this_machine():
+def test_the_usual_setup_fits_this_machine() -> None:
     assert usual_setup().threads >= 1

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -10,19 +12,19 @@ def sizes(count: int) -> np.ndarray:
     return np.array([subset_size(random) for _ in range(count)])
 
 
-def test_a_fifth_of_the_batches_is_whole_and_none_is_smaller_than_8_percent():
+def test_a_fifth_of_the_batches_is_whole_and_none_is_smaller_than_8_percent() -> None:
     drawn = sizes(3000)
     assert 0.17 < np.mean(drawn == NUM_PATCHES) < 0.24
     assert drawn.min() >= round(NUM_PATCHES * SMALLEST_SHARE)
 
 
-def test_sizes_are_uniform_in_the_logarithm():
+def test_sizes_are_uniform_in_the_logarithm() -> None:
     thinned = sizes(4000)
     thinned = thinned[thinned < NUM_PATCHES]
     assert abs(np.log(thinned / NUM_PATCHES).mean() - np.log(SMALLEST_SHARE) / 2) < 0.06
 
 
-def test_thinned_crops_keep_patches_with_their_positions_and_truths():
+def test_thinned_crops_keep_patches_with_their_positions_and_truths() -> None:
     batch = 64
     values = torch.arange(NUM_PATCHES).expand(batch, -1)
     patches = values[..., None].float().expand(-1, -1, 768)
@@ -41,7 +43,7 @@ def test_thinned_crops_keep_patches_with_their_positions_and_truths():
     assert abs(by_edge - EDGE_ORDER_SHARE) < 0.2
 
 
-def test_orders_are_read_row_by_row(tmp_path):
+def test_orders_are_read_row_by_row(tmp_path: Path) -> None:
     ranks = np.stack([np.random.default_rng(i).permutation(NUM_PATCHES) for i in range(3)]).astype(np.uint8)
     np.save(tmp_path / "orders.npy", ranks)
     assert (Orders.open(tmp_path / "orders.npy").of(np.array([2, 0])) == ranks[[2, 0]]).all()

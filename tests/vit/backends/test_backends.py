@@ -80,4 +80,4 @@ def test_a_backend_of_the_other_role_and_one_without_its_library_are_refused() -
 @pytest.mark.parametrize("settings", [EdgeSettings, ServerSettings])
 def test_an_unknown_backend_is_named_with_those_there_are(settings: type[Section]) -> None:
     with pytest.raises(ValueError, match=r"must be one of .*openvino, .*torch"):
-        settings(backend="tvm")
+        settings.model_validate({"backend": "tvm"})

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ def some_positions(seed: int, count: int) -> np.ndarray:
 
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(LOSSLESS), st.integers(0, 999), st.integers(1, 196), st.integers(0, 100))
-def test_lossless_codecs_return_the_very_patches(codec, seed, count, quality):
+def test_lossless_codecs_return_the_very_patches(codec: str, seed: int, count: int, quality: int) -> None:
     crop = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     positions = some_positions(seed, count)
     decoded = decode_patches(codec, encode_patches(codec, quality, crop, positions), positions)
@@ -39,7 +41,9 @@ def test_lossless_codecs_return_the_very_patches(codec, seed, count, quality):
 
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from(LOSSY), st.integers(0, 999), st.integers(1, 196))
-def test_lossy_codecs_return_patches_close_to_the_originals_in_their_order(codec, seed, count):
+def test_lossy_codecs_return_patches_close_to_the_originals_in_their_order(
+    codec: str, seed: int, count: int
+) -> None:
     crop, positions = smooth_crop(seed), some_positions(seed, count)
     decoded = decode_patches(codec, encode_patches(codec, 90, crop, positions), positions)
     error = decoded.astype(int) - to_patches(crop)[positions]
@@ -49,7 +53,7 @@ def test_lossy_codecs_return_patches_close_to_the_originals_in_their_order(codec
 
 
 @pytest.mark.parametrize("codec", LOSSY)
-def test_less_quality_is_fewer_bytes_and_its_whole_range_is_accepted(codec):
+def test_less_quality_is_fewer_bytes_and_its_whole_range_is_accepted(codec: str) -> None:
     crop = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     sizes = [len(encode_patches(codec, quality, crop, ALL)) for quality in (0, 30, 75, 100)]
     assert sizes == sorted(sizes)
@@ -57,7 +61,7 @@ def test_less_quality_is_fewer_bytes_and_its_whole_range_is_accepted(codec):
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
-def test_a_payload_for_another_number_of_patches_is_refused(codec):
+def test_a_payload_for_another_number_of_patches_is_refused(codec: str) -> None:
     data = encode_patches(codec, 75, smooth_crop(), some_positions(0, 30))
     for count in (29 if codec == "raw" else 25, 31, 100, 196):
         with pytest.raises(DecodeError):
@@ -66,7 +70,7 @@ def test_a_payload_for_another_number_of_patches_is_refused(codec):
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(CODECS)), st.integers(0, 999), st.data())
-def test_truncated_payloads_are_decode_errors(codec, seed, data):
+def test_truncated_payloads_are_decode_errors(codec: str, seed: int, data) -> None:
     positions = some_positions(seed, 20)
     encoded = encode_patches(codec, 75, smooth_crop(seed), positions)
     length = data.draw(st.integers(0, len(encoded) - 1))
@@ -80,7 +84,9 @@ def test_truncated_payloads_are_decode_errors(codec, seed, data):
     st.integers(0, 50),
     st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4),
 )
-def test_corrupt_payloads_give_patches_of_the_right_shape_or_a_decode_error(codec, seed, flips):
+def test_corrupt_payloads_give_patches_of_the_right_shape_or_a_decode_error(
+    codec: str, seed: int, flips
+) -> None:
     positions = some_positions(seed, 20)
     encoded = bytearray(encode_patches(codec, 75, smooth_crop(seed), positions))
     for place, flip in flips:
@@ -95,20 +101,20 @@ def test_corrupt_payloads_give_patches_of_the_right_shape_or_a_decode_error(code
 
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from(sorted(CODECS)), st.binary(max_size=200))
-def test_random_bytes_are_decode_errors(codec, data):
+def test_random_bytes_are_decode_errors(codec: str, data) -> None:
     with pytest.raises(DecodeError):
         decode_patches(codec, data, some_positions(0, 20))
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
-def test_a_payload_of_another_codec_is_refused(codec):
+def test_a_payload_of_another_codec_is_refused(codec: str) -> None:
     positions = some_positions(0, 20)
     for other in sorted(set(CODECS) - {codec}):
         with pytest.raises(DecodeError):
             decode_patches(codec, encode_patches(other, 75, smooth_crop(), positions), positions)
 
 
-def test_the_mosaic_is_the_smallest_near_square_grid_and_the_whole_crop_at_196():
+def test_the_mosaic_is_the_smallest_near_square_grid_and_the_whole_crop_at_196() -> None:
     assert mosaic_grid(196) == (14, 14)
     assert mosaic_grid(1) == (1, 1)
     assert mosaic_grid(147) == (12, 13)
@@ -118,14 +124,14 @@ def test_the_mosaic_is_the_smallest_near_square_grid_and_the_whole_crop_at_196()
         assert 0 <= columns - rows <= 1
 
 
-def test_all_patches_travel_as_the_crop_itself():
+def test_all_patches_travel_as_the_crop_itself() -> None:
     crop = smooth_crop()
     data = encode_patches("webp_lossless", 75, crop, ALL)
     assert np.array_equal(decode_patches("webp_lossless", data, ALL), to_patches(crop))
 
 
 @pytest.mark.parametrize("positions", [[], [3, 3], [5, 4], [-1, 4], [4, 196]])
-def test_positions_that_are_not_ascending_patches_are_refused(positions):
+def test_positions_that_are_not_ascending_patches_are_refused(positions) -> None:
     positions = np.array(positions, np.int64)
     with pytest.raises(ValueError, match="position"):
         encode_patches("raw", 75, smooth_crop(), positions)
@@ -134,7 +140,7 @@ def test_positions_that_are_not_ascending_patches_are_refused(positions):
     assert caught.value.reason == "bad_bitmap"
 
 
-def test_an_unknown_codec_and_a_quality_out_of_range_are_named():
+def test_an_unknown_codec_and_a_quality_out_of_range_are_named() -> None:
     with pytest.raises(ValueError, match="'h264' is not one of avif, jpeg, raw, webp, webp_lossless"):
         encode_patches("h264", 75, smooth_crop(), ALL)
     with pytest.raises(DecodeError, match="'h264' is not one of"):
@@ -143,7 +149,7 @@ def test_an_unknown_codec_and_a_quality_out_of_range_are_named():
         encode_patches("jpeg", 101, smooth_crop(), ALL)
 
 
-def test_one_file_adds_a_codec(tmp_path, monkeypatch):
+def test_one_file_adds_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inverted.py").write_text(
         "from vit.codecs import CODECS, PatchCodec\n"
         "raw = CODECS['raw']\n"

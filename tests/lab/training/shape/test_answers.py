@@ -1,4 +1,5 @@
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,12 +31,12 @@ def model(seed: int) -> Model:
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
+def small_chunks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pair_answers, "CHUNK", 8)
     monkeypatch.setattr(pair_answers, "BATCH", 5)
 
 
-def test_scenes_are_measured_once_and_remembered(tmp_path):
+def test_scenes_are_measured_once_and_remembered(tmp_path: Path) -> None:
     first, ignored = PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 10, SilentProgress())
     files = sorted(tmp_path.glob("*.npz"))
     again, _ = PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 10, SilentProgress())
@@ -49,19 +50,19 @@ def test_scenes_are_measured_once_and_remembered(tmp_path):
     assert ignored >= 0
 
 
-def test_another_model_is_measured_anew(tmp_path):
+def test_another_model_is_measured_anew(tmp_path: Path) -> None:
     PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS, 4, SilentProgress())
     before = len(list(tmp_path.glob("*.npz")))
     PairAnswers(model(0), model(2), tmp_path, CHOICES, 1).see(SEEDS, 4, SilentProgress())
     assert len(list(tmp_path.glob("*.npz"))) == 2 * before
 
 
-def test_too_few_scenes_are_an_error(tmp_path):
+def test_too_few_scenes_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="clear ones"):
         PairAnswers(model(0), model(1), tmp_path, CHOICES, 1).see(SEEDS[:8], 30, SilentProgress())
 
 
-def test_a_histogram_counts_colours():
+def test_a_histogram_counts_colours() -> None:
     crop = np.zeros((224, 224, 3), np.uint8)
     crop[:112] = (255, 0, 0)
     counted = histogram(crop)
@@ -70,7 +71,7 @@ def test_a_histogram_counts_colours():
     assert counted[7 * 64] ** 2 == pytest.approx(0.5)
 
 
-def test_logistic_regression_learns_colours_where_they_tell():
+def test_logistic_regression_learns_colours_where_they_tell() -> None:
     random = np.random.default_rng(0)
     truth = random.integers(0, 3, 300)
     colours = random.random((300, BINS)).astype(np.float32)
@@ -80,7 +81,7 @@ def test_logistic_regression_learns_colours_where_they_tell():
     assert colour_accuracy(colours[:200], shuffled[:200], colours[200:], shuffled[200:]).mean() < 0.5
 
 
-def test_known_colours_come_from_clear_scenes():
+def test_known_colours_come_from_clear_scenes() -> None:
     colours, truths = known_colours(TRAIN_SEEDS[:30], 5, SilentProgress())
     assert colours.shape == (5, BINS)
     assert (truths >= 0).all()

@@ -10,11 +10,11 @@ def attention() -> np.ndarray:
     return raw.astype(np.float32)
 
 
-def test_names_are_unique():
+def test_names_are_unique() -> None:
     assert len({choice.name for choice in ALL}) == len(ALL)
 
 
-def test_every_choice_by_attention_has_a_twin_by_chance():
+def test_every_choice_by_attention_has_a_twin_by_chance() -> None:
     for choice in ALL:
         if choice.by_attention and choice != WHOLE:
             twin = (
@@ -26,13 +26,13 @@ def test_every_choice_by_attention_has_a_twin_by_chance():
             assert (twin.counts(attention()) == choice.counts(attention())).all()
 
 
-def test_shares_keep_the_same_number_of_every_scene():
+def test_shares_keep_the_same_number_of_every_scene() -> None:
     for value in SHARES:
         assert set(share(value).counts(attention())) == {round(value * NUM_PATCHES)}
     assert set(WHOLE.counts(attention())) == {NUM_PATCHES}
 
 
-def test_gated_treatments_follow_the_attention_sum_rule():
+def test_gated_treatments_follow_the_attention_sum_rule() -> None:
     for delta, floor in GATED:
         expected = attention_sum_counts(attention(), delta, floor)
         assert (gated(delta, floor).counts(attention()) == expected).all()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ COUNT = 2000
 POINT = GatePoint(0.5, DELTAS[0], FLOORS[0])
 
 
-def seen(choices=ALL, *, edge_error=0.14, server_error=0.05, seed=0) -> SceneAnswers:
+def seen(choices=ALL, *, edge_error=0.14, server_error=0.05, seed: int = 0) -> SceneAnswers:
     """A made-up pair: the edge is unsure exactly where it errs; the server needs the right patches."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, len(CLASSES), COUNT)
@@ -50,14 +51,14 @@ def named(found: list[CardRow]) -> dict[str, CardRow]:
     return {row.what: row for row in found}
 
 
-def test_a_pair_of_the_right_shape_meets_everything_that_is_asked():
+def test_a_pair_of_the_right_shape_meets_everything_that_is_asked() -> None:
     found = rows(seen(), np.random.default_rng(1).random(COUNT) < 0.2, POINT)
     assert len(named(found)) == len(found)
     missed = [row.what for row in found if row.met is False]
     assert not missed
 
 
-def test_every_value_lies_in_its_interval():
+def test_every_value_lies_in_its_interval() -> None:
     for row in rows(seen(), np.zeros(COUNT, bool), POINT):
         assert row.low <= row.value <= row.high, row
 
@@ -66,23 +67,23 @@ def test_every_value_lies_in_its_interval():
     ("edge_error", "server_error", "missed"),
     [(0.15, 0.2, "server, whole crops"), (0.4, 0.05, "server − edge"), (0.06, 0.05, "server − edge")],
 )
-def test_a_pair_of_another_shape_is_told_so(edge_error, server_error, missed):
+def test_a_pair_of_another_shape_is_told_so(edge_error, server_error, missed) -> None:
     found = rows(seen(edge_error=edge_error, server_error=server_error), np.zeros(COUNT, bool), POINT)
     assert named(found)[missed].met is False
 
 
-def test_too_few_and_too_many_kept_patches_are_told():
+def test_too_few_and_too_many_kept_patches_are_told() -> None:
     for counts, met in ((5, False), (8, True), (150, True), (151, False)):
         made = replace(seen(), counts_90=np.full(COUNT, counts))
         found = named(rows(made, np.zeros(COUNT, bool), POINT))
         assert found["patches kept at δ = 0.9, 50th percentile"].met is met
 
 
-def test_scenes_too_easy_for_colours_are_told():
+def test_scenes_too_easy_for_colours_are_told() -> None:
     assert named(rows(seen(), np.ones(COUNT, bool), POINT))["logistic regression on colours"].met is False
 
 
-def test_the_gate_sends_unsure_frames_and_pays_for_their_patches_only():
+def test_the_gate_sends_unsure_frames_and_pays_for_their_patches_only() -> None:
     made = seen()
     found = named(gate_rows(made, POINT))
     ratio = found["frames offloaded there"].value
@@ -91,7 +92,7 @@ def test_the_gate_sends_unsure_frames_and_pays_for_their_patches_only():
     assert found["pair − edge"].value > 0.1
 
 
-def test_the_operating_point_stays_within_its_cost():
+def test_the_operating_point_stays_within_its_cost() -> None:
     made = seen(CALIBRATED)
     point = choose(made)
     entropy = -np.log2(np.exp(made.edge_logits.max(1)) / np.exp(made.edge_logits).sum(1))
@@ -100,13 +101,13 @@ def test_the_operating_point_stays_within_its_cost():
     assert (entropy >= point.tau).mean() <= (made.edge_logits.argmax(1) != made.truth).mean()
 
 
-def test_a_column_is_where_its_treatment_stands():
+def test_a_column_is_where_its_treatment_stands() -> None:
     made = seen()
     assert column_of(ALL, WHOLE) == 0
     assert server_right(made, share(0.25)).mean() > server_right(made, share(0.25, by_attention=False)).mean()
 
 
-def test_the_card_shows_each_row_in_its_unit(tmp_path):
+def test_the_card_shows_each_row_in_its_unit(tmp_path: Path) -> None:
     found = [
         accuracy_row("edge", np.array([True, True, False, True])),
         CardRow("AUROC of min-entropy", 0.8125, 0.8, 0.83),
