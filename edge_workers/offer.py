@@ -25,7 +25,6 @@ from runtime.spread import spread
 from schemas.geometry import NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.operating_point import OperatingPoint
-from schemas.topics import offload_partition
 from uplink.shell import Uplink
 from uplink.task import DeliveryResult, Dropped, OffloadTask
 from vit.codecs import CODECS, encode_patches
@@ -141,7 +140,6 @@ class Offerer:
             deadline_s=self._site_clock.monotonic_s(record.deadline_ns),
             num_bytes=len(task.data),
             value=task.data,
-            partition=partial(offload_partition, record.camera, record.seq),
         )
         delivery = self._uplink.enqueue(offload)
         delivery.add_done_callback(lambda done: self._settled(task, offload, _result_of(done)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -82,6 +83,7 @@ def make_uplink(
         share=share,
         gauges=UplinkGauges(metrics.group(UplinkMetrics)),
         more_sinks=more_sinks,
+        first_batch=random.randrange(1 << 16),
     )
 
 

@@ -67,7 +67,8 @@ class Uplink:
     A producer sends one request after the other, so a long way is filled by several: `sink` first, then as many of
     `more_sinks` as there are requests under way at once. Each of those is entered when it is used for the first
     time, and left at the end. `share` exchanges leases, reports and explanations with the site's Redis, `gauges`
-    shows the metrics; both may be absent. All state is touched from the event loop's thread only, between awaits.
+    shows the metrics; both may be absent. `first_batch` is where this worker begins among the partitions. All
+    state is touched from the event loop's thread only, between awaits.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Uplink:
         share: SiteShare | None = None,
         gauges: UplinkGauges | None = None,
         more_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = (),
+        first_batch: int = 0,
     ) -> None:
         self._producers: Sequence[AbstractAsyncContextManager[OffloadSink]] = [nullcontext(sink), *more_sinks]
         self._sinks: list[OffloadSink | None] = [sink] + [None] * len(more_sinks)
@@ -101,6 +103,9 @@ class Uplink:
         )
         self._changed = asyncio.Event()
         self._handed: list[Channel[OffloadTask]] = [Channel(_MAX_HANDED) for _ in self._sinks]
+        # What a producer is given while a request is under way goes into one partition, so that it leaves as one
+        # batch: a record alone spends 61 bytes on the batch around it. An acknowledgement begins the next one.
+        self._batches = [first_batch + number for number in range(len(self._producers))]
         self._is_over = False
         self._sampled_s = float("-inf")
 
@@ -214,14 +219,17 @@ class Uplink:
             self._sinks[number] = sink
             sink.wire_bytes_sent()  # counts from the first byte on
             while True:
-                acknowledged = await sink.send(
-                    self._topic, task.value, key=task.camera.encode(), partition=task.partition
-                )
-                acknowledged.add_done_callback(partial(self._landed, task))
+                batch = self._batches[number]
+                acknowledged = await sink.send(self._topic, task.value, partition=partial(_of_batch, batch))
+                acknowledged.add_done_callback(partial(self._landed, number, batch, task))
                 task = await self._handed[number].get()
 
-    def _landed(self, task: OffloadTask, acknowledged: asyncio.Future[object]) -> None:
+    def _landed(
+        self, number: int, batch: int, task: OffloadTask, acknowledged: asyncio.Future[object]
+    ) -> None:
         now_s = self._clock.monotonic_s()
+        if self._batches[number] == batch:
+            self._batches[number] += len(self._producers)
         self._scheduler.counted(self._counters(), now_s)
         if acknowledged.cancelled() or acknowledged.exception() is not None:
             self._scheduler.failed(task, now_s)
@@ -231,6 +239,11 @@ class Uplink:
                 self._gauges.send_delay(now_s - task.handed_over_s)
         _tell([task])
         self._changed.set()
+
+
+def _of_batch(batch: int, num_partitions: int) -> int:
+    """The partition of a batch: they take turns, so that all servers get their share."""
+    return batch % num_partitions
 
 
 def _tell(ended: Iterable[OffloadTask]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -39,10 +39,9 @@ class OffloadTask:
     """A record that wants to leave before `deadline_s`.
 
     `score` is the gate's, in bits: the higher, the less sure the edge is. `value` is the encoded record and
-    `num_bytes` its size; `partition` may be a choice among the topic's number of them, which is known late. Times
-    are monotonic seconds. `expected_gain` is how much likelier than the edge's a server's answer is right.
-    `estimate_bytes` is what it was debited for on the wire, `producer` the number of the one that carries it.
-    `result` is its end, None before. `delivery` tells it to whoever waits.
+    `num_bytes` its size. Times are monotonic seconds. `expected_gain` is how much likelier than the edge's a server's
+    answer is right. `estimate_bytes` is what it was debited for on the wire, `producer` the number of the one that
+    carries it. `result` is its end, None before. `delivery` tells it to whoever waits.
     """
 
     camera: str
@@ -50,7 +49,6 @@ class OffloadTask:
     deadline_s: float
     num_bytes: int
     value: bytes = b""
-    partition: int | Callable[[int], int] = 0
     queued_s: float = 0.0
     handed_over_s: float = 0.0
     producer: int = 0

@@ -19,7 +19,6 @@ from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
-from schemas.topics import offload_partition
 from uplink.task import Delivered, DeliveryResult, Dropped, OffloadTask
 from vit.codecs import CODECS, decode_patches
 
@@ -126,15 +125,11 @@ def offer(asking_task: Make) -> Offer:
     return run
 
 
-async def test_a_record_is_offered_with_its_partition_uncertainty_and_local_deadline(
-    offer: Offer, ends: Any
-) -> None:
+async def test_a_record_is_offered_with_its_uncertainty_and_local_deadline(offer: Offer, ends: Any) -> None:
     uplink = FakeUplink(None)
     await offer(uplink, *range(3))
     assert [decode_offload(task.value, max_offload_bytes=1 << 20).seq for task in uplink.offered] == [0, 1, 2]
     task = uplink.offered[2]
-    assert callable(task.partition)
-    assert task.partition(48) == offload_partition("c", 2, 48)
     assert (task.score, task.camera, task.num_bytes) == (1.3, "c", len(task.value))
     assert task.deadline_s == pytest.approx(60.0)
     assert ends.acked == []

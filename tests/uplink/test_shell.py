@@ -29,14 +29,17 @@ class FakeSink:
     def __init__(self, *, blocked: bool = False, error: Exception | None = None) -> None:
         self.sent: asyncio.Queue[tuple[bytes, asyncio.Future[object]]] = asyncio.Queue()
         self.wire_bytes = 0
+        self.partitions: list[int] = []
         self._free = asyncio.Event()
         self._error = error
         if not blocked:
             self._free.set()
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes | None = None, partition: object = None
+        self, topic: str, value: bytes, *, key: bytes | None = None, partition: Any = None
     ) -> asyncio.Future[object]:
+        assert key is None
+        self.partitions.append(partition(48))
         if self._error is not None:
             raise self._error
         await self._free.wait()
@@ -62,7 +65,6 @@ def make_task(
         deadline_s=deadline_s,
         num_bytes=num_bytes,
         value=value,
-        partition=3,
     )
 
 
@@ -217,3 +219,17 @@ async def test_the_metrics_show_what_is_in_force() -> None:
     assert "saccade_affordable_bytes_per_second 10000.0" in text
     assert 'saccade_controller_state{cause="warm_up",state="startup"} 1.0' in text
     assert "saccade_uplink_send_seconds_count 1.0" in text
+
+
+async def test_what_leaves_together_is_one_batch_and_the_next_one_goes_elsewhere() -> None:
+    sink = FakeSink()
+    uplink = Uplink(sink, SystemClock(), POINT, first_batch=47)
+    async with running(uplink), asyncio.timeout(10):
+        for _ in range(2):
+            results = [uplink.enqueue(make_task()) for _ in range(3)]
+            for delivery in [(await sink.sent.get())[1] for _ in results]:
+                delivery.set_result(None)
+            await asyncio.wait(results)
+    first, second = sink.partitions[:3], sink.partitions[3:]
+    assert len(set(first)) == len(set(second)) == 1
+    assert first != second

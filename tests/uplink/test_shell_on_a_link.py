@@ -51,7 +51,6 @@ async def frames(uplink: Uplink, begin_s: float) -> list[tuple[float, asyncio.Fu
                 deadline_s=clock.monotonic_s() + 2.0,
                 num_bytes=len(value),
                 value=value,
-                partition=idx % 4,
             )
             offered.append((loop.time() - begin_s, uplink.enqueue(task)))
     return offered
