@@ -1,6 +1,7 @@
 """A real RTSP server for the tests, run by the system's Python: GStreamer's, with one path a kind of camera.
 
-Usage: gst_rtsp_server.py [USER:PASSWORD]; prints its port when it is ready.
+Usage: gst_rtsp_server.py [USER:PASSWORD | CERTIFICATE.pem]; prints its port when it is ready. With a certificate
+it speaks RTSPS.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 SOURCE = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1"
 H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1"
@@ -47,8 +48,12 @@ def main() -> None:
     if len(sys.argv) > 1:
         auth, token = GstRtspServer.RTSPAuth.new(), GstRtspServer.RTSPToken.new()
         token.set_string("media.factory.role", "user")
-        user, password = sys.argv[1].split(":", 1)
-        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+        if sys.argv[1].endswith(".pem"):
+            auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(sys.argv[1]))
+            auth.set_default_token(token)
+        else:
+            user, password = sys.argv[1].split(":", 1)
+            auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
         server.set_auth(auth)
     server.attach(None)
     sys.stdout.write(f"{server.get_bound_port()}\n")

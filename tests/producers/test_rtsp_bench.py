@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import trustme
 
 from producers.sources.registry import parse_source
 from producers.sources.source import Captured, OpenOptions, RawImage
@@ -111,3 +112,18 @@ def test_a_login_is_taken_or_refused_by_name(bench: Callable[..., str], patient:
             pictures(f"rtsp://{login}{place}/h264", patient)
         assert error.value.trouble is Trouble.LOGIN_REFUSED
         assert "hunter2" not in str(error.value)
+
+
+def test_rtsps_is_spoken_with_a_camera_that_signed_its_own_certificate(
+    bench: Callable[..., str], patient: OpenOptions, tmp_path: Path
+) -> None:
+    """Checked against the known authorities only where the setting says so."""
+    tls = "from gi.repository import Gio; assert Gio.TlsBackend.get_default().supports_tls()"
+    if subprocess.run([SYSTEM_PYTHON, "-c", tls], capture_output=True, check=False).returncode:
+        pytest.skip("GLib's TLS is not installed (glib-networking)")
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "camera.pem"))
+    place = bench(str(tmp_path / "camera.pem"))
+    assert len(pictures(f"rtsps://{place}/h264", patient)) >= 6
+    with pytest.raises(CameraError):
+        pictures(f"rtsps://{place}/h264", replace(patient, verify_tls=True))
