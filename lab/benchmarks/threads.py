@@ -121,11 +121,16 @@ def _flat_out(compute: Callable[[int], object], batch: int, seconds: float) -> l
 
 
 def _paced(compute: Callable[[int], object], rate: float, seconds: float, start_unix_s: float) -> list[float]:
-    """Return each image's age in seconds when it was answered; those that wait go through together."""
+    """Return each image's age in seconds when it was answered; those that wait go through together.
+
+    What is not answered when the last one's deadline has passed is given up with the age that it has by then.
+    """
     due_s = [start_unix_s + number / rate for number in range(round(rate * seconds))]
     ages: list[float] = []
     while len(ages) < len(due_s):
         now_s = time.time()
+        if now_s > due_s[-1] + LATE_S:
+            return [*ages, *(now_s - each for each in due_s[len(ages) :])]
         waiting = due_s[len(ages) :]
         if waiting[0] > now_s:
             time.sleep(waiting[0] - now_s)
@@ -144,7 +149,7 @@ def measure(rounds: int, seconds: float) -> list[Figure]:
         each.answer()
     quiet: dict[tuple[str, int], list[float]] = {(way, batch): [] for way in WAYS for batch in BATCHES}
     ages: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(rounds):
+    for round_number in range(rounds):
         for way, trio in engines.items():
             for batch in BATCHES:
                 trio[0].tell("flat out", batch, seconds)
@@ -156,6 +161,7 @@ def measure(rounds: int, seconds: float) -> list[Figure]:
             ages[way] += trio[0].answer()
             for engine in trio[1:]:
                 engine.answer()
+        print(f"round {round_number + 1} of {rounds}: {quiet}", file=sys.stderr, flush=True)
     for each in (engine for trio in engines.values() for engine in trio):
         each.end()
     return _figures(quiet, ages)
