@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 from runtime.connections import RedisSettings
-from runtime.stores import TableChange
+from runtime.stores import Spent, TableChange
 from runtime.traces import TracePart, readable_trace
 from runtime.waiting import set_within
 from schemas import redis_keys
@@ -229,11 +229,16 @@ class MemoryStore:
         self._answer()
         self._cameras_told.drop((site, camera))
 
-    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
-        """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""
+    async def add_spent(self, site: str, period_s: float, num_bytes: int) -> Spent:
+        """What the site has spent of its volume budget in the present period, `num_bytes` more than before.
+
+        Periods of `period_s` begin at multiples of it since 1970, by the store's clock.
+        """
         self._answer()
+        at_s = self._now_ns() / _NS_PER_S
+        period = int(at_s // period_s)
         self._spent[site, period] += num_bytes
-        return self._spent[site, period]
+        return Spent(self._spent[site, period], at_s)
 
     async def put_answers(self, site: str, answers: Sequence[ServerAnswer]) -> None:
         """The answers follow the earlier ones; the newest `ANSWERS_MAX_LEN` stay."""

@@ -12,6 +12,7 @@ from redis.exceptions import WatchError
 from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
+from runtime.stores import Spent
 from schemas import redis_keys
 from schemas.answer import ServerAnswer, decode_answer, encode_answer
 from schemas.camera_state import CameraState, decode_camera_state, encode_camera_state
@@ -183,11 +184,16 @@ class Coordination(RedisConnection):
                     return result
         raise TransientError(f"Redis at {self._where}: {_MAX_TRIES} workers came first at the uplink's table")
 
-    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
-        """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""
+    async def add_spent(self, site: str, period_s: float, num_bytes: int) -> Spent:
+        """What the site has spent of its volume budget in the present period, `num_bytes` more than before.
+
+        Periods of `period_s` begin at multiples of it since 1970, by the store's clock.
+        """
         key = redis_keys.uplink_spent(site)
-        (total,) = await self._run(ADD_SPENT, [([key], [period, num_bytes, _SPENT_TTL_S])])
-        return int(total)
+        arguments: list[str | int] = [round(period_s), num_bytes, _SPENT_TTL_S]
+        (answer,) = await self._run(ADD_SPENT, [([key], arguments)])
+        total, seconds, microseconds = (int(part) for part in answer)
+        return Spent(total, seconds + microseconds / 1e6)
 
     async def _read_members(self, index: str, key_of: Callable[[str], str]) -> dict[str, str]:
         with self._translated("reports"):

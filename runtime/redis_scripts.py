@@ -128,13 +128,20 @@ return now
 """
 
 ADD_SPENT: Final = """
--- KEYS: hash period -> bytes. ARGV: period, bytes, ttl s. Periods before the last one are forgotten.
-local total = redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
-for _, period in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if tonumber(period) < tonumber(ARGV[1]) - 1 then
-    redis.call('HDEL', KEYS[1], period)
-  end
+-- KEYS: hash period -> bytes. ARGV: period s, bytes, ttl s.
+-- One clock decides the period, this one. Of more than eight the oldest is forgotten, never the present or a later one:
+-- a clock that jumps ahead and back finds what it had counted.
+local now = redis.call('TIME')
+local period = math.floor(tonumber(now[1]) / tonumber(ARGV[1]))
+local total = redis.call('HINCRBY', KEYS[1], period, ARGV[2])
+local oldest = period
+local periods = redis.call('HKEYS', KEYS[1])
+for _, each in ipairs(periods) do
+  oldest = math.min(oldest, tonumber(each))
+end
+if #periods > 8 and oldest < period then
+  redis.call('HDEL', KEYS[1], oldest)
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-return total
+return {total, now[1], now[2]}
 """

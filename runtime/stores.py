@@ -7,7 +7,7 @@ to the same behaviour. Every method raises `TransientError` when the store does 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from runtime.traces import TraceStore
 from schemas.answer import ServerAnswer
@@ -20,6 +20,13 @@ T = TypeVar("T")
 
 TableChange = Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]
 """(rows by worker, the store's time in s UTC, how many s the store has run) -> (the new rows, a result)."""
+
+
+class Spent(NamedTuple):
+    """Bytes spent in the present period of a volume budget, and the store's time, seconds UTC."""
+
+    num_bytes: int
+    at_s: float
 
 
 class LabelStore(Protocol):
@@ -115,8 +122,11 @@ class SiteBoard(Protocol):
         """Nobody is told of the camera any more."""
         ...
 
-    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
-        """Bytes that the site has spent in this period of its volume budget, `num_bytes` more than before."""
+    async def add_spent(self, site: str, period_s: float, num_bytes: int) -> Spent:
+        """What the site has spent of its volume budget in the present period, `num_bytes` more than before.
+
+        Periods of `period_s` begin at multiples of it since 1970, by the store's clock.
+        """
         ...
 
 

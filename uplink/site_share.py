@@ -17,6 +17,7 @@ from uplink.leases import RENEW_S, Grant, decode_row, encode_row, renew
 
 if TYPE_CHECKING:
     from runtime.clock import Clock
+    from runtime.stores import Spent
     from schemas.server_report import ServerReport
     from uplink.leases import Claim, Row
     from uplink.scheduler import UplinkScheduler
@@ -46,8 +47,8 @@ class SiteStore(Protocol):
         """Show this worker's state."""
         ...
 
-    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
-        """Count bytes against the site's volume and return all that were."""
+    async def add_spent(self, site: str, period_s: float, num_bytes: int) -> Spent:
+        """Count bytes against the site's volume of this period and return all that were, and the store's time."""
         ...
 
 
@@ -148,10 +149,10 @@ class SiteShare:
         """What was sent since the last count is the site's, and the rate of now follows from the total."""
         assert self._volume is not None
         sent = int(scheduler.admission.meter.wire_bytes - self._counted_bytes)
-        utc_s = self._clock.time_ns() / 1e9
-        self._spent_bytes = await self._store.add_spent(self._site, self._volume.period(utc_s), sent)
+        spent = await self._store.add_spent(self._site, self._volume.period_s, sent)
+        self._spent_bytes = spent.num_bytes
         self._counted_bytes += sent
-        rate = self._volume.rate_bytes_per_s(self._spent_bytes, utc_s)
+        rate = self._volume.rate_bytes_per_s(spent.num_bytes, spent.at_s)
         scheduler.admission.allowance.set_told(rate, self._clock.monotonic_s())
 
     async def _publish(self, scheduler: UplinkScheduler) -> None:

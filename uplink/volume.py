@@ -1,7 +1,7 @@
 """A volume budget (5GB/month) as a rate: what is left of it, spread over what is left of the period.
 
-Called by the uplink once a second. Pure: UTC and what the site has spent come in as arguments; where that
-count is kept is not decided here. What was not used is spread over the rest, what was overspent is saved
+Called by the uplink once a second. Pure: UTC and what the site has spent come in as arguments, both from where that
+count is kept: its clock decides for all workers. What was not used is spread over the rest, what was overspent is saved
 there.
 """
 
@@ -28,13 +28,14 @@ class VolumePlan:
         if len(self._weights) != 24 or min(self._weights) < 0 or sum(self._weights) <= 0:
             raise ValueError("hour_weights: must be 24 weights that are >= 0, one above 0")
 
-    def period(self, utc_s: float) -> int:
-        """The number of the period that holds this time; the count of spent bytes starts anew with each."""
-        return int(utc_s // self._volume.period_s)
+    @property
+    def period_s(self) -> float:
+        """The length of a period; the count of spent bytes starts anew with each."""
+        return self._volume.period_s
 
     def rate_bytes_per_s(self, spent_bytes: float, utc_s: float) -> float:
         """The rate until the hour ends; 0 once the volume is spent or where the hour's weight is 0."""
-        end_s = (self.period(utc_s) + 1) * self._volume.period_s
+        end_s = (utc_s // self.period_s + 1) * self.period_s
         left = max(self._volume.volume_bytes - spent_bytes, 0.0)
         ahead = self._weighted_s(utc_s, end_s)
         return left * self._weight_at(utc_s) / ahead if ahead > 0 else 0.0

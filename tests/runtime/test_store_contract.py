@@ -19,6 +19,7 @@ from runtime.memory_store import MemoryStore
 from runtime.redis_store import RedisStore
 from runtime.stores import SiteStores
 from runtime.traces import TracePart
+from schemas import redis_keys
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.label import Label, Source, State
@@ -266,11 +267,39 @@ async def test_changes_of_the_uplinks_table_are_atomic_among_many_workers(
 
 async def test_spent_bytes_add_up_in_their_period(store: SiteStores, unique: Callable[[str], str]) -> None:
     site = unique("site")
-    assert await store.add_spent(site, 7, 100) == 100
-    assert await store.add_spent(site, 7, 23) == 123
-    assert await store.add_spent(site, 8, 5) == 5
-    assert await store.add_spent(site, 7, 0) == 123
-    assert await store.add_spent(unique("site"), 7, 0) == 0
+    century_s = 100 * 365 * 86_400.0
+    before_s = time.time()
+    assert (await store.add_spent(site, century_s, 100)).num_bytes == 100
+    num_bytes, at_s = await store.add_spent(site, century_s, 23)
+    assert (num_bytes, at_s) == (123, pytest.approx(before_s, abs=30))
+    assert (await store.add_spent(unique("site"), century_s, 0)).num_bytes == 0
+
+
+def test_a_clock_that_jumps_ahead_and_back_finds_what_it_had_counted() -> None:
+    async def spend(store: MemoryStore) -> list[int]:
+        counts = []
+        for hour in (5, 7, 5, 6):
+            now_s[0] = hour * 3600
+            counts.append((await store.add_spent("s", 3600.0, 100)).num_bytes)
+        return counts
+
+    now_s = [0]
+    assert asyncio.run(spend(MemoryStore(now_ns=lambda: now_s[0] * 10**9))) == [100, 100, 200, 100]
+
+
+@pytest.mark.stack
+async def test_redis_forgets_old_periods_and_never_the_present_or_a_later_one(
+    stack: EmbeddedStack, unique: Callable[[str], str]
+) -> None:
+    site = unique("site")
+    key = redis_keys.uplink_spent(site)
+    async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
+        await store._client.hset(key, mapping={str(period): 7 for period in (*range(9), 10**9)})
+        century_s = 100 * 365 * 86_400.0  # the present period is number 0
+        assert (await store.add_spent(site, century_s, 5)).num_bytes == 12
+        assert {int(each) for each in await store._client.hkeys(key)} == {*range(9), 10**9}
+        hour = (await store.add_spent(site, 3600.0, 5)).at_s // 3600
+        assert {int(each) for each in await store._client.hkeys(key)} == {*range(1, 9), int(hour), 10**9}
 
 
 async def test_the_parts_of_a_trace_meet_beside_the_label(

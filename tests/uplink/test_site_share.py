@@ -17,6 +17,7 @@ from devstack.redis_server import RedisServer
 from runtime.clock import SystemClock
 from runtime.connections import RedisSettings
 from runtime.redis_coordination import Coordination
+from runtime.stores import Spent
 from schemas.errors import TransientError
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Schedule, Volume, constant
@@ -63,10 +64,10 @@ class FakeStore:
         self._answer()
         self.states.put_nowait(json.loads(text))
 
-    async def add_spent(self, site: str, period: int, num_bytes: int) -> int:
+    async def add_spent(self, site: str, period_s: float, num_bytes: int) -> Spent:
         self._answer()
         self.spent += num_bytes
-        return self.spent
+        return Spent(self.spent, 0.0)
 
 
 def make_scheduler(budget: Schedule, *, is_shared: bool = True) -> UplinkScheduler:
@@ -165,7 +166,7 @@ async def test_a_volume_survives_a_restart_of_the_worker_and_of_redis(own_redis:
                 while scheduler.admission.allowance.told_bytes_per_s == 0:  # noqa: ASYNC110 - another process counts
                     await asyncio.sleep(0.02)
             rates.append(scheduler.admission.allowance.told_bytes_per_s)
-            assert await store.add_spent("s", plan.period(CLOCK.time_ns() / 1e9), 0) == 600_000
+            assert (await store.add_spent("s", plan.period_s, 0)).num_bytes == 600_000
         await own_redis.kill()
         await own_redis.start()
     # The rest is spread over what is left of the period, however much that is today.

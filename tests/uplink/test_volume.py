@@ -42,7 +42,8 @@ def test_following_the_rate_spends_the_volume_in_its_period(period_s: float) -> 
 
 def test_a_new_period_starts_anew() -> None:
     plan = VolumePlan(Volume(1000.0, DAY_S))
-    assert (plan.period(DAY_S - 1), plan.period(DAY_S)) == (0, 1)
+    assert plan.rate_bytes_per_s(999.0, DAY_S - 1) == pytest.approx(1.0)
+    assert plan.rate_bytes_per_s(0.0, DAY_S) == pytest.approx(1000 / DAY_S)
 
 
 def test_weights_that_are_not_24_are_refused() -> None:
