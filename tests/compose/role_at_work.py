@@ -14,11 +14,14 @@ import json
 import pkgutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 FRAMES = 3
 
@@ -94,6 +97,97 @@ async def publish(_: str) -> None:
     assert num_records == FRAMES + 2, num_records
 
 
+def frame(seq: int) -> Any:
+    """A grey JPEG of one camera."""
+    import numpy as np
+    import simplejpeg
+
+    from schemas.frame import Frame
+
+    image = simplejpeg.encode_jpeg(np.full((48, 64, 3), 40 * seq, np.uint8))
+    return Frame("", "camera", seq, time.time_ns(), 64, 48, "jpeg", image, live=False)
+
+
+async def until_labelled(store: Any, work: Coroutine[None, None, None], stop: asyncio.Event) -> None:
+    """The worker has labelled every frame, and has drained."""
+
+    async def watch() -> None:
+        seen: set[int] = set()
+        async for label in store.watch():
+            seen.add(label.seq)
+            if len(seen) == FRAMES:
+                stop.set()
+                return
+
+    async with asyncio.timeout(60.0), asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        group.create_task(work)
+
+
+async def classify(model: str) -> None:
+    """Frames are labelled and, as the edge is sure of none, offloaded."""
+    from edge_workers.settings import EdgeProgramSettings
+    from edge_workers.worker import EdgePorts, run_edge
+    from runtime.memory_kafka import MemoryBroker, MemorySink, MemorySource
+    from runtime.memory_store import MemoryStore
+    from saccade.settings import load_settings
+    from schemas.frame import encode_frame
+
+    edge = {"model": model, "threads": 1, "tau": 0, "max_latency_ms": 60_000, "max_frame_age_s": 600}
+    settings = load_settings(EdgeProgramSettings, None, {"edge": edge}, {})
+    broker, store, stop = MemoryBroker(), MemoryStore(settings.redis), asyncio.Event()
+    for seq in range(FRAMES):
+        broker.append(settings.topics.frames, 0, encode_frame(frame(seq)))
+
+    async def ports(_: object, stack: AsyncExitStack) -> EdgePorts:
+        source = MemorySource(broker, [settings.topics.frames], group_id=settings.edge.group_id)
+        letters, offload = [await stack.enter_async_context(MemorySink(broker)) for _ in range(2)]
+        return EdgePorts(source, store, letters, offload)
+
+    await until_labelled(store, run_edge(settings, stop, ports), stop)
+    num_offloads = len(broker.records(settings.offload_topic))
+    assert num_offloads == FRAMES, num_offloads
+
+
+async def answer(model: str) -> None:
+    """Offloaded frames get their labels."""
+    import numpy as np
+
+    from runtime.clock import Clock
+    from runtime.memory_kafka import MemoryBroker, MemorySink, MemorySource
+    from runtime.memory_store import MemoryStore
+    from runtime.site_clock import SiteClock
+    from saccade.settings import load_settings
+    from schemas.offload import Offload, bitmap_of, encode_offload
+    from server_workers.settings import ServerProgramSettings
+    from server_workers.sites import SiteRedis, Sites
+    from server_workers.worker import ServerPorts, run_server
+    from vit.classes import classes_hash
+    from vit.codecs import encode_patches
+    from vit.weights import load_model
+
+    server = {"model": model, "threads": 1}
+    settings = load_settings(ServerProgramSettings, None, {"server": server}, {})
+    broker, store, stop = MemoryBroker(), MemoryStore(settings.redis), asyncio.Event()
+    kept = np.arange(20)
+    patches = encode_patches("webp", 75, np.zeros((224, 224, 3), np.uint8), kept)
+    identity = classes_hash(load_model(model).classes)
+    for seq in range(FRAMES):
+        record = Offload(
+            "camera", seq, time.time_ns(), 0, bitmap_of(kept), "webp", 75, patches, ((0, 0.5),), identity
+        )
+        broker.append(settings.offload_topic, 0, encode_offload(record))
+
+    async def ports(_: object, clock: Clock, stack: AsyncExitStack) -> ServerPorts:
+        source = MemorySource(broker, [settings.offload_topic], group_id=settings.server.group_id)
+        letters = await stack.enter_async_context(MemorySink(broker))
+        site_clock, now_s = SiteClock(), clock.monotonic_s()
+        site_clock.learn(clock.time_ns(), now_s, now_s)
+        return ServerPorts(source, Sites(SiteRedis("default", store, site_clock), {}), letters)
+
+    await until_labelled(store, run_server(settings, stop, ports), stop)
+
+
 async def show(_: str) -> None:
     """The page's own files are there."""
     from page.app import STATIC
@@ -103,6 +197,8 @@ async def show(_: str) -> None:
 
 WORK: dict[str, tuple[tuple[str, ...], Callable[[str], Coroutine[None, None, None]]]] = {
     "producer": (("producers", "imaging", "lab.scenes"), publish),
+    "edge": (("imaging", "gating", "uplink", "edge_workers", "vit.codecs"), classify),
+    "server": (("gating", "server_workers", "vit.codecs"), answer),
     "page": (("page",), show),
 }
 """Role → the rooms whose modules must all load, and its work."""
