@@ -20,6 +20,7 @@ from devstack.in_memory import MemorySite
 from devstack.settings import Settings, load_settings
 from lab.scenes.stream import SceneStream
 from runtime.clock import SystemClock
+from runtime.log import configure_logging
 from schemas.errors import SaccadeError
 from schemas.frame import Frame
 
@@ -102,8 +103,10 @@ async def selftest(
 
 def main() -> None:
     """Prints the counts as one line of JSON; the status is 0 when they agree."""
+    settings = selftest_settings()
+    configure_logging(settings.log)
     try:
-        counts = asyncio.run(selftest(selftest_settings()))
+        counts = asyncio.run(selftest(settings))
     except SaccadeError as error:
         sys.exit(f"saccade: {error}")
     sys.stdout.write(json.dumps(counts) + "\n")
