@@ -19,7 +19,7 @@ from producers.sources.source import Captured, EncodedImage, OpenOptions, RawIma
 from producers.trouble import CameraError, Trouble
 from schemas.errors import DecodeError, SettingsError
 
-FORM: Final = "an image folder, an image or video file"
+FORM: Final = "an image folder, an image"
 SUFFIXES: Final = frozenset(
     {
         ".jpg",

@@ -61,11 +61,11 @@ def parse(text: str) -> Pipe:
     if text != "-":
         return Pipe(Path(text).expanduser())
     try:
-        terminal = sys.stdin.isatty()
+        readable = not stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
     except (AttributeError, ValueError, OSError):
-        raise SettingsError("source '-': standard input is closed; pipe a video into it") from None
-    if terminal:
-        raise SettingsError("source '-': standard input is a terminal; pipe a video into it")
+        readable = False
+    if not readable:
+        raise SettingsError("source '-': standard input is closed or a terminal; pipe a video into it")
     return Pipe(None)
 
 

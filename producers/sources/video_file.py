@@ -9,7 +9,7 @@ from typing import Final
 from producers.sources.source import OpenOptions, Session
 from producers.sources.video import VideoSession
 
-FORM: Final = "a FIFO"
+FORM: Final = "a video file"
 
 
 @dataclass(frozen=True, slots=True)

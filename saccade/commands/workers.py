@@ -77,11 +77,15 @@ def produce(
 ) -> None:
     """Publish cameras to the frames topic; print what was published and dropped at the end."""
     from producers.camera import CameraSpec, check_names
+    from producers.camera_file import load_cameras
     from producers.run import run_producers
 
     configure_logging(settings.log)
     named = [CameraSpec.parse(text, loop=loop, limit=limit) for text in camera or []]
-    check_names(named, at_least=0 if cameras is not None else 1)
+    listed = (
+        [] if cameras is None else load_cameras(cameras)
+    )  # what is wrong ends the command before it starts
+    check_names([*named, *listed], at_least=0 if cameras is not None else 1)
 
     async def main(stop: asyncio.Event) -> None:
         summary = await run_producers(settings, named, stop=stop, camera_file=cameras)
