@@ -5,6 +5,7 @@ import torch
 
 from lab.progress import SilentProgress
 from lab.training.heads import fit_heads, fitted_head
+from vit.architecture import Architecture
 from vit.edge_forward import EdgeForward
 from vit.model import random_model
 from vit.weights import load_model, save_model
@@ -20,7 +21,7 @@ def test_a_head_separates_what_can_be_separated() -> None:
 
 
 def test_both_models_keep_their_weights_and_know_the_folders_classes(photos, tmp_path: Path) -> None:
-    start = random_model("deit_tiny_patch16_224")
+    start = random_model(Architecture(24, 1, 2, 2.0, 5))
     path = tmp_path / "start.safetensors"
     save_model(path, start.vit, name=start.name, mean=start.mean, std=start.std, classes=start.classes)
 
