@@ -32,7 +32,7 @@ LAB = {
     "lab.training": {"schemas", "vit", "gating", "lab.scenes", "lab.evaluation"},
     "lab.evaluation": {"schemas", "imaging", "vit", "gating", "uplink", "lab.scenes", "lab.research"},
     "lab.research": {"schemas", "vit", "gating", "lab.evaluation"},
-    "lab.simulation": {"schemas", "uplink"},
+    "lab.simulation": {"schemas", "uplink", "devstack"},
     "lab.benchmarks": {*PRODUCT, "saccade", "devstack", "lab"},
 }
 """Room of the lab → the rooms that it may import."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lab.simulation.judge import judge, utilisation
+from devstack.link.judge import counted, judge, utilisation
 from lab.simulation.worker import SimulatedWorker
 from schemas.operating_point import OperatingPoint
 from schemas.rates import Auto, Schedule
@@ -131,7 +131,7 @@ def summarise(
         (start, burst_bytes(rate))
         for start, rate in zip(told.starts_s if told is not None else (), steps, strict=True)
     ]
-    verdict = judge(departures, told, bursts) if told is not None else None
+    verdict = judge(counted(departures), told, bursts) if told is not None else None
     limit = told or capacity
     frames = sum(each.frames for each in counts)
     sent = sum(each.sent for each in counts)
