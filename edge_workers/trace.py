@@ -11,7 +11,6 @@ from edge_workers.task import FrameTask, Span
 from runtime.clock import Clock
 from runtime.site_clock import SiteClock
 from runtime.traces import TracePart, TraceWriter
-from schemas.label import State
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, EdgeTrace, OffloadTrace, Stage, encode_part
 from schemas.win_rule import PutResult
 from uplink.task import Delivered, DeliveryResult, OffloadTask
@@ -42,7 +41,7 @@ class EdgeTracer:
             attention=_bytes_of(task.attention) if is_answered else b"",
             score=task.gate.score if is_answered else None,
             tau=task.gate.tau if is_answered and math.isfinite(task.gate.tau) else None,
-            asks=task.label.state is State.PROVISIONAL,
+            asks=task.asks,
             written=result.value,
         )
         self._put(task, EDGE, encode_part(part))

@@ -214,21 +214,26 @@ class Page:
         return response
 
     async def cameras(self, _: Request) -> Response:
-        """Every camera with its newest label."""
-        names = await self._store.cameras()
+        """Every camera that has a label or whose producer tells, with its newest label and its state."""
+        states = self._feed.states
+        names = sorted({*await self._store.cameras(), *states})
         labels = await self._store.latest_many(names)
         return JSONResponse(
             {
                 "now_ns": self._clock.time_ns(),
                 "cameras": [
-                    {"camera": name, "label": None if label is None else label.to_json()}
+                    {
+                        "camera": name,
+                        "label": None if label is None else label.to_json(),
+                        "state": states.get(name),
+                    }
                     for name, label in zip(names, labels, strict=True)
                 ],
             }
         )
 
     async def live(self, request: Request) -> Response:
-        """Server-sent events of the cameras in view: `labels` by camera, and `site`."""
+        """Server-sent events of the cameras in view: `labels` and `cameras` by camera, and `site`."""
         if self._feed.is_full:
             return _error(503, "too many open pages: close one, or raise page.max_viewers")
         cameras = [name for name in request.query_params.getlist("camera") if name][:MAX_CAMERAS_A_VIEW]

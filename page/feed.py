@@ -10,11 +10,12 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from runtime.clock import Clock
 from runtime.log import get_logger
+from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.event import Event
 from schemas.label import Label
@@ -55,6 +56,10 @@ class SiteStore(Protocol):
 
     def wakes(self) -> AsyncIterator[str]:
         """The id of each camera whose label has changed, as it happens."""
+        ...
+
+    async def read_cameras(self, site: str) -> list[CameraState]:
+        """How each camera was when its producer last told."""
         ...
 
     async def read_uplinks(self, site: str) -> dict[str, str]:
@@ -111,7 +116,7 @@ class Viewer:
 class Feed:
     """Follows labels, uplinks and servers while somebody looks.
 
-    State: the viewers, the cameras whose labels changed since the last read, the uplink's history.
+    State: the viewers, the cameras whose labels changed since the last read, the uplink's history, how each camera is.
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class Feed:
         self._woken = asyncio.Event()
         self._known: dict[str, tuple[int, str]] = {}
         self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_MOMENTS)
+        self.states: dict[str, dict[str, Any]] = {}
         self.site_state: dict[str, Any] = {"uplinks": {}, "servers": [], "redis": False}
 
     @property
@@ -201,7 +207,7 @@ class Feed:
                     for worker, text in (await self._store.read_uplinks(self._site)).items()
                 }
                 reports = await self._store.read_reports(self._site)
-                num_cameras = len(await self._store.cameras())
+                cameras = {*await self._store.cameras(), *await self._read_states()}
                 newest_event = await self._events.newest_position(self._site)
             except TransientError:
                 self.site_state = {**self.site_state, "redis": False}
@@ -220,13 +226,25 @@ class Feed:
                     "uplinks": uplinks,
                     "servers": servers,
                     "redis": True,
-                    "num_cameras": num_cameras,
+                    "num_cameras": len(cameras),
                     "newest_event": newest_event,
                 }
                 self._remember(uplinks)
             for viewer in self._viewers:
                 viewer.tell("site", self.site_state)
+                mine = {camera: self.states[camera] for camera in viewer.cameras & self.states.keys()}
+                if mine:
+                    viewer.tell("cameras", mine)
             await asyncio.sleep(SITE_S)
+
+    async def _read_states(self) -> Collection[str]:
+        """The cameras whose producers tell; `states` holds what, as JSON objects."""
+        now_ns = self._clock.time_ns()
+        self.states = {
+            each.camera: asdict(each) | {"online": each.online(now_ns), "fresh": each.fresh(now_ns)}
+            for each in await self._store.read_cameras(self._site)
+        }
+        return self.states.keys()
 
     def _remember(self, uplinks: dict[str, Any]) -> None:
         """One moment of all edge workers together."""

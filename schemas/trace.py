@@ -120,6 +120,11 @@ class Trace:
         if label.source is Source.SERVER:
             agrees = self.server is not None and self.server.agrees
             return f"the server {'agreed with' if agrees else 'answered in place of'} the edge"
+        if label.source is Source.BELIEF:
+            known = (
+                f"with the server's answer about frame {label.rests_on}" if label.rests_on >= 0 else "alone"
+            )
+            return f"the camera's belief, {known}"
         return self._why_final() if label.state is State.FINAL else self._why_provisional()
 
     def _why_final(self) -> str:
@@ -137,6 +142,8 @@ class Trace:
             is_late = self.server.written == LATE
             return f"the server's answer came {'after the deadline' if is_late else 'and was not written'}"
         if self.offload is None:
+            if self.edge is not None and not self.edge.asks:
+                return "the frame waits for the server's answer about an earlier one"
             return "the record waits in the edge's uplink"
         if self.offload.result != DELIVERED:
             return f"the record was not sent: {self.offload.result}"

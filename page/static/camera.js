@@ -1,6 +1,6 @@
 // One camera: the newest frame, the last frame that was sent with its patches lit, doubt over time, changes.
 import * as api from "/static/api.js";
-import { age, answerOf, bitsOf, chart, clockTime, element, facts, percent, sourceOf } from "/static/dom.js";
+import { answerOf, bitsOf, chart, clockTime, duration, element, facts, percent, sourceOf, stateOf } from "/static/dom.js";
 import { EventList } from "/static/events.js";
 import { FrameCanvas } from "/static/frame_canvas.js";
 
@@ -13,17 +13,21 @@ export async function show([camera], known, linkState) {
   const sent = new FrameCanvas("last frame that was sent");
   const sentText = element("p", { class: "meta" }, "None was sent lately.");
   const now = element("div");
+  const source = element("section", { class: "card", hidden: true });
   const events = new EventList(camera);
   const changes = element("tbody");
   const doubt = element("div");
   let drawing = false;
   let reading = false;
-  let sentMark = "";
+  let sentSeq = -1;
   await readChanges();
 
-  const source = api.live([camera], {
+  const stream = api.live([camera], {
     labels: (labels) => {
       if (labels[camera]) tell(labels[camera]);
+    },
+    cameras: (states) => {
+      if (states[camera]) tellState(states[camera]);
     },
     site: (state) => {
       readChanges();
@@ -37,9 +41,24 @@ export async function show([camera], known, linkState) {
       confidence: label.cause ? "–" : percent(label.confidence),
       "answered by": `${sourceOf(label)} (${label.state})`,
       frame: `${label.seq}, ${clockTime(label.captured_ns)}`,
-      latency: age(label.captured_ns, label.labelled_ns),
+      latency: duration(label.labelled_ns - label.captured_ns),
     }));
     draw(label);
+  }
+
+  function tellState(state) {
+    const lost = Object.entries(state.dropped).map(([cause, count]) => `${count} ${cause}`).join(", ");
+    source.hidden = false;
+    source.replaceChildren(element("h2", {}, "Camera"), facts({
+      source: state.source,
+      state: stateOf(state),
+      rate: `${state.fps.toFixed(1)} frames/s`,
+      "last frame": state.last_frame_ns ? clockTime(state.last_frame_ns) : "none yet",
+      published: `${state.published}`,
+      dropped: lost || "none",
+      restarts: `${state.restarts}`,
+      "last error": state.error ? `${state.error}, ${clockTime(state.error_ns)}: ${state.message}` : "none",
+    }));
   }
 
   async function draw(label) {
@@ -66,7 +85,8 @@ export async function show([camera], known, linkState) {
       if (!ordered.length) return;
       if (!now.firstChild) tell(ordered.at(-1));
       drawChanges(ordered);
-      await drawSent(ordered.findLast((label) => label.source === "server" || label.rests_on === label.seq));
+      const told = ordered.findLast((label) => label.source === "server" || label.rests_on >= 0);
+      if (told) await drawSent(told.source === "server" ? told.seq : told.rests_on);
     } catch (error) {
       if (error.status === 401) location.reload();
     } finally {
@@ -82,27 +102,26 @@ export async function show([camera], known, linkState) {
     if (changes.contains(document.activeElement)) return; // a person is on one of the links
     changes.replaceChildren(...ordered.slice(-CHANGES_SHOWN).reverse().map((each) => element("tr", {},
       element("td", {}, clockTime(each.captured_ns)),
-      element("td", {}, element("a", { href: whyOf(each) }, answerOf(each))),
+      element("td", {}, element("a", { href: whyOf(each.seq) }, answerOf(each))),
       element("td", { class: "number" }, percent(each.confidence)),
       element("td", { class: `by-${each.source}` }, `${each.state} by ${sourceOf(each)}`))));
   }
 
-  async function drawSent(label) {
-    const mark = label ? `${label.seq} ${label.state}` : "";
-    if (!label || mark === sentMark) return;
-    sentMark = mark;
-    const { frame, trace } = await api.get("/api/why", { camera, seq: label.seq });
+  async function drawSent(seq) {
+    if (seq === sentSeq) return;
+    sentSeq = seq;
+    const { frame, trace } = await api.get("/api/why", { camera, seq });
     if (!frame || !trace?.patches) return;
-    const response = await fetch(api.withValues("/api/frame", { camera, seq: label.seq }));
+    const response = await fetch(api.withValues("/api/frame", { camera, seq }));
     if (!response.ok) return;
     await sent.draw(await response.blob(), trace);
     sentText.replaceChildren(
       element("span", {}, `Lit: ${trace.patches.length} of 196 patches, ${trace.num_bytes} bytes. ${trace.why}.`),
-      element("a", { href: whyOf(label) }, `Why frame ${label.seq}`));
+      element("a", { href: whyOf(seq) }, `Why frame ${seq}`));
   }
 
-  function whyOf(label) {
-    return `#/why/${encodeURIComponent(camera)}/${label.seq}`;
+  function whyOf(seq) {
+    return `#/why/${encodeURIComponent(camera)}/${seq}`;
   }
 
   return {
@@ -110,17 +129,18 @@ export async function show([camera], known, linkState) {
     elements: [
       element("div", { class: "bar" }, element("h1", {}, camera), element("a", { class: "button", href: "#/" }, "All cameras")),
       element("div", { class: "columns" },
-        element("div", {},
+        element("div", { class: "frames" },
           element("section", { class: "card", "aria-label": "Newest frame" }, element("h2", {}, "Newest frame"), newest.element),
           element("section", { class: "card", "aria-label": "Last frame that was sent" }, element("h2", {}, "Last frame sent to the server"), sent.element, sentText)),
         element("div", {},
           element("section", { class: "card" }, element("h2", {}, "Now"), now),
+          source,
           doubt,
           element("section", { class: "card" }, element("h2", {}, "Events"), events.element),
           element("section", { class: "card" }, element("h2", {}, "Label changes"),
             element("table", {}, element("thead", {}, element("tr", {},
               ...["time", "label", "confidence", "state"].map((name) => element("th", { scope: "col" }, name)))), changes)))),
     ],
-    leave: () => source.close(),
+    leave: () => stream.close(),
   };
 }

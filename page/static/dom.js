@@ -33,15 +33,30 @@ export function answerOf(label) {
   return label.cause ? `${label.state}: ${label.cause}` : label.name;
 }
 
+export function duration(ns) {
+  const ms = ns / 1e6;
+  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
 // Who answered; a belief is the edge's, resting on what the server said before.
 export function sourceOf(label) {
   return label.source === "belief" ? "the camera's belief" : label.source;
+}
+
+// What a camera's producer tells, or that it tells nothing any more.
+export function stateOf(state) {
+  return state.fresh || ["ended", "failed"].includes(state.state) ? state.state : "offline";
 }
 
 // Names with values, as a list of terms; empty values are left out.
 export function facts(values) {
   const known = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return element("dl", { class: "facts" }, ...known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+}
+
+// What may be wider than the screen scrolls within itself, also by keyboard.
+export function scrolling(name, ...children) {
+  return element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, ...children);
 }
 
 export function bitsOf(confidence) {

@@ -35,14 +35,16 @@ export class EventList {
   }
 
   draw() {
+    if (this.element.contains(document.activeElement)) return; // a person is on one of the links
     const shown = this.events.filter((each) => `${each.camera} ${each.label} ${each.kind}`.toLowerCase().includes(this.wanted));
     if (!shown.length) {
       this.element.replaceChildren(element("p", { class: "empty" }, "No event yet: a label must stand for a while before it is one."));
       return;
     }
     const names = ["time", ...(this.camera ? [] : ["camera"]), "event", "confidence", "frames"];
+    const head = (name) => element("th", { scope: "col", class: name === "confidence" ? "number wide" : "" }, name);
     this.element.replaceChildren(element("table", {},
-      element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)))),
+      element("thead", {}, element("tr", {}, ...names.map(head))),
       element("tbody", {}, ...shown.slice(0, this.camera ? CAMERA_COUNT : SITE_COUNT).map((each) => this.row(each)))));
   }
 
@@ -51,7 +53,7 @@ export class EventList {
       element("td", {}, clockTime(event.at_ns)),
       this.camera ? null : element("td", {}, element("a", { href: `#/camera/${encodeURIComponent(event.camera)}` }, event.camera)),
       element("td", {}, element("b", {}, event.label), ` ${event.kind}`, event.before ? `, was ${event.before}` : ""),
-      element("td", { class: "number" }, percent(event.confidence)),
+      element("td", { class: "number wide" }, percent(event.confidence)),
       element("td", {}, ...frames(event)));
   }
 }
@@ -62,7 +64,7 @@ function frames(event) {
   const once = named.filter(([, seq], index) => named.findIndex(([, other]) => other === seq) === index);
   return once.flatMap(([name, seq], index) => [
     index ? ", " : "",
-    element("a", { href: `#/why/${encodeURIComponent(event.camera)}/${seq}`, "aria-label": `${name} frame, ${seq}` }, `${name} ${seq}`),
+    element("a", { href: `#/why/${encodeURIComponent(event.camera)}/${seq}`, "aria-label": `${name} frame, ${seq}` }, name),
   ]);
 }
 

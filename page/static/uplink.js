@@ -1,11 +1,11 @@
 // The uplink over time, and the workers and servers of now.
 import * as api from "/static/api.js";
-import { chart, element, percent, rate } from "/static/dom.js";
+import { chart, element, percent, rate, scrolling } from "/static/dom.js";
 
 export async function show(_, known, linkState) {
   const first = await api.get("/api/uplink");
   const history = first.history;
-  const charts = element("div");
+  const charts = element("div", { class: "charts" });
   const workers = element("section", { class: "card" });
   const servers = element("section", { class: "card" });
   function draw(state) {
@@ -51,7 +51,7 @@ function number(value) {
 
 export function tableOf(names, rows, empty) {
   if (!rows.length) return [element("p", { class: "empty" }, empty)];
-  return [element("table", {},
+  return [scrolling(names.join(", "), element("table", {},
     element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value) => element("td", {}, String(value)))))))];
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value) => element("td", {}, String(value))))))))];
 }

@@ -1,6 +1,6 @@
 // All cameras: the newest frame and label of each. Only what is in view is fetched.
 import * as api from "/static/api.js";
-import { age, answerOf, element, percent, sourceOf } from "/static/dom.js";
+import { age, answerOf, element, percent, sourceOf, stateOf } from "/static/dom.js";
 
 const PICTURE_MS = 1000;
 const ONLINE_NS = 10e9;
@@ -13,7 +13,7 @@ export async function show(_, known, linkState) {
   const count = element("p", { class: "meta", role: "status" });
   const filter = element("input", { type: "search", placeholder: "Filter cameras or labels", "aria-label": "Filter cameras or labels" });
   const empty = element("p", { class: "empty" }, "No camera has a label yet. Start one: saccade produce --camera NAME=SOURCE");
-  for (const { camera, label } of found.cameras) add(camera, label);
+  for (const { camera, label, state } of found.cameras) add(camera, label, state);
   const inView = new Set();
   let source = null;
   let timer = 0;
@@ -27,7 +27,7 @@ export async function show(_, known, linkState) {
   }, { rootMargin: "80px" });
   const ticking = setInterval(refresh, PICTURE_MS);
 
-  function add(camera, label) {
+  function add(camera, label, state) {
     const picture = element("img", { alt: "", loading: "lazy" });
     picture.hidden = true;
     const parts = {
@@ -46,10 +46,18 @@ export async function show(_, known, linkState) {
           element("div", { class: "name" }, parts.dot, camera),
           element("div", { class: "label" }, parts.answer, parts.confidence),
           element("div", { class: "meta" }, parts.by, parts.age))));
-    tiles.set(camera, { tile, parts, label: null, shownSeq: -1, loading: false });
+    tiles.set(camera, { tile, parts, label: null, state: null, shownSeq: -1, loading: false });
     list.append(tile);
     empty.hidden = true;
+    if (state) tellState(camera, state);
     if (label) tell(camera, label);
+  }
+
+  function tellState(camera, state) {
+    const mine = tiles.get(camera);
+    if (!mine) return;
+    mine.state = state;
+    write(mine);
   }
 
   function tell(camera, label) {
@@ -63,18 +71,26 @@ export async function show(_, known, linkState) {
     write(mine);
   }
 
+  // Where no producer tells of the camera, it is online while labels come.
   function write(mine) {
-    if (!mine.label) return;
+    const { label, state, parts } = mine;
+    if (!label && !state) return;
     const nowNs = Date.now() * 1e6 + offsetNs;
-    const isOn = nowNs - mine.label.captured_ns < ONLINE_NS;
-    mine.parts.dot.className = isOn ? "dot on" : "dot";
-    mine.parts.age.textContent = `${isOn ? "online" : "offline"}, ${age(mine.label.captured_ns, nowNs)}`;
+    const isOn = state ? state.online : nowNs - label.captured_ns < ONLINE_NS;
+    const isBad = Boolean(state) && !isOn && state.state !== "ended";
+    parts.dot.className = isOn ? "dot on" : isBad ? "dot off" : "dot";
+    const name = state ? stateOf(state) : isOn ? "online" : "offline";
+    const rate = isOn && state ? ` ${state.fps.toFixed(1)}/s` : "";
+    const trouble = isBad && state.error ? `: ${state.error}` : "";
+    parts.age.textContent = `${name}${rate}${trouble}${label ? `, ${age(label.captured_ns, nowNs)}` : ""}`;
+    parts.age.className = isBad ? "bad" : "";
   }
 
   function connect() {
     source?.close();
     source = api.live([...inView], {
       site: meet,
+      cameras: (states) => { for (const [camera, state] of Object.entries(states)) tellState(camera, state); },
       labels: (labels) => { for (const [camera, label] of Object.entries(labels)) tell(camera, label); },
     }, linkState);
   }
@@ -83,9 +99,9 @@ export async function show(_, known, linkState) {
   async function meet(state) {
     if (state.num_cameras === undefined || state.num_cameras === tiles.size) return;
     const now = await api.get("/api/cameras");
-    for (const { camera, label } of now.cameras) {
+    for (const { camera, label, state } of now.cameras) {
       if (tiles.has(camera)) continue;
-      add(camera, label);
+      add(camera, label, state);
       observer.observe(tiles.get(camera).tile);
     }
     const there = new Set(now.cameras.map((each) => each.camera));

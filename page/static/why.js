@@ -1,6 +1,6 @@
 // Why one frame got its label: what the edge saw, what was sent, what the server said, and when.
 import * as api from "/static/api.js";
-import { answerOf, clockTime, element, facts, percent, sourceOf } from "/static/dom.js";
+import { answerOf, clockTime, duration, element, facts, percent, sourceOf } from "/static/dom.js";
 import { FrameCanvas } from "/static/frame_canvas.js";
 
 // What Redis did with the server's label.
@@ -44,7 +44,7 @@ async function picture(image, trace) {
   const sent = new FrameCanvas();
   await sent.draw(image, { patches: trace?.patches });
   const cards = [element("section", { class: "card" },
-    element("h2", {}, trace?.patches ? "What was sent" : "The frame"), sent.element,
+    element("h2", {}, trace?.patches ? "What the server saw" : "The frame"), sent.element,
     element("p", { class: "meta" }, trace?.patches
       ? `Lit: the ${trace.patches.length} of 196 patches that the server got. Dimmed: what stayed here.`
       : "Nothing of this frame was sent."))];
@@ -63,7 +63,7 @@ function answer(camera, label, trace) {
     state: `${label.state} by ${sourceOf(label)}`,
     why: trace?.why,
     captured: clockTime(label.captured_ns),
-    labelled: `${((label.labelled_ns - label.captured_ns) / 1e6).toFixed(0)} ms later`,
+    labelled: `${duration(label.labelled_ns - label.captured_ns)} later`,
   });
   const rests = Number.isInteger(label.rests_on) && label.rests_on !== label.seq && label.rests_on >= 0
     ? element("p", {}, "Rests on the server's answer about ", element("a", { href: whyOf(camera, label.rests_on) }, `frame ${label.rests_on}`), ".")
@@ -83,7 +83,7 @@ function edge(trace) {
 }
 
 function record(trace) {
-  return element("section", { class: "card" }, element("h2", {}, "What was sent"), facts({
+  return element("section", { class: "card" }, element("h2", {}, "The record"), facts({
     patches: `${trace.patches.length} of 196 (δ = ${trace.delta.toFixed(2)})`,
     codec: `${trace.codec}, quality ${trace.quality}`,
     record: `${trace.num_bytes} bytes`,

@@ -17,6 +17,7 @@ from page.feed import Feed
 from page.frames import FrameWindow, Limits
 from runtime.clock import ManualClock
 from runtime.kafka import Record
+from schemas.camera_state import CameraState
 from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -45,6 +46,7 @@ class FakeSite:
     records: list[Record] = field(default_factory=list)
     replayed: list[tuple[str | None, str | None]] = field(default_factory=list)
     events: FakeEvents = field(default_factory=FakeEvents)
+    states: list[CameraState] = field(default_factory=list)
     traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
@@ -71,6 +73,9 @@ class FakeSite:
     async def wakes(self) -> AsyncIterator[str]:
         while True:
             yield await self.woken.get()
+
+    async def read_cameras(self, site: str) -> list[CameraState]:
+        return self.states
 
     async def read_uplinks(self, site: str) -> dict[str, str]:
         return {"edge-1": '{"state":"steady","cause":"budget","measured_bytes_per_s":900.0}'}

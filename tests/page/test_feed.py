@@ -10,6 +10,7 @@ from typing import Any
 
 from page.feed import Feed, Viewer
 from runtime.clock import ManualClock
+from schemas.camera_state import CameraState
 from schemas.event import Event, Kind
 from schemas.label import Label, Source, State
 
@@ -59,6 +60,21 @@ async def test_the_site_is_told_too(site: Any) -> None:
         assert state["uplinks"]["edge-1"]["cause"] == "budget"
         assert feed.history[-1]["measured"] == 900.0
         assert feed.history[-1]["budget"] is None
+
+
+async def test_a_camera_is_shown_as_its_producer_tells_also_without_a_label(site: Any) -> None:
+    now_ns = ManualClock().time_ns()
+    site.states = [CameraState("gate", "waiting", "rtsp://gate", now_ns, 0.0, 0, 0, 3, error="refused")]
+    async with following(site) as feed:
+        viewer = feed.join(["gate", "yard"])
+        (state,) = (await told(viewer, "cameras")).values()
+        assert (state["error"], state["restarts"], state["online"], state["fresh"]) == (
+            "refused",
+            3,
+            False,
+            True,
+        )
+        assert feed.site_state["num_cameras"] == 1
 
 
 async def test_new_events_show_in_the_state_of_the_site(site: Any) -> None:

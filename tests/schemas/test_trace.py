@@ -126,7 +126,14 @@ PROVISIONAL = replace(LABEL, state=State.PROVISIONAL)
         (LABEL, Trace(replace(EDGE_PART, tau=None)), "the edge asks no server"),
         (LABEL, Trace(), "the edge's answer stands"),
         (replace(LABEL, state=State.DROPPED, cause="too_old"), Trace(EDGE_PART), "dropped: too_old"),
-        (PROVISIONAL, Trace(EDGE_PART), "the record waits in the edge's uplink"),
+        (
+            replace(LABEL, source=Source.BELIEF, rests_on=0),
+            Trace(EDGE_PART),
+            "the camera's belief, with the server's answer about frame 0",
+        ),
+        (replace(LABEL, source=Source.BELIEF), Trace(EDGE_PART), "the camera's belief, alone"),
+        (PROVISIONAL, Trace(EDGE_PART), "the frame waits for the server's answer about an earlier one"),
+        (PROVISIONAL, Trace(replace(EDGE_PART, asks=True)), "the record waits in the edge's uplink"),
         (
             PROVISIONAL,
             Trace(EDGE_PART, replace(SENT, result="no_tokens")),
