@@ -19,7 +19,7 @@ from producers.publish import Publisher
 from producers.settings import ProducerProgramSettings
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
-from runtime.health import REDIS_ANSWERS, Health
+from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
 from runtime.kafka_newest import newest_by_key
@@ -66,7 +66,7 @@ async def run_producers(
     check_names([*cameras, *listed], at_least=0 if camera_file is not None else 1)
     clock = clock or SystemClock()
     metrics = Metrics("producer", per_camera=settings.metrics.per_camera)
-    health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS])
+    health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS, KAFKA_ACCEPTS])
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_status(settings.metrics, metrics, health))
         async with cut_short_by(stop):
@@ -104,6 +104,7 @@ async def open_ports(
         publisher=Publisher(sink, topic=settings.topics.frames, num_partitions=num_partitions),
         flush=sink.flush,
         in_flight_bytes=lambda: sink.in_flight_bytes,
+        trouble=lambda: sink.trouble,
         store=store,
         newest_in_kafka=NewestNumbers(partial(newest_seqs, settings), num_partitions=num_partitions),
         pool=pool,

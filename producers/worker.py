@@ -20,7 +20,7 @@ from producers.settings import ProducerSettings
 from producers.sources.source import OpenOptions, Session
 from producers.trouble import trouble_of
 from runtime.clock import Clock
-from runtime.health import REDIS_ANSWERS, Health
+from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from schemas.errors import LeaseError, SettingsError, SourceError, TransientError, leaves
@@ -40,11 +40,15 @@ SessionOpener = Callable[[CameraSpec, OpenOptions], Session]
 
 @dataclass(frozen=True, slots=True)
 class ProducerPorts:
-    """What the cameras share: the ways to Kafka and Redis, threads for encoding, a clock, metrics."""
+    """What the cameras share: the ways to Kafka and Redis, threads for encoding, a clock, metrics.
+
+    `trouble` says why Kafka accepts no frames at present, None while it does.
+    """
 
     publisher: Publisher
     flush: Callable[[float], Awaitable[bool]]
     in_flight_bytes: Callable[[], int]
+    trouble: Callable[[], str | None]
     store: ProducerStore
     newest_in_kafka: Callable[[str], Awaitable[int | None]]
     pool: Executor
@@ -221,6 +225,8 @@ class ProducerWorker:
             pending = sum(stats.pending for stats in self.stats.values())
             self._ports.health.progress(pending, published - published_before)
             self._ports.metrics.group(ProducerMetrics).in_flight_bytes.set(self._ports.in_flight_bytes())
+            trouble = self._ports.trouble()
+            self._ports.health.meets(KAFKA_ACCEPTS, trouble is None, trouble or "")
             self._ports.health.meets(REDIS_ANSWERS, await self._redis_answers())
             published_before = published
             await self._tell()

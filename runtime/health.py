@@ -9,6 +9,7 @@ from enum import StrEnum
 from runtime.clock import Clock
 
 GROUP_JOINED = "group_joined"
+KAFKA_ACCEPTS = "kafka_accepts"
 MODEL_WARM = "model_warm"
 REDIS_ANSWERS = "redis_answers"
 

@@ -59,7 +59,7 @@ async def publish(_: str) -> None:
     from producers.settings import ProducerProgramSettings
     from producers.worker import ProducerPorts, ProducerWorker
     from runtime.clock import SystemClock
-    from runtime.health import REDIS_ANSWERS, Health
+    from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
     from runtime.memory_kafka import MemoryBroker, MemorySink
     from runtime.memory_store import MemoryStore
     from runtime.metrics import Metrics
@@ -81,11 +81,12 @@ async def publish(_: str) -> None:
             publisher=Publisher(MemorySink(broker), topic="frames", num_partitions=broker.num_partitions),
             flush=flushed,
             in_flight_bytes=lambda: 0,
+            trouble=lambda: None,
             store=MemoryStore(settings.redis),
             newest_in_kafka=nothing,
             pool=pool,
             metrics=Metrics("producer"),
-            health=Health(clock, 30, [REDIS_ANSWERS]),
+            health=Health(clock, 30, [REDIS_ANSWERS, KAFKA_ACCEPTS]),
             clock=clock,
         )
         cameras = [

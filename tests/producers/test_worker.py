@@ -17,7 +17,7 @@ from producers.sources.stream import StreamUrl
 from producers.trouble import CameraError, Trouble
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
-from runtime.health import REDIS_ANSWERS, Health
+from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.metrics import Metrics
 from schemas.errors import SourceError
 
@@ -33,12 +33,13 @@ class Bench:
         self.sink = sink
         self.stop = asyncio.Event()
         self.pool = ThreadPoolExecutor(1)
-        self.health = Health(SystemClock(), 30, [REDIS_ANSWERS])
+        self.health = Health(SystemClock(), 30, [REDIS_ANSWERS, KAFKA_ACCEPTS])
         self.metrics = Metrics("producer")
         self.settings = ProducerSettings(
             state_dir=folder, reconnect_min_s=0.01, reconnect_max_s=0.02, fps=0, sequence_block=10
         )
         self.store = store
+        self.trouble: str | None = None
         self.worker: ProducerWorker
 
     def run(
@@ -48,6 +49,7 @@ class Bench:
             publisher=Publisher(self.sink, topic="frames", num_partitions=48),
             flush=self._flushed,
             in_flight_bytes=lambda: 0,
+            trouble=lambda: self.trouble,
             store=self.store,
             newest_in_kafka=self._nothing,
             pool=self.pool,
@@ -226,6 +228,21 @@ async def test_pictures_that_cannot_be_made_to_fit_are_counted(
     bench.settings = bench.settings.model_copy(update={"max_frame_bytes": 100})
     await bench.run([CameraSpec("cam", FILE)], lambda _: memory_source(pictures(3)))
     assert bench.worker.stats["cam"].summary().dropped == {"too_large": 3}
+
+
+async def test_a_producer_whose_frames_kafka_does_not_accept_is_not_ready_and_says_why(
+    bench: Bench, memory_source: Any, pictures: Any
+) -> None:
+    bench.health.running()
+    bench.trouble = "Kafka: sending: TopicAuthorizationFailedError"
+    source = memory_source(pictures(1), wait=0)
+    running = bench.run([CameraSpec("cam", FILE)], lambda _: source)
+    await asyncio.to_thread(source.blocked.wait)
+    verdict = bench.health.ready()
+    source.go.set()
+    await running
+    assert not verdict.ok
+    assert "TopicAuthorizationFailedError" in str(verdict.causes)
 
 
 async def test_the_watchdog_hears_of_frames_that_wait_and_of_redis(
