@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,16 @@ class ExtraListener:
 
 @dataclass(frozen=True, slots=True)
 class SecureListener:
-    """A SASL_SSL listener with PLAIN credentials.
+    """A SASL_SSL listener with PLAIN credentials, one password for each user.
 
-    `pem_path` holds an unencrypted PKCS #8 private key and its certificate chain for `localhost`.
+    `pem_path` holds an unencrypted PKCS #8 private key and its certificate chain for `localhost`. With
+    `operator`, users may do nothing but what ACLs allow them; this user, and whoever comes by the plaintext
+    listener, may do everything.
     """
 
     pem_path: Path
-    username: str
-    password: str
+    passwords: Mapping[str, str]
+    operator: str | None = None
     port: int = 0
 
 
@@ -179,13 +182,19 @@ class KafkaBroker:
 
 def _secure_settings(listener: SecureListener) -> dict[str, str]:
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    users = " ".join(f'user_{name}="{password}"' for name, password in listener.passwords.items())
+    authorizer = {}
+    if listener.operator is not None:
+        authorizer = {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{listener.operator}",
+        }
     return {
         "listener.name.secure.ssl.keystore.type": "PEM",
         "listener.name.secure.ssl.keystore.location": str(listener.pem_path.resolve()),
         "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.secure.plain.sasl.jaas.config": (
-            f'{login} user_{listener.username}="{listener.password}";'
-        ),
+        "listener.name.secure.plain.sasl.jaas.config": (f"{login} {users};"),
+        **authorizer,
     }
 
 

@@ -13,6 +13,8 @@ from schemas.errors import StackError
 
 _READY_TIMEOUT_S = 30.0
 _GRACE_S = 5.0
+_NOBODY_MAY = "config debug module replicaof slaveof save bgsave bgrewriteaof shutdown migrate acl failover"
+"""Commands with which another user of this machine could write files or run code as this one."""
 
 
 def redis_command() -> str:
@@ -47,9 +49,20 @@ class RedisServer:
         data_dir: folder for the append-only file.
         locks: gives the port and holds it.
         port: 0 = any free one.
+        acl_file: users and their rights, instead of one user for all who reach the port.
+        is_open: whoever reaches the port may configure the server, too; for tests of faults.
     """
 
-    def __init__(self, run_dir: Path, data_dir: Path, locks: Locks, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        data_dir: Path,
+        locks: Locks,
+        *,
+        port: int = 0,
+        acl_file: Path | None = None,
+        is_open: bool = False,
+    ) -> None:
         self.port = locks.take_port(port)
         self._data_dir = data_dir
         self.log_path = run_dir / "redis.log"
@@ -63,7 +76,12 @@ class RedisServer:
             "save": "",
             "daemonize": "no",
         }
+        if acl_file is not None:
+            options["aclfile"] = str(acl_file.resolve())
         flags = [part for key, value in options.items() for part in (f"--{key}", value)]
+        if acl_file is None and not is_open:
+            denied = [f"-{command}" for command in _NOBODY_MAY.split()]
+            flags += ["--user", "default", "on", "nopass", "~*", "&*", "+@all", *denied, "+config|get"]
         self._child = GuardedChild(
             "the embedded redis-server",
             [redis_command(), *flags],
@@ -88,7 +106,7 @@ class RedisServer:
         Raises:
             StackError: it ended or did not answer in time.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._child.start_until(self._answers, _READY_TIMEOUT_S)
 
     async def stop(self) -> None:
@@ -106,7 +124,7 @@ class RedisServer:
             return False
         try:
             writer.write(b"PING\r\n")
-            return (await reader.readline()).startswith(b"+PONG")
+            return (await reader.readline()).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
         finally:

@@ -22,6 +22,7 @@ class EmbeddedStack:
         kafka_port, redis_port: 0 = any free port.
         data: folder for the content; it stays when the stack ends and is taken up by the next one.
             None keeps the content under `run_dir` and removes it at the end.
+        open_redis: whoever reaches Redis may configure it, too; for tests of faults.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class EmbeddedStack:
         data: Path | None = None,
         extra_listener: ExtraListener | None = None,
         secure_listener: SecureListener | None = None,
+        open_redis: bool = False,
     ) -> None:
         self._locks = Locks()
         self._data = None if data else run_dir / "data"
@@ -51,7 +53,9 @@ class EmbeddedStack:
                 extra_listener=extra_listener,
                 secure_listener=secure_listener,
             )
-            self.redis = RedisServer(run_dir, content / "redis", self._locks, port=redis_port)
+            self.redis = RedisServer(
+                run_dir, content / "redis", self._locks, port=redis_port, is_open=open_redis
+            )
         except BaseException:
             self._locks.release()
             raise

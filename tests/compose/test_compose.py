@@ -151,3 +151,22 @@ def test_what_holds_secrets_is_neither_committed_nor_sent_to_the_builder() -> No
 def test_the_broker_is_the_embedded_ones_version(services: dict[str, Any]) -> None:
     version = services["kafka"]["image"].rpartition(":")[2]
     assert f"<version>{version}</version>" in (FOLDER / "broker" / "pom.xml").read_text()
+
+
+def test_each_role_has_a_user_with_rights_at_kafka_and_in_redis(services: dict[str, Any]) -> None:
+    overlay = load("compose.secure.yaml")["services"]
+    assert set(overlay) - {"rights"} <= set(services)
+    kafka_users = {
+        line.split()[0]
+        for line in (FOLDER / "security" / "kafka-acls.txt").read_text().splitlines()
+        if not line.startswith("#")
+    }
+    redis_users = set(
+        re.findall(r"^user (\w+) on", (FOLDER / "security" / "redis-users.acl").read_text(), re.M)
+    )
+    for role in ROLES:
+        environment = overlay[role]["environment"]
+        user = environment["SACCADE__KAFKA__SASL_PLAIN_USERNAME"]
+        assert user == environment["SACCADE__REDIS__USERNAME"]
+        assert user in kafka_users & redis_users
+        load_settings(None, {}, {key: value or "secret" for key, value in environment.items()})

@@ -1,4 +1,4 @@
-"""One round trip over SASL_SSL to Kafka and over TLS to Redis, with a certificate authority of its own."""
+"""Kafka over SASL_SSL and Redis over TLS with an authority of their own, and each role with its own rights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest
 from cryptography.hazmat.primitives import serialization
+from pydantic import SecretStr
 
 from devstack import SecureListener, embedded_stack
+from devstack.locks import Locks
+from devstack.redis_server import RedisServer
 from devstack.settings import Settings, load_settings
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
+from runtime.connections import KafkaSettings
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
@@ -94,7 +101,7 @@ async def secure_place(folder: Path) -> AsyncIterator[tuple[Any, int, Path]]:
     cafile = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(cafile))
     certificate = write_keystore(authority, folder / "broker.pem")
-    listener = SecureListener(folder / "broker.pem", "site", PASSWORD)
+    listener = SecureListener(folder / "broker.pem", {"site": PASSWORD})
     async with (
         embedded_stack(folder / "run", topics=False, secure_listener=listener) as stack,
         tls_relay(certificate, stack.redis.port) as redis_port,
@@ -153,6 +160,154 @@ async def test_the_whole_pipeline_runs_over_tls(tmp_path: Path, tiny_model: Path
                     await asyncio.sleep(0.05)
                     finals |= {each.seq async for each in store.history("gate") if each.source == "server"}
             stop.set()
+
+
+ROOT = Path(__file__).parent.parent.parent
+ROLES = ("producer", "edge", "server", "page", "operator")
+RESOURCES = {"topic": 2, "group": 3, "cluster": 4}
+OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
+LITERAL = ALLOW = 3
+
+
+async def give_rights(kafka: KafkaSettings, lines: list[str]) -> None:
+    """As `compose/security/apply-kafka-acls.sh` does with the command that the embedded broker lacks."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        for line in lines:
+            user, operation, resource, name = line.split()
+            request = CreateAclsRequest(
+                RESOURCES[resource], name, LITERAL, f"User:{user}", "*", OPERATIONS[operation], ALLOW
+            )
+            response = await admin._client.send(admin._client.get_random_node(), request)
+            assert [code for code, _ in response.creation_responses] == [0], line
+    finally:
+        await admin.close()
+
+
+def rights() -> list[str]:
+    text = (ROOT / "compose" / "security" / "kafka-acls.txt").read_text()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A broker that allows what the ACLs say, a Redis with users, and settings for each role."""
+
+    plain: KafkaSettings
+    roles: dict[str, Settings]
+
+    def __getitem__(self, role: str) -> Settings:
+        return self.roles[role]
+
+
+@asynccontextmanager
+async def guarded_place(folder: Path, tiny_model: Path) -> AsyncIterator[Place]:
+    authority = trustme.CA()
+    cafile = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(cafile))
+    certificate = write_keystore(authority, folder / "broker.pem")
+    passwords = {role: f"{role}-secret" for role in ROLES}
+    users = (ROOT / "compose" / "security" / "redis-users.acl").read_text()
+    for role in (*ROLES, "reader"):
+        users = users.replace(f"{role.upper()}_PASSWORD", f"{role}-secret")
+    (folder / "users.acl").write_text(users)
+    locks = Locks()
+    redis = RedisServer(folder, folder / "redis", locks, acl_file=folder / "users.acl")
+    await redis.start()
+    try:
+        listener = SecureListener(folder / "broker.pem", passwords, operator="operator")
+        async with (
+            embedded_stack(folder / "run", topics=False, secure_listener=listener) as stack,
+            tls_relay(certificate, redis.port) as redis_port,
+        ):
+            roles = {}
+            for role in (*ROLES, "reader"):
+                settings = make_settings(stack, redis_port, cafile, f"{role}-secret")
+                roles[role] = changed(
+                    settings,
+                    kafka={"sasl_plain_username": role},
+                    redis={"username": role, "password": SecretStr(f"{role}-secret")},
+                    producer={"state_dir": folder / "state"},
+                    edge={"model": str(tiny_model), "threads": 1, "tau": 0.0, "max_latency_ms": 600_000},
+                    server={"model": str(tiny_model), "threads": 1},
+                    metrics={"port": None},
+                )
+            plain = KafkaSettings(bootstrap_servers=stack.bootstrap_servers)
+            await create_topics(plain, pipeline_topics(roles["operator"]))
+            await give_rights(plain, rights())
+            yield Place(plain, roles)
+    finally:
+        await redis.stop()
+        locks.release()
+
+
+async def test_each_role_does_its_work_with_its_own_rights_and_no_more(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    async with guarded_place(tmp_path, tiny_model) as place:
+        stop = asyncio.Event()
+        camera = CameraSpec.parse("gate=scenes:2900000021?width=320&height=240", fps=0, limit=5)
+        async with RedisStore(place["reader"].redis) as store, asyncio.TaskGroup() as group:
+            group.create_task(run_edge(place["edge"], stop))
+            group.create_task(run_server(place["server"], stop))
+            await run_producers(place["producer"], [camera], stop=asyncio.Event())
+            finals: set[int] = set()
+            async with asyncio.timeout(60):
+                while finals != set(range(5)):
+                    await asyncio.sleep(0.05)
+                    finals |= {each.seq async for each in store.history("gate") if each.source == "server"}
+            stop.set()
+
+        sizes = {"max_request_bytes": 1_000, "max_in_flight_bytes": 1_000}
+        for role, topic in (
+            ("producer", "offload"), ("producer", "frames.dead"), ("edge", "frames"), ("edge", "offload.dead"),
+            ("server", "frames"), ("server", "offload"), ("page", "frames"),
+        ):  # fmt: skip
+            async with Sink(place[role].kafka, in_background=True, **sizes) as sink:
+                sending = asyncio.ensure_future(sink.send(topic, b"x"))
+                await refused(sink, sending)
+        for role, topic, group_id in (
+            ("producer", "frames", "saccade-edge"), ("edge", "offload", "saccade-edge"),
+            ("edge", "frames", "saccade-server"), ("server", "frames", "saccade-server"),
+            ("page", "frames", "saccade-edge"),
+        ):  # fmt: skip
+            async with Source(place[role].kafka, [topic], group_id=group_id, in_background=True) as source:
+                async with asyncio.timeout(20.0):
+                    while source.trouble in (None, "not connected yet"):
+                        assert await source.getmany(1, 0.1) == []
+                assert "Authorization" in source.trouble or "lacks a topic" in source.trouble
+
+        label = Label("", "gate", 9, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
+        for role in ("producer", "reader"):
+            async with RedisStore(place[role].redis) as store:
+                with pytest.raises(TransientError, match=r"refuses|NOPERM|can't run|ACL"):
+                    await store.put([label])
+
+
+async def refused(sink: Sink, sending: asyncio.Future[asyncio.Future[object]]) -> None:
+    """Nothing that it sends gets in, and it says why."""
+    async with asyncio.timeout(20.0):
+        while not any(word in str(sink.trouble) for word in ("Authoriz", "see topic")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    sending.cancel()
+    assert sink.num_accepted == 0
+
+
+async def test_a_right_that_is_given_later_lets_what_waits_through(tmp_path: Path, tiny_model: Path) -> None:
+    async with (
+        guarded_place(tmp_path, tiny_model) as place,
+        Sink(
+            place["page"].kafka, max_request_bytes=1_000, max_in_flight_bytes=1_000, in_background=True
+        ) as sink,
+    ):
+        sending = asyncio.ensure_future(sink.send("frames", b"late", partition=0))
+        async with asyncio.timeout(20.0):
+            while "Authoriz" not in str(sink.trouble):  # noqa: ASYNC110 - the sink tries in its own task
+                await asyncio.sleep(0.05)
+            await give_rights(place.plain, ["page Write topic frames"])
+            await (await sending)
+        assert sink.trouble is None
 
 
 def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:

@@ -47,7 +47,7 @@ async def store(stack: EmbeddedStack) -> AsyncIterator[RedisStore]:
 @pytest.fixture
 async def own_redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
     locks = Locks()
-    server = RedisServer(tmp_path, tmp_path / "data", locks)
+    server = RedisServer(tmp_path, tmp_path / "data", locks, is_open=True)
     await server.start()
     yield server
     await server.kill()
