@@ -91,7 +91,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ServerAnswers:
     """What the server said of every image under one scheme, and what that cost.
 
     `classes` and `probabilities` (N, k): the leading classes, most probable first, as an answer names them. The
@@ -157,7 +157,7 @@ def glance_treated(
     source: str,
     store: ChunkStore,
     progress: Progress,
-) -> tuple[Answers, AttentionOf]:
+) -> tuple[ServerAnswers, AttentionOf]:
     """Return the model's answers and attention on whole images after `scheme`, which needs no attention.
 
     Every image must be readable.
@@ -187,7 +187,7 @@ def answer(
     store: ChunkStore,
     progress: Progress,
     restorers: Restorers = PLAIN_RESTORERS,
-) -> dict[Scheme, Answers]:
+) -> dict[Scheme, ServerAnswers]:
     """Return the server's answers by scheme; every image must be readable.
 
     Chunks are the outer loop: an image is decoded once for all schemes.
@@ -207,10 +207,10 @@ def answer(
     return {scheme: _answers(_join(each)) for scheme, each in parts.items()}
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def joined(parts: Sequence[ServerAnswers]) -> ServerAnswers:
     """Return the answers about several corpora as one, one corpus after the other."""
-    return Answers(
-        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Answers))
+    return ServerAnswers(
+        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(ServerAnswers))
     )
 
 
@@ -344,9 +344,9 @@ def _answer_arrays(logits: Logits, sent: Sequence[SentPatches]) -> Arrays:
     }
 
 
-def _answers(whole: Arrays) -> Answers:
+def _answers(whole: Arrays) -> ServerAnswers:
     names = ("classes", "probabilities", "processed", "sent_patches", "wire_bytes")
-    return Answers(*(whole[name] for name in names))
+    return ServerAnswers(*(whole[name] for name in names))
 
 
 def _join(parts: Sequence[Arrays]) -> Arrays:

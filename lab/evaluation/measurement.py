@@ -14,7 +14,7 @@ import numpy as np
 from lab.errors import EvaluationError
 from lab.evaluation.corpus import Corpus, Subset, calibration_half
 from lab.evaluation.experiments import Plan
-from lab.evaluation.inference_cache import Answers, AttentionOf, ChunkStore, glance, missing_answers
+from lab.evaluation.inference_cache import AttentionOf, ChunkStore, ServerAnswers, glance, missing_answers
 from lab.evaluation.models import LAST, LAYER_ROLLOUT, ROLLOUT, AttentiveModel, Embedding, Logits, PatchModel
 from lab.evaluation.paired import LABEL, Ints, PairedPredictions, Timings
 from lab.evaluation.schemes import (
@@ -81,7 +81,7 @@ def pair_up(
     seen: EdgeView,
     edge: AttentiveModel,
     server: PatchModel,
-    answers: Mapping[Scheme, Answers],
+    answers: Mapping[Scheme, ServerAnswers],
     *,
     accuracy_kind: str = LABEL,
     clusters: Ints | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.evaluation.gates import min_entropy_scores
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.models import Logits, ModelFacts, forward_macs
 from lab.evaluation.schemes import Scheme, Whole
 from lab.evaluation.sweep import Payload
@@ -49,7 +49,7 @@ class PairedPredictions:
     server: ModelFacts
     edge_logits: Logits
     attention: Mapping[str, Attention]
-    answers: Mapping[Scheme, Answers]
+    answers: Mapping[Scheme, ServerAnswers]
 
     @property
     def num_images(self) -> int:

@@ -20,9 +20,9 @@ from lab.evaluation.experiments import (
 )
 from lab.evaluation.inference_cache import (
     DEFAULT_CACHE,
-    Answers,
     AttentionOf,
     ChunkStore,
+    ServerAnswers,
     answer,
     glance_treated,
 )
@@ -166,12 +166,12 @@ def measure(
 
 def _server_views(
     seen: EdgeView, server: FullModel, store: ChunkStore, progress: Progress, *, whole: bool
-) -> dict[Scheme, Answers]:
+) -> dict[Scheme, ServerAnswers]:
     """Return the server's answers where its attention is wanted too, which goes into `seen.attention`."""
     views = [(low_resolution_source(SDT_SCALE), Downscaled(SDT_SCALE))] + (
         [(SERVER, Whole())] if whole else []
     )
-    answers: dict[Scheme, Answers] = {}
+    answers: dict[Scheme, ServerAnswers] = {}
     for source, scheme in views:
         progress.start(f"server, {source}", len(seen.corpus.names))
         answers[scheme], attention = glance_treated(seen.corpus, server, scheme, LAST, store, progress)

@@ -14,7 +14,7 @@ from lab.progress import Progress, SilentProgress
 from lab.training.folder import Folder, fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
 from lab.training.learn import learn
-from lab.training.plan import Stage, TrainingPlan
+from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.record import TrainingRecord, claim
 from lab.training.run import Setup, export, usual_setup
@@ -76,12 +76,15 @@ def fine_tune(
     record = TrainingRecord(work / "record.json", watched, setup.device, progress)
     steps = max(3, round(epochs * len(folder.learnt) / BATCH))
     edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
-    edge_stages = (Stage(WHOLE_GRID, BATCH, steps),)
+    edge_stages = (TrainingStage(WHOLE_GRID, BATCH, steps),)
     tuned = _tune("edge", starts[0], edge_stages, folder, seed, pool, work, setup, record, None, edge_path)
     path = work / f"orders-{tuned.weights_hash}.npy"
     orders = rank_pool(tuned, pool, path, threads=setup.threads, device=setup.device, progress=progress)
     third = max(1, steps // 3)
-    server_stages = (Stage(WHOLE_GRID, BATCH, steps - third), Stage(WHOLE_GRID, BATCH, third, subsets=True))
+    server_stages = (
+        TrainingStage(WHOLE_GRID, BATCH, steps - third),
+        TrainingStage(WHOLE_GRID, BATCH, third, subsets=True),
+    )
     _tune(
         "server", starts[1], server_stages, folder, seed + 1, pool, work, setup, record, orders, server_path
     )
@@ -91,7 +94,7 @@ def fine_tune(
 def _tune(
     role: str,
     start: Model,
-    stages: tuple[Stage, ...],
+    stages: tuple[TrainingStage, ...],
     folder: Folder,
     seed: int,
     pool: Pool,

@@ -16,7 +16,7 @@ from lab.training.batches import TrainingBatch, sample
 from lab.training.forward import Learner, normalised
 from lab.training.losses import loss_of
 from lab.training.optimise import MixedPrecision, rate_factor
-from lab.training.plan import Stage, TrainingPlan
+from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.subsets import Orders, thin
 
@@ -105,7 +105,7 @@ def learn(
 def learn_step(
     run: MixedPrecision,
     plan: TrainingPlan,
-    stage: Stage,
+    stage: TrainingStage,
     step: int,
     pool: Pool,
     orders: Orders | None,

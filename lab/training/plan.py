@@ -8,7 +8,7 @@ from vit.architecture import Architecture
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class TrainingStage:
     """``steps`` batches of ``batch`` windows of ``window``² patches, thinned where ``subsets``.
 
     ``rate`` multiplies the plan's.
@@ -32,7 +32,7 @@ class TrainingPlan:
 
     role: str
     architecture: Architecture
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     seed: int
     decay_share: float
     guide_attention: bool
@@ -43,7 +43,7 @@ class TrainingPlan:
         """All steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
-    def stage_at(self, step: int) -> Stage:
+    def stage_at(self, step: int) -> TrainingStage:
         """Return the stage that ``step`` (from 0) belongs to."""
         for stage in self.stages:
             if step < stage.steps:
@@ -64,12 +64,12 @@ def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> Trainin
         architecture=Architecture(embed_dim=96, depth=8, num_heads=3, mlp_ratio=4.0, num_classes=num_classes),
         stages=scaled(
             (
-                Stage(5, 128, 1000),
-                Stage(7, 96, 1000),
-                Stage(14, 48, 1200),
-                Stage(14, 48, 1000, rate=1.2),
-                Stage(14, 48, 2700, rate=2.0),
-                Stage(14, 48, 750, rate=4.0),
+                TrainingStage(5, 128, 1000),
+                TrainingStage(7, 96, 1000),
+                TrainingStage(14, 48, 1200),
+                TrainingStage(14, 48, 1000, rate=1.2),
+                TrainingStage(14, 48, 2700, rate=2.0),
+                TrainingStage(14, 48, 750, rate=4.0),
             ),
             scale,
         ),
@@ -87,7 +87,12 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
             embed_dim=192, depth=9, num_heads=3, mlp_ratio=4.0, num_classes=num_classes
         ),
         stages=scaled(
-            (Stage(5, 128, 1000), Stage(7, 96, 1300), Stage(14, 48, 2100), Stage(14, 48, 2200, subsets=True)),
+            (
+                TrainingStage(5, 128, 1000),
+                TrainingStage(7, 96, 1300),
+                TrainingStage(14, 48, 2100),
+                TrainingStage(14, 48, 2200, subsets=True),
+            ),
             scale,
         ),
         seed=seed,
@@ -96,6 +101,6 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
     )
 
 
-def scaled(stages: tuple[Stage, ...], scale: float) -> tuple[Stage, ...]:
+def scaled(stages: tuple[TrainingStage, ...], scale: float) -> tuple[TrainingStage, ...]:
     """Return the stages with their lengths multiplied, at least one step each."""
     return tuple(replace(stage, steps=max(1, round(stage.steps * scale))) for stage in stages)

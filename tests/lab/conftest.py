@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.models import Attended, ModelFacts
 from lab.evaluation.paired import PairedPredictions
 from lab.evaluation.schemes import EDGE, Scheme
@@ -115,7 +115,7 @@ def _pair_up(
         rows = dict.fromkeys((EDGE, "edge_rollout", "edge_layer_rollout"), attention)
         processed = scheme.processed(rows, size)
         hit = rng.random(size) < right
-        answers[scheme] = Answers(
+        answers[scheme] = ServerAnswers(
             classes=np.where(hit, truth, (truth + 1) % 3)[:, None],
             probabilities=rng.uniform(0.3, 1.0, (size, 1)),
             processed=processed,

@@ -13,7 +13,7 @@ import numpy as np
 from lab.errors import EvaluationError
 from lab.evaluation.bootstrap import mean_interval
 from lab.evaluation.gates import h_min_quantiles
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.methods import setting_of
 from lab.evaluation.models import ModelFacts
 from lab.evaluation.paired import LABEL, SERVER_AGREEMENT
@@ -32,7 +32,7 @@ JUDGED_BUDGETS: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 FINE_TAUS: Final = (0.05, 0.08, 0.12, 0.17, 0.25, 0.35, 0.5, 0.7, 0.9, 1.2, 1.6)
 ENTROPY_BINS: Final = 10
 
-Stills = Mapping[Scheme, tuple[Payload, Answers]]
+Stills = Mapping[Scheme, tuple[Payload, ServerAnswers]]
 
 
 @dataclass(frozen=True)

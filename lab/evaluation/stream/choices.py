@@ -46,7 +46,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownChoice:
     """Two settings, each chosen on one half of the cameras and shown on the other.
 
     `settings` are both choices, `accuracy` and `bytes_per_frame` those of all cameras together, and
@@ -74,8 +74,8 @@ class Choices:
 
     reported_on: str
     frontier: tuple[Chosen, ...]
-    near: dict[str, tuple[Shown | None, ...]]
-    within: dict[str, tuple[Shown | None, ...]]
+    near: dict[str, tuple[ShownChoice | None, ...]]
+    within: dict[str, tuple[ShownChoice | None, ...]]
 
 
 def family(point: Point) -> str | None:
@@ -148,7 +148,7 @@ class _BothWays:
     ways: Sequence[tuple[str, str]]
     raw: int
 
-    def cheapest(self, members: Sequence[int], distance: float) -> Shown | None:
+    def cheapest(self, members: Sequence[int], distance: float) -> ShownChoice | None:
         """Return the cheapest settings within a distance of the server; None where one half has none."""
 
         def pick(split: str) -> int | None:
@@ -161,7 +161,7 @@ class _BothWays:
 
         return self._shown([pick(chooses) for chooses, _ in self.ways])
 
-    def best(self, members: Sequence[int], budget: float) -> Shown | None:
+    def best(self, members: Sequence[int], budget: float) -> ShownChoice | None:
         """Return the most accurate settings within a budget of bytes a frame; None where one half has none."""
 
         def pick(split: str) -> int | None:
@@ -173,7 +173,7 @@ class _BothWays:
     def _cost(self, split: str, place: int) -> float:
         return self.points[split][place].figures.bytes_per_frame
 
-    def _shown(self, picked: Sequence[int | None]) -> Shown | None:
+    def _shown(self, picked: Sequence[int | None]) -> ShownChoice | None:
         places = [place for place in picked if place is not None]
         if len(places) < len(self.ways):
             return None
@@ -185,7 +185,7 @@ class _BothWays:
         gain, interval = paired_difference(correct, reference, cameras)
         sizes = np.asarray([self.frames.rows(reports).size for _, reports in chosen], dtype=np.float64)
         batched = [self.frames.batched_bytes(self.outcomes[place], reports) for place, reports in chosen]
-        return Shown(
+        return ShownChoice(
             settings=tuple(self.outcomes[place].setting for place in places),
             accuracy=float(correct.mean()),
             offload_ratio=float(np.average([each.offload_ratio for each in shown], weights=sizes)),

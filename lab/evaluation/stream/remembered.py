@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.methods import setting_of
 from lab.evaluation.points import ALL, CALIBRATION, TEST, HoldRule, Setting, with_tau
 from lab.evaluation.schemes import Scheme
@@ -57,7 +57,7 @@ class Remembered:
 
 def remembering_outcomes(
     frames: Frames,
-    stills: Mapping[Scheme, tuple[Payload, Answers]],
+    stills: Mapping[Scheme, tuple[Payload, ServerAnswers]],
     rules: Sequence[BeliefRule],
     taus: Sequence[float] = TAUS,
 ) -> Iterator[Outcome]:
@@ -87,7 +87,7 @@ Choice = tuple[Scheme, Setting, float]
 
 
 def _unbeaten(
-    frames: Frames, stills: Mapping[Scheme, tuple[Payload, Answers]], settings: Sequence[Choice]
+    frames: Frames, stills: Mapping[Scheme, tuple[Payload, ServerAnswers]], settings: Sequence[Choice]
 ) -> list[int]:
     """Return which settings stand on the frontier of one half of the cameras or of all."""
     splits = [(frames.rows(split), split) for split in (ALL, CALIBRATION, TEST)]
@@ -104,7 +104,7 @@ def _unbeaten(
 
 
 def remembered(
-    frames: Frames, stills: Mapping[Scheme, tuple[Payload, Answers]], settings: Sequence[Choice]
+    frames: Frames, stills: Mapping[Scheme, tuple[Payload, ServerAnswers]], settings: Sequence[Choice]
 ) -> Iterator[tuple[Choice, Remembered]]:
     """Yield each setting with what it comes to, in the order given; neighbours of one scheme go together."""
     for first in range(0, len(settings), _AT_ONCE):
@@ -114,7 +114,7 @@ def remembered(
             yield from zip(mine, _replayed(frames, stills[scheme][1], mine), strict=True)
 
 
-def _replayed(frames: Frames, answers: Answers, choices: Sequence[Choice]) -> list[Remembered]:
+def _replayed(frames: Frames, answers: ServerAnswers, choices: Sequence[Choice]) -> list[Remembered]:
     shape = (len(choices), frames.num_frames)
     labels, first = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     asked, doubt = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
@@ -134,7 +134,7 @@ def _replayed(frames: Frames, answers: Answers, choices: Sequence[Choice]) -> li
     return [Remembered(*each) for each in zip(labels, first, asked, doubt, strict=True)]
 
 
-def _streams(frames: Frames, answers: Answers, rows: NDArray[np.int64]) -> Streams:
+def _streams(frames: Frames, answers: ServerAnswers, rows: NDArray[np.int64]) -> Streams:
     """Return cameras of one length as arrays; `rows` (K, T) are their frames."""
     return Streams(
         logits=frames.edge_logits[rows].astype(np.float64),
@@ -167,7 +167,7 @@ def _held(frames: Frames, server: Ints, rows: Ints, rule: HoldRule, tau: float) 
 
 def _outcome(
     frames: Frames,
-    stills: Mapping[Scheme, tuple[Payload, Answers]],
+    stills: Mapping[Scheme, tuple[Payload, ServerAnswers]],
     choice: Choice,
     found: Remembered,
 ) -> Outcome:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lab.evaluation.corpus import MemoryCorpus
 from lab.evaluation.gates import offloaded, tau_grid, threshold_for_ratio
-from lab.evaluation.inference_cache import Answers, ChunkStore, answer
+from lab.evaluation.inference_cache import ChunkStore, ServerAnswers, answer
 from lab.evaluation.methods import server_only_setting, setting_of
 from lab.evaluation.models import PatchModel
 from lab.evaluation.points import Setting, with_tau
@@ -53,7 +53,7 @@ class Judge:
 
 
 def still_outcomes(
-    frames: Frames, payloads: Mapping[Scheme, tuple[Payload, Answers]], *, gated: bool
+    frames: Frames, payloads: Mapping[Scheme, tuple[Payload, ServerAnswers]], *, gated: bool
 ) -> Iterator[Outcome]:
     """Yield edge only, every frame as a still, and stills or patches behind the gate (`gated`)."""
     nothing = np.zeros(frames.num_frames)
@@ -91,7 +91,9 @@ def gated_video_outcomes(frames: Frames, codecs: Sequence[VideoCodec], judge: Ju
             yield Outcome(_video_setting("codec_gate", codec, "min_entropy", tau), fed, payload)
 
 
-def holding_outcomes(frames: Frames, payloads: Mapping[Scheme, tuple[Payload, Answers]]) -> Iterator[Outcome]:
+def holding_outcomes(
+    frames: Frames, payloads: Mapping[Scheme, tuple[Payload, ServerAnswers]]
+) -> Iterator[Outcome]:
     """Yield stills of some frames, whose answer stands until the next: every n-th, and when the picture
     changes.
     """

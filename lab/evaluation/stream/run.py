@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from lab.evaluation.experiments import HEADLINE_DELTA, MAIN_SHARE
-from lab.evaluation.inference_cache import Answers, ChunkStore, answer, joined
+from lab.evaluation.inference_cache import ChunkStore, ServerAnswers, answer, joined
 from lab.evaluation.loading import FullModel
 from lab.evaluation.measurement import EdgeView, look
 from lab.evaluation.models import forward_macs
@@ -134,12 +134,12 @@ def recorded(
     server: FullModel,
     store: ChunkStore,
     progress: Progress,
-) -> tuple[Frames, dict[Scheme, tuple[Payload, Answers]]]:
+) -> tuple[Frames, dict[Scheme, tuple[Payload, ServerAnswers]]]:
     """Return the frames of all cameras, and by scheme what asking about each would cost and bring.
 
     Where no frame has a label, the server on the raw frame, `Whole()`, which must be among the `wanted`, is the truth.
     """
-    found: dict[Scheme, list[Answers]] = {scheme: [] for scheme in wanted}
+    found: dict[Scheme, list[ServerAnswers]] = {scheme: [] for scheme in wanted}
     progress.start("stills", sum(len(view.corpus.names) for view in views) * len(wanted))
     for view in views:
         for scheme, part in answer(view.corpus, server, wanted, view.attention, store, progress).items():
@@ -157,7 +157,7 @@ def recorded(
     return frames, {scheme: (_payload(frames, each, server), each) for scheme, each in answers.items()}
 
 
-def _payload(frames: Frames, answers: Answers, server: FullModel) -> Payload:
+def _payload(frames: Frames, answers: ServerAnswers, server: FullModel) -> Payload:
     facts = server.facts
     macs = [0.0, *(float(forward_macs(k, facts.embed_dim, facts.depth)) for k in range(1, NUM_PATCHES + 1))]
     return Payload(

@@ -9,7 +9,7 @@ import pytest
 
 from gating.belief import CameraBelief
 from gating.entropy import min_entropy_bits
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.stream.beliefs import Replay, Streams, cosines, replay
 from schemas.belief_rule import STILLS, BeliefRule
 
@@ -99,5 +99,7 @@ def test_nothing_is_asked_at_an_infinite_threshold(made: tuple[Streams, np.ndarr
 
 def test_leading_classes_become_whole_distributions() -> None:
     one = np.ones(1)
-    answers = Answers(np.asarray([[2, 0]]), np.asarray([[0.7, 0.2]]), np.ones(1, dtype=np.int64), one, one)
+    answers = ServerAnswers(
+        np.asarray([[2, 0]]), np.asarray([[0.7, 0.2]]), np.ones(1, dtype=np.int64), one, one
+    )
     np.testing.assert_allclose(np.exp(answers.log_probabilities(4)), [[0.2, 0.05, 0.7, 0.05]])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lab.errors import EvaluationError
-from lab.evaluation.inference_cache import Answers
+from lab.evaluation.inference_cache import ServerAnswers
 from lab.evaluation.points import HoldRule
 from lab.evaluation.schemes import Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
@@ -51,10 +51,10 @@ def frames() -> Frames:
     )
 
 
-def answers_of(frames: Frames) -> tuple[Payload, Answers]:
+def answers_of(frames: Frames) -> tuple[Payload, ServerAnswers]:
     """A server that is always right and sure, at 300 bytes an ask."""
     ones = np.ones(frames.num_frames)
-    answers = Answers(
+    answers = ServerAnswers(
         frames.truth[:, None], 0.98 * ones[:, None], np.full(frames.num_frames, 12), 12 * ones, 300 * ones
     )
     return Payload(ones, 12 * ones, 300 * ones, ones), answers

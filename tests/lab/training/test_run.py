@@ -8,7 +8,7 @@ from lab.errors import TrainingError
 from lab.progress import SilentProgress
 from lab.scenes.classes import CLASSES
 from lab.training.fine_tune import fine_tune
-from lab.training.plan import Stage, TrainingPlan
+from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import render_pool
 from lab.training.run import Setup, train_pair, usual_setup
 from vit.architecture import Architecture
@@ -17,7 +17,7 @@ from vit.weights import load_model
 
 TINY = Setup(scenes=12, watched=4, watch_every=2)
 SHAPE = Architecture(embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0, num_classes=len(CLASSES))
-STAGES = {"edge": Stage(5, 4, 2), "server": Stage(14, 4, 2, subsets=True)}
+STAGES = {"edge": TrainingStage(5, 4, 2), "server": TrainingStage(14, 4, 2, subsets=True)}
 PLANS = (
     TrainingPlan("edge", SHAPE, (STAGES["edge"],), 1, decay_share=0.2, guide_attention=True),
     TrainingPlan("server", SHAPE, (STAGES["server"],), 2, decay_share=0.2, guide_attention=False),
