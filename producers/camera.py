@@ -121,7 +121,9 @@ def check_names(cameras: Iterable[CameraSpec], *, at_least: int = 1) -> None:
     """
     counts = Counter((camera.site, camera.name) for camera in cameras)
     if len(counts) < at_least:
-        raise SettingsError("cameras: there is none; want at least one NAME=SOURCE or a cameras file")
+        raise SettingsError(
+            "cameras: there is none; want at least one --camera NAME=SOURCE, or --cameras FILE"
+        )
     (_, name), count = counts.most_common(1)[0] if counts else ((None, ""), 0)
     if count > 1:
         raise SettingsError(f"cameras: {name!r} twice; every camera needs a name of its own")
