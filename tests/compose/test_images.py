@@ -210,6 +210,7 @@ def test_a_role_works_with_its_images_files_and_libraries_alone(role: str, tmp_p
     check_work(role, stages(role)[-1], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_library_that_an_image_lacks_is_lacking_at_work(tmp_path: Path) -> None:
     stage = replace(stages("page")[-1], extras=frozenset())
     with pytest.raises(AssertionError, match=r"the image has no (starlette|uvicorn|httpx|aiomqtt)"):
@@ -227,6 +228,7 @@ def check_work(role: str, stage: Stage, folder: Path, argument: str = "") -> Non
             assert not lacking, f"{name} imports {lacking}"
 
 
+@pytest.mark.slow
 def test_the_stage_that_exports_has_the_command(tmp_path: Path) -> None:
     (stage,) = [each for each in stages("edge") if any("saccade export" in line for line in each.lines)]
     started = saccade(files_of(stage, tmp_path), "export", "--help")

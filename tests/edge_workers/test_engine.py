@@ -27,6 +27,7 @@ def test_the_settings_choose_the_number_format(crops: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.slow
 def test_an_exported_folder_answers_as_torch_does(crops: np.ndarray, tmp_path: Path, backend: str) -> None:
     pytest.importorskip(backend)
     export(load_model("shipped", role="edge"), tmp_path, checked=crops[:1], data="noise")
@@ -39,6 +40,7 @@ def test_an_exported_folder_answers_as_torch_does(crops: np.ndarray, tmp_path: P
     assert exported.weights_hash == engine(backend="torch").weights_hash
 
 
+@pytest.mark.slow
 def test_openvino_takes_a_model_that_is_not_exported(crops: np.ndarray) -> None:
     pytest.importorskip("openvino")
     expected, output = (

@@ -15,7 +15,7 @@ import pytest
         (["label", "gate", "seven"], "'seq'"),
         (["label", "gate"], "'seq'"),
         (["watch", "--limit", "0"], "--limit"),
-        (["produce"], "--camera"),
+        (["produce"], "NAME=SOURCE"),
         (["stack", "--kafka-port", "70000"], "65535"),
         (["demo", "--seconds", "0"], "--seconds"),
     ],
@@ -137,7 +137,7 @@ def test_readers_without_redis_fail_with_status_1_and_one_line(
         ["topics", "check", "--json"],
         ["topics", "create", "--json"],
         ["dlq", "list", "--json"],
-        ["dlq", "replay", "--json"],
+        pytest.param(["dlq", "replay", "--json"], marks=pytest.mark.slow),
     ],
 )
 def test_commands_without_kafka_fail_with_status_1_and_one_line(

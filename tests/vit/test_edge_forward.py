@@ -141,6 +141,7 @@ def deit_tinys_logits(crops: np.ndarray, dtype: torch.dtype) -> np.ndarray:
 
 
 @needs_photos
+@pytest.mark.slow
 def test_deit_tiny_is_right_on_200_of_the_240_photos_and_bfloat16_agrees(photos) -> None:
     crops, classes = photos
     exact, short = (deit_tinys_logits(crops, dtype) for dtype in (torch.float32, torch.bfloat16))

@@ -15,6 +15,8 @@ from vit.exported import DESCRIPTION, ONNX, OPENVINO
 from vit.model import Model, random_model
 from vit.weights import load_model
 
+pytestmark = pytest.mark.slow
+
 SMALL = Architecture(embed_dim=64, depth=3, num_heads=2, mlp_ratio=4.0, num_classes=7)
 
 

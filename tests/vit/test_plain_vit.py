@@ -43,6 +43,7 @@ def test_timms_module_over_the_same_weights_answers() -> None:
 
 
 @pytest.mark.parametrize("engine", ["edge_workers.engine", "server_workers.engine"])
+@pytest.mark.slow
 def test_a_worker_starts_without_timm_and_torchs_compiler(engine) -> None:
     """They took 7 of the 12 processor seconds of its start."""
     wanted = (

@@ -109,6 +109,7 @@ def test_value_bytes_undo_wire_bytes() -> None:
     np.testing.assert_array_equal(value_bytes(wire), sizes)
 
 
+@pytest.mark.slow
 def test_unlabelled_images_take_the_server_as_teacher(
     tmp_path: Path, fake_model: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:

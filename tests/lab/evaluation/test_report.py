@@ -91,6 +91,7 @@ def test_per_class_rows_cover_every_image(pair_up: Callable[..., PairedPredictio
 
 
 @pytest.mark.parametrize("same", [False, True])
+@pytest.mark.slow
 def test_the_page_says_who_wins_or_that_weights_are_equal(
     same: bool, pair_up: Callable[..., PairedPredictions], tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ from lab.evaluation.points import METHODS
 from lab.evaluation.run import EvaluateRequest, measure
 from lab.progress import SilentProgress
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("red", "green", "blue")
 KEYS = {
     *("method", "gate", "tau", "selection", "delta", "min_patches", "codec", "quality", "split", "accuracy"),

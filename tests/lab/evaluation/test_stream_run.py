@@ -18,6 +18,8 @@ from lab.evaluation.stream.rivals import DEFAULT_CODECS, Judge, gated_video_outc
 from lab.evaluation.stream.run import measure_cameras
 from lab.progress import SilentProgress
 
+pytestmark = pytest.mark.slow
+
 
 def camera(name: str, seed: int) -> Camera:
     """A colour that changes now and then; the truth is its channel, every fifth frame is not scored."""

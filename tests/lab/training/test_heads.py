@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lab.progress import SilentProgress
@@ -20,6 +21,7 @@ def test_a_head_separates_what_can_be_separated() -> None:
         assert (head(torch.from_numpy(embeddings)).argmax(1).numpy() == labels).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_both_models_keep_their_weights_and_know_the_folders_classes(photos, tmp_path: Path) -> None:
     start = random_model(Architecture(24, 1, 2, 2.0, 5))
     path = tmp_path / "start.safetensors"
