@@ -36,7 +36,7 @@ _WANTED_CONFIG = {"appendonly": "yes", "appendfsync": "always", "maxmemory-polic
 _REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
 _PASSING_CODES = frozenset({
     "ASK", "BUSY", "CLUSTERDOWN", "DENIED", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH", "NOPERM",
-    "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNKILLABLE", "WRONGPASS",
+    "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "UNKILLABLE", "WRONGPASS",
 })  # fmt: skip
 """What an administrator, a failover or an emptier disk puts right."""
 _PASSING = re.compile(

@@ -48,6 +48,7 @@ def raised(answer: str, *, in_pipeline: bool) -> SaccadeError:
         "ERR " + IN_SCRIPT + "-OOM command not allowed when used memory > 'maxmemory'.",
         "ERR " + IN_SCRIPT + "The user executing the script can't run this command or subcommand",
         "MISCONF Errors writing to the AOF file: No space left on device script: 8a, on @user_script:3.",
+        "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
         "ERR max number of clients reached",
         "ERR " + IN_SCRIPT + "-READONLY You can't write against a read only replica.",
     ],
