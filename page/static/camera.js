@@ -97,7 +97,7 @@ export async function show([camera], known, linkState) {
   function drawChanges(ordered) {
     const answered = ordered.filter((each) => !each.cause);
     doubt.replaceChildren(chart("Min-entropy of the answer", [
-      { name: "bits", color: "var(--edge)", values: answered.map((each) => [each.captured_ns / 1e9, bitsOf(each.confidence)]) },
+      { name: "newest", color: "var(--edge)", values: answered.map((each) => [each.captured_ns / 1e9, bitsOf(each.confidence)]) },
     ], { unit: "bits", height: 150 }));
     if (changes.contains(document.activeElement)) return; // a person is on one of the links
     changes.replaceChildren(...ordered.slice(-CHANGES_SHOWN).reverse().map((each) => element("tr", {},
@@ -114,9 +114,9 @@ export async function show([camera], known, linkState) {
     if (!frame || !trace?.patches) return;
     const response = await fetch(api.withValues("/api/frame", { camera, seq }));
     if (!response.ok) return;
-    await sent.draw(await response.blob(), trace);
+    await sent.draw(await response.blob(), { patches: trace.patches });
     sentText.replaceChildren(
-      element("span", {}, `Lit: ${trace.patches.length} of 196 patches, ${trace.num_bytes} bytes. ${trace.why}.`),
+      element("span", {}, `Lit: ${trace.patches.length} of 196 patches, ${trace.num_bytes} bytes; ${trace.why}.`),
       element("a", { href: whyOf(seq) }, `Why frame ${seq}`));
   }
 
