@@ -12,7 +12,7 @@ BUDGET ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup demo check format test test-fast fuzz-readers bench lock clean
+.PHONY: help setup demo check format test test-fast fuzz-readers chaos fuzz bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,12 @@ test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and
 
 fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers for the producers' readers
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py
+
+chaos: setup ## a seeded script of faults over a whole pipeline: SEED=1 SECONDS=780
+	@SACCADE_CHAOS_SEED=$(or $(SEED),1) SACCADE_CHAOS_S=$(or $(SECONDS),780) $(BIN)/python -m pytest -q -s tests/pipeline/test_chaos.py
+
+fuzz: setup ## mutated messages through every decoder: SEED=1 MESSAGES=1000000
+	@PYTHONPATH=. $(BIN)/python tests/fuzz/fuzz.py --seed $(or $(SEED),1) --messages $(or $(MESSAGES),1000000)
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
 	@$(BIN)/python -m lab.benchmarks
