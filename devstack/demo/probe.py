@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 TIMEOUT_S = 5.0
 
 
-async def is_ready(port: int) -> bool:
-    """Return whether the worker at loopback ``port`` says so; False where nothing listens yet."""
-    status, _ = await get(port, "/readyz")
+async def is_ready(port: int, path: str = "/readyz") -> bool:
+    """Return whether the process at loopback ``port`` says so; False where nothing listens yet."""
+    status, _ = await get(port, path)
     return status == HTTPStatus.OK
 
 

@@ -24,17 +24,28 @@ class Worker:
     Args:
         name: what error messages call it; its log is ``{run_dir}/{name}.log``.
         arguments: the command line after ``saccade``.
+        port_flag: the flag that tells it on which port to serve.
+        ready_path: what answers 200 there once it is ready.
     """
 
-    def __init__(self, name: str, run_dir: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        run_dir: Path,
+        arguments: Sequence[str],
+        *,
+        port_flag: str = "--metrics-port",
+        ready_path: str = "/readyz",
+    ) -> None:
         self.name = name
-        self.metrics_port = free_port()
+        self.port = free_port()
+        self._ready_path = ready_path
         command = [sys.executable, "-m", "saccade", *arguments]
-        command += ["--set", "log.format=json", "--metrics-port", str(self.metrics_port)]
+        command += ["--set", "log.format=json", port_flag, str(self.port)]
         self.child = GuardedChild(name, command, run_dir / f"{name}.log", grace_s=STOP_GRACE_S, held_fds=())
 
     def __repr__(self) -> str:
-        return f"<Worker {self.child!r} metrics on {self.metrics_port}>"
+        return f"<Worker {self.child!r} on {self.port}>"
 
     async def start(self) -> None:
         """The process runs and says that it is ready.
@@ -42,7 +53,7 @@ class Worker:
         Raises:
             StackError: it ended at its start or took too long, with the last lines of its log.
         """
-        await self.child.start_until(lambda: is_ready(self.metrics_port), READY_TIMEOUT_S)
+        await self.child.start_until(lambda: is_ready(self.port, self._ready_path), READY_TIMEOUT_S)
 
     async def kill(self) -> None:
         """The process was killed with SIGKILL and is gone."""

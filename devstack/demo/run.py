@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -60,7 +61,9 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
         )
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
-        await resources.enter_async_context(workers_running(servers))
+        page = page_of(plan, backend)
+        await resources.enter_async_context(workers_running([*servers, page]))
+        console.print(f"==> page http://127.0.0.1:{page.port}/", soft_wrap=True)
         start_s = loop.time() - asked_s + PRODUCER_START_S  # what the edge, which loads as much, will need
         server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
         begin_s = loop.time() + start_s
@@ -89,6 +92,9 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
             **uplink.verdict(),
         )
         finish(plan, board, summary, console)
+        if is_watched() and not stop.is_set():
+            console.print(f"page http://127.0.0.1:{page.port}/ stays until you press Enter", soft_wrap=True)
+            await enter_or(stop)
     return summary.failures()
 
 
@@ -96,6 +102,11 @@ def server_workers_of(plan: DemoPlan, backend: Backend) -> list[Worker]:
     """Return the server workers, not started yet."""
     serve = ["serve", *backend.flags(), "--model", plan.server_model, "--threads", "1"]
     return [Worker(f"server{i}", plan.out, serve) for i in range(1, plan.server_workers + 1)]
+
+
+def page_of(plan: DemoPlan, backend: Backend) -> Worker:
+    """Return the page, not started yet."""
+    return Worker("page", plan.out, ["page", *backend.flags()], port_flag="--port", ready_path="/api/session")
 
 
 def edge_workers_of(plan: DemoPlan, backend: Backend, starts_unix_s: float) -> list[Worker]:
@@ -197,7 +208,7 @@ async def left_over(lag: GroupLag, backend: Backend) -> int:
 
 async def finals_of(server: Worker) -> int:
     """Return how many final labels a server worker has written, by its own metrics."""
-    return int(sum((await counters(server.metrics_port, SERVER_FINALS)).values()))
+    return int(sum((await counters(server.port, SERVER_FINALS)).values()))
 
 
 def producer_drops(producer: Worker) -> dict[str, int]:
@@ -207,6 +218,27 @@ def producer_drops(producer: Worker) -> dict[str, int]:
             dropped: dict[str, int] = json.loads(line)["dropped"]
             return dropped
     raise StackError("the producer ended without its summary; see its log")
+
+
+def is_watched() -> bool:
+    """Return whether a person sits at this terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+
+
+async def enter_or(stop: asyncio.Event) -> None:
+    """Return once Enter was pressed, standard input is at its end, or ``stop`` is set."""
+    entered = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, entered.set)
+    waiting = [asyncio.create_task(each.wait()) for each in (entered, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(sys.stdin)
+        for each in waiting:
+            each.cancel()
+    if entered.is_set():
+        sys.stdin.readline()  # the line that was typed is not the shell's
 
 
 def finish(plan: DemoPlan, board: Board, summary: Summary, console: Console) -> None:
