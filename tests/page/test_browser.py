@@ -1,0 +1,349 @@
+"""The page as a person meets it: a real browser, four rendered cameras, an edge worker, a server and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from devstack import EmbeddedStack, embedded_stack
+from devstack.demo.processes import Worker, workers_running
+from devstack.settings import load_settings
+from page.access import hash_password
+from runtime.kafka import Sink
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver on PATH"
+    ),
+]
+CAMERAS = ["road1", "road2", "road3", "road4"]
+WAIT_S = 60.0
+AXE = "axe-core@4"
+PHONE = (390, 844)
+DESK = (1280, 900)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Two pages of one site: an open one for this machine, and one for others, with users."""
+
+    open: str
+    guarded: str
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A site at work, with one record that nobody can read."""
+    out = tmp_path_factory.mktemp("site")
+    users = out / "users"
+    users.write_text(f"ada:change:{hash_password('lovelace')}\n")
+    with asyncio.Runner() as runner:
+        resources = AsyncExitStack()
+        try:
+            yield runner.run(_site(resources, out, users))
+        finally:
+            runner.run(resources.aclose())
+
+
+async def _site(resources: AsyncExitStack, out: Path, users: Path) -> Pages:
+    stack: EmbeddedStack = await resources.enter_async_context(embedded_stack(out / "stack"))
+    site = ["--kafka", stack.bootstrap_servers, "--redis", stack.redis_url]
+    works = [*site, "--set", "redis.traces=true", "--model", "shipped", "--threads", "1"]
+    produces = ["produce", *site, "--loop", "--fps", "2", "--set", f"producer.state_dir={out / 'state'}"]
+    for number, camera in enumerate(CAMERAS):
+        produces += ["--camera", f"{camera}=scenes:{2_900_000_000 + number}"]
+    shows = ["page", *site, "--set", "events.stand_s=0.4"]
+    page, guarded = (
+        Worker(name, out, arguments, port_flag="--port", ready_path="/api/session")
+        for name, arguments in [
+            ("page", shows),
+            ("guarded", [*shows, "--host", "0.0.0.0", "--users", str(users)]),
+        ]
+    )
+    workers = [
+        Worker("edge", out, ["edge", *works, "--tau", "0.4"]),
+        Worker("server", out, ["serve", *works]),
+        page,
+        guarded,
+    ]
+    await resources.enter_async_context(workers_running(workers))
+    await resources.enter_async_context(workers_running([Worker("producer", out, produces)]))
+    settings = load_settings(None, {"kafka": {"bootstrap_servers": stack.bootstrap_servers}})
+    async with Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=1 << 20) as sink:
+        await (await sink.send(settings.topics.frames, b"no frame", partition=0))
+    return Pages(f"http://127.0.0.1:{page.port}/", f"http://127.0.0.1:{guarded.port}/")
+
+
+class Browser:
+    """A browser on one page, with waits that say what did not come."""
+
+    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
+        self.driver = driver
+        self.address = address
+
+    def open(self, view: str) -> None:
+        """The view is on its way."""
+        self.driver.get("about:blank")
+        self.driver.get(f"{self.address}#/{view}")
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Every element of a CSS selector."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def wait(self, what: str, found: Callable[[], Any]) -> Any:
+        """What `found` returns once it is true."""
+
+        def look(_: object) -> Any:
+            try:
+                return found()
+            except StaleElementReferenceException:
+                return None
+
+        try:
+            return WebDriverWait(self.driver, WAIT_S, 0.1).until(look)
+        except TimeoutException:
+            raise AssertionError(f"{what}; the page says: {self.text()}") from None
+
+    def text(self) -> str:
+        """All that can be read."""
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def wait_text(self, *texts: str) -> None:
+        """Each text can be read."""
+        wanted = [text.lower() for text in texts]
+        self.wait(f"not {texts}", lambda: all(text in self.text().lower() for text in wanted))
+
+    def wait_canvas(self, told: str) -> None:
+        """A canvas whose description holds `told`."""
+        self.wait(f"no picture {told!r}", lambda: self.all(f'canvas[aria-label*="{told}"]'))
+
+    def severe(self) -> list[str]:
+        """What went wrong in the browser since the last call."""
+        found = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [each["message"] for each in found if each["level"] == "SEVERE"]
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """The page is as wide and high as on such a screen, however small a window may be."""
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def scheme(self, name: str) -> None:
+        """The person prefers `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def shoot(self, path: Path) -> None:
+        """A picture of what is seen."""
+        self.driver.save_screenshot(str(path))
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    """One headless browser for the file."""
+    options = Options()
+    options.binary_location = CHROMIUM or ""
+    for each in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--force-color-profile=srgb",
+    ):
+        options.add_argument(each)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options, Service(DRIVER))
+    yield made
+    made.quit()
+
+
+@pytest.fixture
+def browser(driver: webdriver.Chrome, pages: Pages) -> Iterator[Browser]:
+    """A browser on the open page; nothing severe may have happened in it."""
+    made = Browser(driver, pages.open)
+    made.severe()
+    made.resize(DESK)
+    made.scheme("light")
+    yield made
+    assert made.severe() == []
+
+
+def show_wall(browser: Browser) -> None:
+    """Every camera has a picture and a label."""
+    browser.open("")
+    browser.wait(
+        "not four pictures",
+        lambda: len([each for each in browser.all(".tile img") if each.is_displayed()]) == len(CAMERAS),
+    )
+    browser.wait("not four labels", lambda: "no label yet" not in browser.text())
+    browser.wait("not four online", lambda: len(browser.all(".dot.on")) == len(CAMERAS))
+
+
+def show_camera(browser: Browser) -> None:
+    """The newest frame, and one that was sent with its patches lit."""
+    browser.open("camera/road1")
+    browser.wait_canvas("patches sent")
+    browser.wait_text("Min-entropy of the answer")
+
+
+def show_why(browser: Browser) -> None:
+    """The way of the frame that the camera's view shows as sent."""
+    show_camera(browser)
+    link = browser.wait("no way to why", lambda: browser.all('[aria-label="Last frame that was sent"] a'))[0]
+    browser.driver.execute_script("arguments[0].click()", link)
+    browser.wait_text("What the edge thought", "What the server said", "Stages")
+
+
+def show_events(browser: Browser) -> None:
+    """At least one event with its frames."""
+    browser.open("events")
+    browser.wait("no event", lambda: browser.all('main a[href^="#/why/"]'))
+
+
+def show_uplink(browser: Browser) -> None:
+    """Both kinds of workers are there."""
+    browser.open("uplink")
+    browser.wait("no chart", lambda: browser.all("svg.chart"))
+    browser.wait_text("Edge workers", "Server workers", "answers/s")
+
+
+def show_letters(browser: Browser) -> None:
+    """The record that nobody can read."""
+
+    def looked_again() -> list[WebElement]:
+        browser.open("letters")
+        browser.wait("nothing about letters", lambda: browser.all("main .card"))
+        return browser.all("tbody tr")
+
+    browser.wait("no dead letter", looked_again)
+
+
+VIEWS: dict[str, Callable[[Browser], None]] = {
+    "wall": show_wall,
+    "camera": show_camera,
+    "why": show_why,
+    "events": show_events,
+    "uplink": show_uplink,
+    "letters": show_letters,
+}
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which judges whether everybody can use a page."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm on PATH to get axe-core with")
+    folder = tmp_path_factory.mktemp("axe")
+    got = subprocess.run(
+        [npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    if got.returncode:
+        pytest.skip(f"npm does not get {AXE}: {got.stderr.strip()[-200:]}")
+    (packed,) = folder.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return io.TextIOWrapper(member, "utf-8").read()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_everybody_can_use_a_view(browser: Browser, axe: str, view: str, scheme: str, tmp_path: Path) -> None:
+    browser.scheme(scheme)
+    VIEWS[view](browser)
+    browser.shoot(tmp_path / f"{view}-{scheme}.png")
+    browser.driver.execute_script(axe)
+    found = browser.driver.execute_async_script("axe.run().then(arguments[0])")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_fits_a_phone(browser: Browser, view: str, tmp_path: Path) -> None:
+    browser.resize(PHONE)
+    VIEWS[view](browser)
+    browser.shoot(tmp_path / f"{view}-phone.png")
+    width = browser.driver.execute_script("return document.documentElement.scrollWidth")
+    assert width <= PHONE[0]
+
+
+def test_labels_and_pictures_go_on(browser: Browser) -> None:
+    show_wall(browser)
+    sources = [each.get_attribute("src") for each in browser.all(".tile img")]
+
+    def fresh() -> bool:
+        now = [each.get_attribute("src") for each in browser.all(".tile img")]
+        return all(one != other for one, other in zip(sources, now, strict=True))
+
+    browser.wait("a camera stands", fresh)
+
+
+def test_a_filter_leaves_what_it_names(browser: Browser) -> None:
+    show_wall(browser)
+    browser.all('input[type="search"]')[0].send_keys("road3")
+    browser.wait(
+        "not one camera",
+        lambda: (
+            [each.get_attribute("data-camera") for each in browser.all(".tile:not([hidden])")] == ["road3"]
+        ),
+    )
+
+
+def test_the_keyboard_leads_from_the_wall_to_a_camera(browser: Browser) -> None:
+    show_wall(browser)
+    browser.all('input[type="search"]')[0].click()
+    browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.wait("not the camera", lambda: browser.driver.current_url.endswith("#/camera/road1"))
+    browser.wait_text("Newest frame")
+
+
+def test_a_dead_letter_is_sent_again(browser: Browser) -> None:
+    show_letters(browser)
+    browser.wait_text("frames[0]")
+    browser.wait(
+        "nothing to send", lambda: [each for each in browser.all("main button") if each.is_enabled()]
+    )[0].click()
+    browser.wait_text("records sent again")
+
+
+def test_others_sign_in_first(browser: Browser, pages: Pages, tmp_path: Path) -> None:
+    guest = Browser(browser.driver, pages.guarded)
+    guest.open("")
+    guest.wait_text("Sign in")
+    assert not guest.all(".tile")
+    guest.shoot(tmp_path / "login.png")
+    for password, told in [("wrong", "wrong name or password"), ("lovelace", "road1")]:
+        for name, text in [("user", "ada"), ("password", password)]:
+            field = guest.all(f'input[name="{name}"]')[0]
+            field.clear()
+            field.send_keys(text)
+        guest.all("form button")[0].click()
+        guest.wait_text(told)
+    guest.severe()  # the refusal of the wrong password stands there
+    guest.wait("no sign out", lambda: [each for each in guest.all("#sign-out") if each.is_displayed()])[
+        0
+    ].click()
+    guest.wait_text("Password")
