@@ -22,6 +22,7 @@ from saccade.commands import (
     labels,
     measure,
     page,
+    research,
     stack,
     topics,
     trace,
@@ -48,7 +49,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, stack, workers, labels, trace, events, page, measure, train, export):
+for group in (demo, stack, workers, labels, trace, events, page, measure, train, export, research):
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")

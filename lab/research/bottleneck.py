@@ -1,0 +1,185 @@
+"""A split network with a narrow, quantised passage at its split point: what AECNN and BottleNet++ share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lab.progress import Progress
+from lab.research.feature_coding import Levels, encode, encode_indices, rate_bits, tables_from
+from lab.research.fitting import Schedule, fit
+from lab.research.pictures import Pictures
+from lab.research.split_cnn import SplitCNN, macs, normalised
+
+_BATCH: Final = 128
+
+
+class Passage(NamedTuple):
+    """What crosses the cut: levels (B, C, H, W) of whole numbers as float32, and sent (B, C), the channels that travel.
+
+    The levels of channels that do not travel are 0.
+    """
+
+    levels: Tensor
+    sent: Tensor
+
+
+def to_levels(values: Tensor, bits: int) -> Tensor:
+    """Return values of 0 to 1, others clipped, as levels 0 to 2^bits - 1, rounded to the nearest.
+
+    The gradient passes the rounding as if it were not there (straight-through) and stops where a value was clipped.
+    """
+    scaled: Tensor = values.clamp(0.0, 1.0) * (2**bits - 1)
+    return scaled + (scaled.round() - scaled).detach()
+
+
+class Bottleneck(nn.Module, ABC):
+    """Device side and server side of a passage for features (B, channels, H, W)."""
+
+    def __init__(self, channels: int, bits: int) -> None:
+        super().__init__()
+        if not 1 <= bits <= 8:
+            raise ValueError(f"bits {bits}: must be 1 to 8")
+        self.channels, self.bits = channels, bits
+
+    @abstractmethod
+    def narrow(self, features: Tensor) -> Passage:
+        """Return what the device sends."""
+
+    @abstractmethod
+    def rebuild(self, levels: Tensor) -> Tensor:
+        """Return features as the server goes on with them."""
+
+    @abstractmethod
+    def target(self, features: Tensor) -> Tensor:
+        """Return what `rebuild` should come near to."""
+
+    @property
+    def tells_indices(self) -> bool:
+        """Whether each picture has to say which channels it sends."""
+        return False
+
+
+def logits_through(net: SplitCNN, split: str, bottleneck: Bottleneck, pixels: Tensor) -> Tensor:
+    """Return the logits (B, classes) of the whole way: device, passage, server."""
+    features = net.device(split, pixels)
+    return net.server(split, bottleneck.rebuild(bottleneck.narrow(features).levels))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a method makes of N pictures, and what it costs.
+
+    probabilities: (N, classes). coded_bytes: (N,), real bytes of the range coder and the indices. ideal_bytes: (N,),
+    the rate estimate of the same. plain_bytes: bytes at a fixed `bits` a value.
+    """
+
+    probabilities: NDArray[np.float64]
+    coded_bytes: NDArray[np.float64]
+    ideal_bytes: NDArray[np.float64]
+    plain_bytes: float
+    device_macs: int
+    server_macs: int
+
+
+def train_passage(
+    net: SplitCNN,
+    split: str,
+    bottleneck: Bottleneck,
+    pictures: Pictures,
+    schedules: tuple[Schedule, Schedule],
+    files: tuple[Path, Path],
+    progress: Progress,
+    *,
+    mse_weight: float,
+) -> None:
+    """Train the passage with the network frozen, then all of both, in place.
+
+    The loss is the cross-entropy plus `mse_weight` times the mean squared error of the rebuilt features, over the mean
+    square of the true ones, so that the weight means the same at every split point.
+    """
+    whole = nn.ModuleList([net, bottleneck])
+
+    def loss_of(pixels: Tensor, truth: Tensor) -> Tensor:
+        features = net.device(split, pixels)
+        rebuilt = bottleneck.rebuild(bottleneck.narrow(features).levels)
+        loss = functional.cross_entropy(net.server(split, rebuilt), truth)
+        if mse_weight:
+            target = bottleneck.target(features).detach()
+            loss = loss + mse_weight * functional.mse_loss(rebuilt, target) / target.square().mean()
+        return loss
+
+    fit(whole, [bottleneck], loss_of, pictures, schedules[0], files[0], progress)
+    fit(whole, [whole], loss_of, pictures, schedules[1], files[1], progress)
+
+
+def answer(net: SplitCNN, split: str, bottleneck: Bottleneck, counted: Pictures, asked: Pictures) -> Answers:
+    """Return the answers on `asked`; the coder's tables are counted on `counted`."""
+    levels, sent = map(np.concatenate, zip(*_passages(net, split, bottleneck, counted), strict=True))
+    tables = tables_from(levels, sent, bottleneck.bits)
+    probabilities, coded, ideal = [], [], []
+    for batch, mask in _passages(net, split, bottleneck, asked):
+        for picture, row in zip(batch, mask, strict=True):
+            told = len(encode_indices(row)) if bottleneck.tells_indices else 0
+            coded.append(told + len(encode(picture, row, tables)))
+            ideal.append(told + rate_bits(picture, row, tables) / 8)
+        with torch.inference_mode():
+            logits = net.server(split, bottleneck.rebuild(torch.from_numpy(batch).float()))
+        probabilities.append(logits.double().softmax(1).numpy())
+    one = normalised(asked.pixels[:1])
+    with torch.no_grad():
+        features = net.device(split, one)
+        passage = bottleneck.narrow(features)
+        device_macs = macs(_Called(net, lambda pixels: net.device(split, pixels)), one) + macs(
+            _Called(bottleneck, lambda maps: bottleneck.narrow(maps).levels), features
+        )
+        server_macs = macs(_Called(bottleneck, bottleneck.rebuild), passage.levels) + macs(
+            _Called(net, lambda maps: net.server(split, maps)), features
+        )
+    return Answers(
+        probabilities=np.concatenate(probabilities),
+        coded_bytes=np.array(coded, np.float64),
+        ideal_bytes=np.array(ideal),
+        plain_bytes=_plain_bytes(bottleneck, passage),
+        device_macs=device_macs,
+        server_macs=server_macs,
+    )
+
+
+def _plain_bytes(bottleneck: Bottleneck, passage: Passage) -> float:
+    values = int(passage.sent[0].sum()) * passage.levels.shape[2] * passage.levels.shape[3]
+    told = len(encode_indices(passage.sent[0].numpy())) if bottleneck.tells_indices else 0
+    return told + values * bottleneck.bits / 8
+
+
+def _passages(
+    net: SplitCNN, split: str, bottleneck: Bottleneck, pictures: Pictures
+) -> Iterator[tuple[Levels, NDArray[np.bool_]]]:
+    net.eval()
+    bottleneck.eval()
+    for start in range(0, len(pictures), _BATCH):
+        with torch.inference_mode():
+            passage = bottleneck.narrow(
+                net.device(split, normalised(pictures.pixels[start : start + _BATCH]))
+            )
+        yield passage.levels.numpy().astype(np.uint8), passage.sent.numpy()
+
+
+class _Called(nn.Module):
+    """A part of a module's work as a module, for `macs`."""
+
+    def __init__(self, owner: nn.Module, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.owner, self._call = owner, call
+
+    def forward(self, given: Tensor) -> Tensor:
+        return self._call(given)
