@@ -5,4 +5,4 @@ from typing import Final
 
 SHIPPED: Final = Path(__file__).parent / "shipped"
 """The folder of the shipped pair."""
-SHIPPED_FRONTIER: Final = SHIPPED / "frontier.json"
+SHIPPED_FRONTIER: Final = SHIPPED / "stream_frontier.json"

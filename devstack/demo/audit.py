@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import simplejpeg
 
-from devstack.demo.server_sample import ServerAlone
+from devstack.demo.alone import ModelsAlone
 from devstack.demo.summary import AuditedFrame, AuditedOffload
 from devstack.settings import Settings
 from imaging.decode import decode_image
@@ -29,32 +29,34 @@ SAMPLE_EVERY = 5
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything found; ``server_right`` says for a sample of frames if the server alone is right."""
+    """Everything found; for a sample of frames, whether the edge alone and the server alone are right."""
 
     frames: list[AuditedFrame]
     offloads: list[AuditedOffload]
     dead_lettered: int
+    edge_right: list[bool]
     server_right: list[bool]
 
 
-async def audit(settings: Settings, store: RedisStore, server: ServerAlone) -> Audit:
+async def audit(settings: Settings, store: RedisStore, models: ModelsAlone) -> Audit:
     """Read the topics from their beginning to their present end and match each frame with its labels."""
     offloads = await audit_offloads(settings)
-    edge_labels = {(record.camera, record.seq): record.edge_label for record in offloads}
     first_labels = await edge_events(store)
     dead = 0
     for topic in (FRAMES, OFFLOAD):
         async for _ in read_all(settings.kafka, dead_topic(topic)):
             dead += 1
     frames: list[AuditedFrame] = []
+    edge_right: list[bool] = []
     server_right: list[bool] = []
     async for batch in frame_batches(settings):
-        frames += await audit_batch(batch, store, edge_labels, first_labels)
+        frames += await audit_batch(batch, store, first_labels)
         scored = [frame for frame in batch if frame.truth is not None and frame.truth >= 0]
-        server_right += [
-            await server.classify(crop_of(frame)) == frame.truth for frame in scored[::SAMPLE_EVERY]
-        ]
-    return Audit(frames, offloads, dead, server_right)
+        for frame in scored[::SAMPLE_EVERY]:
+            said = await models.classify(crop_of(frame))
+            edge_right.append(said.edge == frame.truth)
+            server_right.append(said.server == frame.truth)
+    return Audit(frames, offloads, dead, edge_right, server_right)
 
 
 async def frame_batches(settings: Settings) -> AsyncIterator[list[Frame]]:
@@ -97,7 +99,6 @@ async def audit_offloads(settings: Settings) -> list[AuditedOffload]:
                 seq=offload.seq,
                 record_bytes=len(record.value),
                 patches=len(positions_of(offload.bitmap)),
-                edge_label=offload.edge_label,
             )
         )
     return found
@@ -116,7 +117,6 @@ async def edge_events(store: RedisStore) -> dict[tuple[str, int], Label]:
 async def audit_batch(
     batch: Sequence[Frame],
     store: RedisStore,
-    edge_labels: dict[tuple[str, int], int],
     first_labels: dict[tuple[str, int], Label],
 ) -> list[AuditedFrame]:
     """Return the audited frames of one batch: labels in one pipelined read, JPEG sizes in a thread."""
@@ -127,23 +127,16 @@ async def audit_batch(
             frame,
             label,
             size,
-            edge_labels.get((frame.camera, frame.seq)),
             first_labels.get((frame.camera, frame.seq)),
         )
         for frame, label, size in zip(batch, labels, sizes, strict=True)
     ]
 
 
-def audited(
-    frame: Frame, label: Label | None, size: int, offloaded: int | None, first: Label | None
-) -> AuditedFrame:
-    """Return one frame with all that is known of it.
-
-    The edge's answer is, in this order: its offload record's, its event in the stream, its own final label.
-    """
+def audited(frame: Frame, label: Label | None, size: int, first: Label | None) -> AuditedFrame:
+    """Return one frame with all that is known of it."""
     server = label if label is not None and label.source is Source.SERVER else None
     edge = first or (label if label is not None and label.source is Source.EDGE else None)
-    edge_label = offloaded if offloaded is not None else (edge.label if edge is not None else None)
     answered = label is not None and label.state in (State.FINAL, State.PROVISIONAL)
     return AuditedFrame(
         camera=frame.camera,
@@ -153,7 +146,6 @@ def audited(
         state=label.state if label is not None else None,
         source=label.source if label is not None else None,
         label=label.label if label is not None and answered else None,
-        edge_label=edge_label,
         cause=label.cause if label is not None else "",
         edge_latency_ms=latency_ms(edge),
         server_latency_ms=latency_ms(server),

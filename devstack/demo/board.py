@@ -109,9 +109,10 @@ class Board:
         else:
             self.score(label, truth)
 
-    def on_server_sample(self, right: bool) -> None:
-        """Note what the server model alone says of one whole frame."""
-        self.server_alone.add(right)
+    def on_sample(self, *, edge_right: bool, server_right: bool) -> None:
+        """Note whether each model alone is right on one whole frame."""
+        self.edge_alone.add(edge_right)
+        self.server_alone.add(server_right)
 
     def on_link(self, sample: LinkSample) -> None:
         """Note the state of the uplink."""
@@ -123,8 +124,6 @@ class Board:
             return
         key = (label.camera, label.seq)
         right = label.label == truth
-        if label.source is Source.EDGE:
-            self.edge_alone.add(right)
         if key in self.pair_right:
             self.pair.replace(self.pair_right[key], right)
         else:

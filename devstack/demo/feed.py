@@ -1,4 +1,4 @@
-"""What feeds the live board: frames from Kafka, labels from Redis, and a sample for the server's model."""
+"""What feeds the live board: frames from Kafka, labels from Redis, and a sample for each model alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from devstack.demo.alone import ModelsAlone
 from devstack.demo.audit import crop_of, frame_of
 from devstack.demo.board import Board
-from devstack.demo.server_sample import ServerAlone
 from devstack.settings import Settings
 from runtime.channel import Channel
 from runtime.kafka import Source
@@ -44,10 +44,11 @@ async def feed_labels(store: RedisStore, board: Board) -> None:
         board.on_label(label)
 
 
-async def feed_server_alone(server: ServerAlone, board: Board, samples: Channel[Frame]) -> None:
-    """Ask the server's model about each sampled whole frame and show whether it was right."""
+async def feed_alone(models: ModelsAlone, board: Board, samples: Channel[Frame]) -> None:
+    """Ask each model alone about each sampled whole frame and show whether it was right."""
     async for frame in samples:
-        board.on_server_sample(await server.classify(crop_of(frame)) == frame.truth)
+        said = await models.classify(crop_of(frame))
+        board.on_sample(edge_right=said.edge == frame.truth, server_right=said.server == frame.truth)
 
 
 async def every(seconds: float, step: Callable[[], object]) -> None:

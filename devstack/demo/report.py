@@ -31,12 +31,12 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         (
             "labels",
             f"{summary.labels_final_edge} final by the edge, {summary.labels_final_server} by the server, "
-            f"{summary.labels_provisional} stayed provisional",
+            f"{summary.labels_final_belief} by the camera's belief, {summary.labels_provisional} stayed provisional",
         ),
         (
             "accuracy",
-            f"pair {percent(summary.accuracy)}, edge alone {percent(summary.accuracy_edge)}, "
-            f"server alone {percent(summary.accuracy_server_sample)} on {summary.server_sample} whole frames",
+            f"pair {percent(summary.accuracy)}; on {summary.server_sample} whole frames: edge alone "
+            f"{percent(summary.accuracy_edge)}, server alone {percent(summary.accuracy_server_sample)}",
         ),
         (
             "offloaded",

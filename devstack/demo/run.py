@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from devstack.demo import feed
+from devstack.demo.alone import ModelsAlone
 from devstack.demo.audit import audit
 from devstack.demo.backend import Backend, backend_of
 from devstack.demo.board import Board
@@ -23,7 +24,6 @@ from devstack.demo.plan import DemoPlan
 from devstack.demo.probe import counters
 from devstack.demo.processes import Worker, workers_running
 from devstack.demo.report import print_summary
-from devstack.demo.server_sample import ServerAlone
 from devstack.demo.summary import Summary, summarise
 from devstack.demo.uplink import UplinkWatch
 from runtime.channel import Channel
@@ -65,14 +65,16 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
         await resources.enter_async_context(workers_running([*servers, page]))
         console.print(f"==> page http://127.0.0.1:{page.port}/", soft_wrap=True)
         start_s = loop.time() - asked_s + PRODUCER_START_S  # what the edge, which loads as much, will need
-        server_alone = await resources.enter_async_context(ServerAlone.loaded(plan.server_model))
+        models_alone = await resources.enter_async_context(
+            ModelsAlone.loaded(plan.edge_model, plan.server_model)
+        )
         begin_s = loop.time() + start_s
         edges = edge_workers_of(plan, backend, time.time() + start_s)
         await resources.enter_async_context(workers_running(edges))
         producer = producer_of(plan, backend, cameras)
         uplink = UplinkWatch(store, backend, plan, begin_s=begin_s)
         board = Board()
-        async with feeds_running(plan, backend, store, board, uplink, server_alone, console):
+        async with feeds_running(plan, backend, store, board, uplink, models_alone, console):
             await asyncio.sleep(max(0.0, begin_s - PRODUCER_START_S - loop.time()))
             await producer.start()
             seconds = await publish(plan, producer, stop)
@@ -80,13 +82,14 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
             await drain(backend, [*edges, *servers])
             finals = {server.name: await finals_of(server) for server in servers}
         console.print("==> audit: every frame from Kafka, every label from Redis")
-        found = await audit(backend.settings, store, server_alone)
+        found = await audit(backend.settings, store, models_alone)
         summary = summarise(
             found.frames,
             found.offloads,
             seconds=seconds,
             dead_lettered=found.dead_lettered,
             producer_drops=producer_drops(producer),
+            edge_sample=found.edge_right,
             server_sample=found.server_right,
             server_worker_finals=finals,
             **uplink.verdict(),
@@ -133,7 +136,7 @@ async def feeds_running(
     store: RedisStore,
     board: Board,
     uplink: UplinkWatch,
-    server_alone: ServerAlone,
+    models: ModelsAlone,
     console: Console,
 ) -> AsyncIterator[None]:
     """Keep the board fed and shown inside the block: a table on a terminal, a line now and then elsewhere."""
@@ -154,7 +157,7 @@ async def feeds_running(
             tasks = [
                 group.create_task(feed.feed_frames(backend.settings, board, samples)),
                 group.create_task(feed.feed_labels(store, board)),
-                group.create_task(feed.feed_server_alone(server_alone, board, samples)),
+                group.create_task(feed.feed_alone(models, board, samples)),
                 group.create_task(uplink.follow(board)),
                 group.create_task(feed.every(REFRESH_S, show)),
                 group.create_task(feed.every(PROGRESS_S, progress)),

@@ -18,8 +18,8 @@ PATCHES = 196
 class AuditedFrame:
     """One published frame with everything that the pipeline left about it.
 
-    ``state`` is None for a frame without any state: it is missing. ``edge_label`` is the edge's answer,
-    also where the server's replaced it; ``truth`` is None where unknown and -1 where not scored.
+    ``state`` is None for a frame without any state: it is missing.
+    ``truth`` is None where unknown and -1 where not scored.
     Latencies are in milliseconds from capture to label, None where there was no such label.
     """
 
@@ -30,7 +30,6 @@ class AuditedFrame:
     state: State | None
     source: Source | None
     label: int | None
-    edge_label: int | None
     cause: str
     edge_latency_ms: float | None
     server_latency_ms: float | None
@@ -44,7 +43,6 @@ class AuditedOffload:
     seq: int
     record_bytes: int
     patches: int
-    edge_label: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,7 @@ class Summary:
     frames_missing: int
     labels_final_edge: int
     labels_final_server: int
+    labels_final_belief: int
     labels_provisional: int
     frames_offloaded: int
     offload_repeated: int
@@ -115,6 +114,7 @@ def summarise(
     seconds: float,
     dead_lettered: int,
     producer_drops: dict[str, int],
+    edge_sample: Sequence[bool],
     server_sample: Sequence[bool],
     server_worker_finals: dict[str, int],
     uplink: str,
@@ -127,7 +127,8 @@ def summarise(
     Args:
         frames: every frame found on the frames topic, once each.
         offloads: every record found on the offload topic; a repeated frame counts its bytes each time.
-        server_sample: whether the server model alone is right on a whole frame, for a sample of them.
+        edge_sample: whether the edge model alone is right on a whole frame, for a sample of them.
+        server_sample: whether the server model alone is right on the same frames.
         server_worker_finals: final labels in time by server worker.
         uplink: what the offload path went through, such as ``relay`` or ``simulated``.
     """
@@ -145,6 +146,7 @@ def summarise(
         frames_missing=sum(frame.state is None for frame in frames),
         labels_final_edge=count(frames, State.FINAL, Source.EDGE),
         labels_final_server=finals_server,
+        labels_final_belief=count(frames, State.FINAL, Source.BELIEF),
         labels_provisional=sum(frame.state is State.PROVISIONAL for frame in frames),
         frames_offloaded=len(distinct),
         offload_repeated=len(offloads) - len(distinct),
@@ -155,7 +157,7 @@ def summarise(
         patch_cost=round(patches / (PATCHES * len(frames)), 4) if frames else 0.0,
         frames_dropped={cause: number for cause, number in sorted(dropped.items()) if number},
         frames_scored=len(scored),
-        accuracy_edge=share(frame.edge_label == frame.truth for frame in scored),
+        accuracy_edge=share(edge_sample),
         accuracy=share(frame.label == frame.truth for frame in scored),
         accuracy_server_sample=share(server_sample),
         server_sample=len(server_sample),

@@ -176,7 +176,7 @@ class Site:
         settings = self.settings
         async with asyncio.timeout(timeout_s), group_lag(settings.kafka) as lag:
             while await lag.of(settings.edge.group_id, settings.topics.frames) or await lag.of(
-                settings.server.group_id, settings.topics.offload
+                settings.server.group_id, settings.offload_topic
             ):
                 await asyncio.sleep(0.2)
 

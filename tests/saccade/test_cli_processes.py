@@ -110,7 +110,7 @@ def test_demo_runs_own_cameras_audits_every_frame_and_leaves_no_process(
     assert summary["frames_published"] >= 20
     assert summary["frames_labelled"] == summary["frames_published"]
     assert (summary["frames_missing"], summary["frames_dropped"], summary["dead_lettered"]) == (0, {}, 0)
-    ends = ("labels_final_edge", "labels_final_server", "labels_provisional")
+    ends = ("labels_final_edge", "labels_final_belief", "labels_final_server", "labels_provisional")
     assert sum(summary[end] for end in ends) == summary["frames_labelled"]
     assert (out / "picture.png").stat().st_size > 0
     assert "Traceback" not in stdout + stderr

@@ -16,6 +16,7 @@ import zstandard
 from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.settings import Settings
+from gating.belief import fuse, spread
 from runtime.kafka import Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
@@ -128,6 +129,8 @@ async def test_every_record_gets_the_models_label_over_the_provisional_one(
         decode_patches("webp", each.patches, kept) for each, kept in zip(records, positions, strict=True)
     ]
     scores = np.concatenate([engine.classify([p], [k]) for p, k in zip(patches, positions, strict=True)])
+    edge = spread([0], [0.5], scores.shape[1])  # the records' own answer weighs in
+    scores = np.stack([fuse(row.astype(np.float64), edge, pipeline.server.edge_weight) for row in scores])
     margins = np.sort(scores, axis=1)
     for label, row, margin in zip(labels, scores, margins, strict=True):
         assert (label.source, label.deadline_ns > label.labelled_ns) == (Source.SERVER, True)

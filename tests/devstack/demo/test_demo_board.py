@@ -29,18 +29,25 @@ def test_a_label_is_scored_in_either_order(frame_first: bool) -> None:
     for event in events if frame_first else reversed(events):
         event()
     assert (board.pair.right, board.pair.scored) == (1, 1)
-    assert (board.edge_alone.right, board.edge_alone.scored) == (1, 1)
 
 
-def test_a_server_label_replaces_the_pairs_answer_and_leaves_the_edges() -> None:
+def test_a_server_label_replaces_the_pairs_answer() -> None:
     board = Board()
     board.on_frame(frame(1))
     board.on_label(label(1, 5, state=State.PROVISIONAL))
     board.on_label(label(1, 3, source=Source.SERVER))
     assert (board.pair.right, board.pair.scored) == (1, 1)
-    assert (board.edge_alone.right, board.edge_alone.scored) == (0, 1)
     row = board.cameras["road1"]
     assert (row.published, row.provisional, row.server, row.edge) == (1, 1, 1, 0)
+
+
+def test_each_model_alone_is_scored_on_the_same_sampled_frames() -> None:
+    board = Board()
+    board.on_sample(edge_right=False, server_right=True)
+    board.on_sample(edge_right=True, server_right=True)
+    assert (board.edge_alone.right, board.edge_alone.scored) == (1, 2)
+    assert (board.server_alone.right, board.server_alone.scored) == (2, 2)
+    assert board.accuracies() == (None, 0.5)
 
 
 @pytest.mark.parametrize("truth", [None, -1])

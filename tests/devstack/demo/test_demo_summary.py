@@ -17,7 +17,6 @@ def frame(seq: int, **changes: object) -> AuditedFrame:
         "state": State.FINAL,
         "source": Source.EDGE,
         "label": 3,
-        "edge_label": 3,
         "cause": "",
         "edge_latency_ms": 40.0,
         "server_latency_ms": None,
@@ -32,6 +31,7 @@ def summary_of(
         "seconds": 10.0,
         "dead_lettered": 0,
         "producer_drops": {},
+        "edge_sample": [],
         "server_sample": [],
         "server_worker_finals": {},
         "uplink": "relay",
@@ -40,7 +40,7 @@ def summary_of(
 
 
 def test_a_frame_without_a_state_is_missing_and_fails_the_run() -> None:
-    summary = summary_of([frame(1), frame(2, state=None, source=None, label=None, edge_label=None)])
+    summary = summary_of([frame(1), frame(2, state=None, source=None, label=None)])
     assert summary.frames_missing == 1
     assert summary.frames_labelled == 1
     assert summary.failures() == ["1 of 2 frames have no state"]
@@ -54,24 +54,24 @@ def test_a_broken_budget_fails_the_run() -> None:
     assert summary_of([frame(1)], budget_broken=2).failures() == ["the budget was exceeded in 2 windows"]
 
 
-def test_the_pair_is_scored_on_the_last_label_and_the_edge_on_its_own() -> None:
+def test_the_pair_is_scored_on_the_last_label_and_each_model_on_its_sample() -> None:
     frames = [
         frame(1),
-        frame(2, source=Source.SERVER, label=3, edge_label=5),
-        frame(3, source=Source.SERVER, label=4, edge_label=3),
-        frame(4, state=State.PROVISIONAL, label=9, edge_label=9),
-        frame(5, truth=-1, label=0, edge_label=0),
-        frame(6, truth=None, label=0, edge_label=0),
+        frame(2, source=Source.SERVER, label=3),
+        frame(3, source=Source.SERVER, label=4),
+        frame(4, state=State.PROVISIONAL, label=9),
+        frame(5, truth=-1, label=0),
+        frame(6, truth=None, label=0),
     ]
-    summary = summary_of(frames)
+    summary = summary_of(frames, edge_sample=[True, False, False, False], server_sample=[True, True])
     assert summary.frames_scored == 4
-    assert summary.accuracy_edge == 0.5
+    assert (summary.accuracy_edge, summary.accuracy_server_sample) == (0.25, 1.0)
     assert summary.accuracy == 0.5
     assert (summary.labels_final_edge, summary.labels_final_server, summary.labels_provisional) == (3, 2, 1)
 
 
 def test_a_repeated_record_counts_its_bytes_twice_and_its_frame_once() -> None:
-    record = AuditedOffload(camera="road1", seq=2, record_bytes=4000, patches=98, edge_label=5)
+    record = AuditedOffload(camera="road1", seq=2, record_bytes=4000, patches=98)
     summary = summary_of([frame(1), frame(2, source=Source.SERVER)], [record, record])
     assert (summary.frames_offloaded, summary.offload_repeated) == (1, 1)
     assert summary.offload_bytes == 8000
