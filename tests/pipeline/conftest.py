@@ -187,10 +187,10 @@ class Site:
         async for record in read_all(settings.kafka, settings.topics.frames):
             frame = decode_frame(record.value, max_frame_bytes=10**7, max_frame_pixels=10**8)
             found.frames.add((frame.camera, frame.seq))
-        async for record in read_all(settings.kafka, settings.topics.offload):
+        async for record in read_all(settings.kafka, settings.offload_topic):
             offload = decode_offload(record.value, max_offload_bytes=10**6)
             found.offloads.append(((offload.camera, offload.seq), len(record.value)))
-        for topic in (settings.topics.frames, settings.topics.offload):
+        for topic in (settings.topics.frames, settings.offload_topic):
             found.num_dead += len([None async for _ in read_all(settings.kafka, dead_topic(topic))])
         async with RedisStore(settings.redis) as store:
             for camera in {camera for camera, _ in found.frames}:

@@ -127,7 +127,7 @@ class Faults:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.stack.bootstrap_servers)
         await admin.start()
         try:
-            await admin.delete_topics([self.settings.topics.offload])
+            await admin.delete_topics([self.settings.offload_topic])
         finally:
             await admin.close()
         await asyncio.sleep(OUTAGE_S)
@@ -139,9 +139,9 @@ class Faults:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.stack.bootstrap_servers)
         await admin.start()
         try:
-            (topic,) = await admin.describe_topics([self.settings.topics.offload])
+            (topic,) = await admin.describe_topics([self.settings.offload_topic])
             total = len(topic["partitions"]) + 2
-            await admin.create_partitions({self.settings.topics.offload: NewPartitions(total)})
+            await admin.create_partitions({self.settings.offload_topic: NewPartitions(total)})
         finally:
             await admin.close()
 
