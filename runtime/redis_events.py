@@ -6,6 +6,7 @@ from typing import Final
 
 from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection
+from runtime.redis_scripts import HOLD
 from schemas import redis_keys
 from schemas.errors import DecodeError
 from schemas.event import Event, decode_event, encode_event
@@ -21,15 +22,6 @@ if not redis.call('SET', KEYS[1], '1', 'NX', 'EX', ARGV[1]) then
 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'event', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return 1
-"""
-_HOLD: Final = """
--- KEYS: the engine's lease. ARGV: owner, life ms
-local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then
-  return 0
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 
@@ -52,7 +44,7 @@ class EventStore(RedisConnection):
     async def hold_engine(self, site: str, owner: str) -> bool:
         """`owner` finds the site's events for `EVENT_ENGINE_TTL_S`; False while another does."""
         arguments: list[str | int] = [owner, redis_keys.EVENT_ENGINE_TTL_S * 1000]
-        (held,) = await self._run(_HOLD, [([redis_keys.event_engine(site)], arguments)])
+        (held,) = await self._run(HOLD, [([redis_keys.event_engine(site)], arguments)])
         return bool(held)
 
     async def after(

@@ -30,3 +30,16 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def run_worker(main: Callable[[asyncio.Event], Awaitable[None]], *, drain_s: float) -> int:
     """Run ``main(stop)`` until it ends or a signal asks it to stop; return the exit status 0 or 1."""
     return run(run_until_stopped(main, drain_s))
+
+
+def run_interruptible(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run ``work()`` until it ends or a signal cancels it; return the exit status 0 or 1."""
+
+    async def main(stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(work())
+            working.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            working.cancel()
+
+    return run_worker(main, drain_s=1.0)

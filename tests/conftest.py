@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from prometheus_client import CollectorRegistry
@@ -91,6 +92,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(path, model.vit, name="tiny", mean=model.mean, std=model.std, classes=model.classes)
     return path
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as the folder that `saccade export` makes."""
+    from vit.export import export
+    from vit.weights import load_model
+
+    folder = tmp_path_factory.mktemp("exported")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    export(load_model(str(tiny_model)), folder, checked=crops, data="noise")
+    return folder
 
 
 @pytest.fixture

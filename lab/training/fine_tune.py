@@ -13,13 +13,11 @@ from lab.errors import TrainingError
 from lab.progress import Progress, SilentProgress
 from lab.training.folder import Folder, fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
-from lab.training.learn import learn
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.record import TrainingRecord, claim
-from lab.training.run import Setup, export, usual_setup
+from lab.training.run import Setup, export, train_one, usual_setup
 from lab.training.subsets import Orders, rank_pool
-from vit.hardware import best_dtype
 from vit.model import Model
 from vit.weights import load_model
 
@@ -107,21 +105,8 @@ def _tune(
     """Fine-tune one model and return it as written to ``path``."""
     architecture = replace(start.architecture, num_classes=len(folder.classes))
     plan = TrainingPlan(role, architecture, stages, seed, decay_share=0.3, guide_attention=False, rate=RATE)
-    record.begin(role, plan.steps)
-    learner = learn(
-        plan,
-        pool,
-        work / f"{role}.pt",
-        threads=setup.threads,
-        device=setup.device,
-        dtype=best_dtype(setup.device),
-        orders=orders,
-        initial=starting_weights(start, len(folder.classes), seed),
-        report=record.report,
-        evaluate=lambda step, learning: record.watch(role, step, learning),
-        evaluate_every=setup.watch_every,
-    )
-    record.watch(role, plan.steps, learner)
+    initial = starting_weights(start, len(folder.classes), seed)
+    learner = train_one(plan, pool, work, setup, record, orders, initial=initial)
     return export(learner, path, f"{start.name} fine-tuned", folder.classes)
 
 

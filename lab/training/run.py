@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from lab.errors import TrainingError
 from lab.progress import Progress, SilentProgress
@@ -108,9 +110,18 @@ def train_pair(
 
 
 def train_one(
-    plan: TrainingPlan, pool: Pool, work: Path, setup: Setup, record: TrainingRecord, orders: Orders | None
+    plan: TrainingPlan,
+    pool: Pool,
+    work: Path,
+    setup: Setup,
+    record: TrainingRecord,
+    orders: Orders | None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Learner:
-    """Return the trained learner of one plan; its checkpoint in ``work`` is named after its role."""
+    """Return the trained learner of one plan; its checkpoint in ``work`` is named after its role.
+
+    It starts from the weights ``initial``, from new ones where there are none.
+    """
     record.begin(plan.role, plan.steps)
     learner = learn(
         plan,
@@ -120,6 +131,7 @@ def train_one(
         device=setup.device,
         dtype=best_dtype(setup.device),
         orders=orders,
+        initial=initial,
         report=record.report,
         evaluate=lambda step, learner: record.watch(plan.role, step, learner),
         evaluate_every=setup.watch_every,

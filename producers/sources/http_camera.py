@@ -15,7 +15,7 @@ import urllib.request
 import urllib.response
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from imaging.header import format_of
@@ -41,18 +41,11 @@ _PLAYLISTS: Final = frozenset(
 class HttpCamera:
     """A camera over HTTP. `url` holds credentials and is in no repr; `shown` is safe to show."""
 
+    live: ClassVar[bool] = True
+    self_paced: ClassVar[bool] = True
+
     url: str = field(repr=False)
     shown: str
-
-    @property
-    def live(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def self_paced(self) -> bool:
-        """Always."""
-        return True
 
     def open(self, options: OpenOptions) -> Session:
         """Return the session that the camera's first answer asks for.
@@ -123,8 +116,9 @@ class Asker:
             urllib.request.HTTPSHandler(context=context),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _Basic(passwords),
-            _Digest(passwords),
+            _LetGo(),
+            urllib.request.HTTPBasicAuthHandler(passwords),
+            urllib.request.HTTPDigestAuthHandler(passwords),
             _SameHost(parts.hostname or ""),
         ):
             self._opener.add_handler(handler)
@@ -177,34 +171,20 @@ def _refused(status: int) -> tuple[Trouble, str]:
     return Trouble.NOT_FOUND if status in {404, 410} else Trouble.OTHER, words
 
 
-class _Basic(urllib.request.HTTPBasicAuthHandler):
-    """Basic login that lets go of the refused connection before it tries again."""
+class _LetGo(urllib.request.BaseHandler):
+    """Lets go of a refused connection before a login handler tries again."""
+
+    handler_order = 0  # before the login handlers
 
     def http_error_401(
         self,
-        req: urllib.request.Request,
+        req: urllib.request.Request,  # noqa: ARG002 - urllib calls it so
         fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-    ) -> urllib.response.addinfourl | None:
+        code: int,  # noqa: ARG002
+        msg: str,  # noqa: ARG002
+        headers: http.client.HTTPMessage,  # noqa: ARG002
+    ) -> None:
         fp.close()
-        return super().http_error_401(req, fp, code, msg, headers)
-
-
-class _Digest(urllib.request.HTTPDigestAuthHandler):
-    """Digest login that lets go of the refused connection before it tries again."""
-
-    def http_error_401(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-    ) -> urllib.response.addinfourl | None:
-        fp.close()
-        return super().http_error_401(req, fp, code, msg, headers)
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):

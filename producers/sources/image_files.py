@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from PIL import Image
 
@@ -46,22 +46,16 @@ _EXIF_IFD, _TAKEN_ORIGINAL, _OFFSET_ORIGINAL = 0x8769, 0x9003, 0x9011
 class ImageFiles:
     """A folder of images, taken in the order of their paths, or one image."""
 
+    live: ClassVar[bool] = False
+    """Never: a photo is not too old."""
+    self_paced: ClassVar[bool] = False
+
     path: Path
 
     @property
     def shown(self) -> str:
         """The path."""
         return str(self.path)
-
-    @property
-    def live(self) -> bool:
-        """Never: a photo is not too old."""
-        return False
-
-    @property
-    def self_paced(self) -> bool:
-        """Never."""
-        return False
 
     def open(self, options: OpenOptions) -> Session:
         """Return a session; `CameraError` where the folder cannot be read or holds no image any more."""

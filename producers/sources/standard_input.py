@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, ClassVar, Final, cast
 
 from producers.pacing import Pace
 from producers.sources.source import Captured, OpenOptions, Session, Unreadable
@@ -26,22 +26,17 @@ _LOOK_S: Final = 0.2
 class Pipe:
     """Standard input (no path) or a FIFO."""
 
+    live: ClassVar[bool] = False
+    """Never: whoever writes into a pipe waits for its reader."""
+    self_paced: ClassVar[bool] = False
+    """Never: what was read once does not come again."""
+
     path: Path | None
 
     @property
     def shown(self) -> str:
         """The path, or the words for standard input."""
         return "standard input" if self.path is None else str(self.path)
-
-    @property
-    def live(self) -> bool:
-        """Never: whoever writes into a pipe waits for its reader."""
-        return False
-
-    @property
-    def self_paced(self) -> bool:
-        """Never: what was read once does not come again."""
-        return False
 
     def open(self, options: OpenOptions) -> Session:
         """Return a session; waits until someone writes. `SourceError` where nothing readable comes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from producers.credentials import MASK, shown_url
@@ -44,19 +44,12 @@ class StreamUrl:
     `transport` is one of TRANSPORTS, or empty for the setting.
     """
 
+    live: ClassVar[bool] = True
+    self_paced: ClassVar[bool] = True
+
     url: str = field(repr=False)
     shown: str
     transport: str = ""
-
-    @property
-    def live(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def self_paced(self) -> bool:
-        """Always."""
-        return True
 
     def open(self, options: OpenOptions) -> Session:
         """Return an open session; `CameraError` where the camera does not answer or gives no video."""

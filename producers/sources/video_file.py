@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from producers.sources.source import OpenOptions, Session
 from producers.sources.video import VideoSession
@@ -16,22 +16,15 @@ FORM: Final = "a video file"
 class VideoFile:
     """A video file."""
 
+    live: ClassVar[bool] = False
+    self_paced: ClassVar[bool] = False
+
     path: Path
 
     @property
     def shown(self) -> str:
         """The path."""
         return str(self.path)
-
-    @property
-    def live(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def self_paced(self) -> bool:
-        """Never."""
-        return False
 
     def open(self, options: OpenOptions) -> Session:
         """Return an open session; `SourceError` where the file cannot be read or has no video."""

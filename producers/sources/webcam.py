@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from producers.sources.source import OpenOptions, Session
 from producers.sources.video import VideoSession
@@ -20,22 +20,15 @@ _FORMATS: Final = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 class Webcam:
     """A local camera device, such as /dev/video0."""
 
+    live: ClassVar[bool] = True
+    self_paced: ClassVar[bool] = True
+
     device: str
 
     @property
     def shown(self) -> str:
         """The device."""
         return self.device
-
-    @property
-    def live(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def self_paced(self) -> bool:
-        """Always."""
-        return True
 
     def open(self, options: OpenOptions) -> Session:
         """Return an open session; `SourceError` where there is no such device."""

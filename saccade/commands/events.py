@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from saccade.event_loop import run_worker
+from saccade.event_loop import run_interruptible
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
 from schemas.event import Event, encode_event
 
@@ -51,14 +50,7 @@ def events(
                     if found is not None:
                         show(found)
 
-    async def main(stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            printing = group.create_task(print_events())
-            printing.add_done_callback(lambda _: stop.set())
-            await stop.wait()
-            printing.cancel()
-
-    raise typer.Exit(run_worker(main, drain_s=1.0))
+    raise typer.Exit(run_interruptible(print_events))
 
 
 def line(event: Event) -> str:

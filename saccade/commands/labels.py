@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from runtime.redis_store import RedisStore
-from saccade.event_loop import run, run_worker
+from saccade.event_loop import run, run_interruptible, run_worker
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
 from schemas.camera_state import CameraState
 from schemas.errors import SaccadeError
@@ -36,22 +36,16 @@ def watch(
     """Print each label as it is written, until interrupted."""
     settings = settings_from(config, assign, redis=redis)
 
-    async def main(stop: asyncio.Event) -> None:
-        async with RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
-            follow = group.create_task(print_labels(store))
-            follow.add_done_callback(lambda _: stop.set())
-            await stop.wait()
-            follow.cancel()
-
-    async def print_labels(store: RedisStore) -> None:
+    async def print_labels() -> None:
         printed = 0
-        async for found in store.watch(camera):
-            typer.echo(json.dumps(found.to_json()) if as_json else line(found))
-            printed += 1
-            if printed == limit:
-                return
+        async with RedisStore(settings.redis) as store:
+            async for found in store.watch(camera):
+                typer.echo(json.dumps(found.to_json()) if as_json else line(found))
+                printed += 1
+                if printed == limit:
+                    return
 
-    raise typer.Exit(run_worker(main, drain_s=1.0))
+    raise typer.Exit(run_interruptible(print_labels))
 
 
 def label(
@@ -71,9 +65,7 @@ def label(
 
     found = run(get())
     if found is None:
-        raise SaccadeError(
-            f"camera {camera!r} has no label for frame {seq}: not published, not yet labelled, or expired"
-        )
+        raise no_label(camera, seq)
     typer.echo(json.dumps(found.to_json()) if as_json else line(found))
 
 
@@ -114,6 +106,13 @@ def cameras(
     states, now_ns = run(get())
     for row in camera_rows(states, now_ns, as_json=as_json):
         typer.echo(row)
+
+
+def no_label(camera: str, seq: int) -> SaccadeError:
+    """The error of a frame that has no label."""
+    return SaccadeError(
+        f"camera {camera!r} has no label for frame {seq}: not published, not yet labelled, or expired"
+    )
 
 
 def line(found: Label) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runtime.redis_store import RedisStore
+from saccade.commands.labels import no_label
 from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, RedisOption, SetOption, settings_from
 from schemas.bitmap import positions_of
@@ -39,9 +40,7 @@ def trace(
 
     label, found = run(get())
     if label is None:
-        raise SaccadeError(
-            f"camera {camera!r} has no label for frame {seq}: not published, not yet labelled, or expired"
-        )
+        raise no_label(camera, seq)
     if found == Trace():
         raise SaccadeError(
             f"camera {camera!r} has no trace for frame {seq}: older than ten minutes, or the workers run "

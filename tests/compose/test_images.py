@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
-import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -175,18 +174,6 @@ def test_an_image_starts_its_own_command_and_says_what_it_lacks(
         assert (refused.returncode, refused.stdout) == (1, "")
         (line,) = refused.stderr.splitlines()
         assert "this installation lacks the room" in line
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stage `export` makes, of the tiny model."""
-    from vit.export import export
-    from vit.weights import load_model
-
-    folder = tmp_path_factory.mktemp("exported")
-    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    export(load_model(str(tiny_model)), folder, checked=crops, data="noise")
-    return folder
 
 
 @pytest.mark.slow

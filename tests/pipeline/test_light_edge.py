@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,8 +19,6 @@ from devstack.settings import Settings
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.redis_store import RedisStore
-from vit.export import export
-from vit.weights import load_model
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "timm", "torchvision", "safetensors", "huggingface_hub")
@@ -37,14 +34,6 @@ sys.meta_path.insert(0, Refuse())
 """
 COMMAND = WITHOUT + "from saccade.cli import main; main(sys.argv[1:])"
 FRAMES = 4
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported")
-    crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-    export(load_model(str(tiny_model)), folder, checked=crops, data="noise")
-    return folder
 
 
 def test_weights_are_refused_in_one_line_where_there_is_no_torch(tiny_model: Path) -> None:
