@@ -28,7 +28,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from producers.camera import CameraSpec
 from producers.drop_queue import DropPolicy
 from producers.region import Region
-from producers.sources.stream import TRANSPORTS
 from runtime.log import get_logger
 from schemas.errors import SettingsError
 from schemas.identity import camera_id, check_site
@@ -198,7 +197,7 @@ def _address(entry: _Entry, password: str | None) -> str:
         secret = "" if password is None else f":{quote(password, safe='')}"
         rest = f"{quote(entry.user or '', safe='')}{secret}@{rest}"
     if entry.transport is not None:
-        if scheme.lower() not in {"rtsp", "rtsps"} or entry.transport not in TRANSPORTS:
+        if scheme.lower() not in {"rtsp", "rtsps"}:
             raise ValueError("transport belongs to an rtsp:// source")
         rest += f"{'&' if '?' in rest else '?'}transport={entry.transport}"
     return f"{scheme}://{rest}"

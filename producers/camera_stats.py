@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -68,15 +68,7 @@ class CameraSummary:
 
     def to_json(self) -> dict[str, object]:
         """Return the counts as JSON values."""
-        return {
-            "captured": self.captured,
-            "published": self.published,
-            "published_bytes": self.published_bytes,
-            "dropped": self.dropped,
-            "thinned": self.thinned,
-            "reconnects": self.reconnects,
-            "error": self.error,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What may be shown of a camera's address: never a user, a password or a token.
 
-Every log line, metric label and error message about an address goes through `shown_url` or `without_secrets`.
+Every log line, metric label and error message about an address goes through `shown_url` or `hidden_before_at`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from runtime.device_thread import DeviceThread
+from schemas.geometry import NUM_PATCHES
 from vit.preprocess import Pixels, to_patches
 
-ALL_POSITIONS = np.arange(196, dtype=np.int64)
+ALL_POSITIONS = np.arange(NUM_PATCHES, dtype=np.int64)
 
 
 class AloneLabels(NamedTuple):

@@ -70,7 +70,6 @@ class Board:
     Changed only by the ``on_`` methods, from one task each; a label may come before its frame.
     """
 
-    names: tuple[str, ...] = ()
     cameras: dict[str, CameraRow] = field(default_factory=dict)
     edge_alone: Tally = field(default_factory=Tally)
     pair: Tally = field(default_factory=Tally)

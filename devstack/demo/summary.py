@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from schemas.geometry import NUM_PATCHES
 from schemas.label import Source, State
-
-PATCHES = 196
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def summarise(
         offload_bytes=sum(record.record_bytes for record in offloads),
         whole_jpeg_bytes=sum(frame.whole_jpeg_bytes for frame in frames),
         patches_sent=patches,
-        patch_cost=round(patches / (PATCHES * len(frames)), 4) if frames else 0.0,
+        patch_cost=round(patches / (NUM_PATCHES * len(frames)), 4) if frames else 0.0,
         frames_dropped={cause: number for cause, number in sorted(dropped.items()) if number},
         frames_scored=len(scored),
         accuracy_edge=share(edge_sample),

@@ -69,12 +69,6 @@ class Bottleneck(nn.Module, ABC):
         return False
 
 
-def logits_through(net: SplitCNN, split: str, bottleneck: Bottleneck, pixels: Tensor) -> Tensor:
-    """Return the logits (B, classes) of the whole way: device, passage, server."""
-    features = net.device(split, pixels)
-    return net.server(split, bottleneck.rebuild(bottleneck.narrow(features).levels))
-
-
 @dataclass(frozen=True)
 class Answers:
     """What a method makes of N pictures, and what it costs.

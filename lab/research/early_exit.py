@@ -20,6 +20,10 @@ _RIDGE: Final = 1e-2
 _NEWTON_STEPS: Final = 25
 
 
+def _nearest(snrs_db: Floats, snr_db: Floats) -> NDArray[np.int64]:
+    return np.asarray(np.abs(snrs_db[None] - snr_db[:, None]).argmin(1))
+
+
 @dataclass(frozen=True)
 class Recorded:
     """What exit and server answer to N pictures.
@@ -42,7 +46,7 @@ class Recorded:
 
     def nearest(self, snr_db: Floats) -> NDArray[np.int64]:
         """Return for (N,) SNRs the places of the nearest recorded ones; beyond the grid its ends stand."""
-        return np.asarray(np.abs(self.snrs_db[None] - snr_db[:, None]).argmin(1))
+        return _nearest(self.snrs_db, snr_db)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Threshold:
 
     def __call__(self, moment: Moment) -> Booleans:
         """Return (N,) decisions."""
-        at = np.abs(self.snrs_db[None] - moment.snr_db[:, None]).argmin(1)
+        at = _nearest(self.snrs_db, moment.snr_db)
         return np.asarray(SCORES[self.score](moment.exit) >= self.thresholds[at])
 
 

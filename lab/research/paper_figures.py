@@ -26,7 +26,7 @@ from lab.research.latency_model import (
 from lab.research.published import PublishedModel, PublishedPoint
 
 Curve = list[tuple[Point, float]]
-"""TableRow points by rising cost, each with the published accuracy (a share) at that cost, NaN beyond the curve."""
+"""Points by rising cost, each with the published accuracy (a share) at that cost, NaN beyond the curve."""
 
 
 class TableRow(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -62,7 +62,7 @@ class RivalsRequest:
 
 def quick(out: Path, *, split: str, seed: int, limit: int | None) -> RivalsRequest:
     """Return a request that ends in a minute or two: tiny net, drawn pictures. Its figures say nothing about signs."""
-    return RivalsRequest(None, out, "resnet10x4", split=split, side=32, length=1.0, limit=limit, seed=seed)
+    return RivalsRequest(None, out, "resnet10x4", split=split, side=32, limit=limit, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -206,14 +206,7 @@ def aecnn_rows(bench: Bench, points: Sequence[tuple[int, int]]) -> list[TableRow
         )
         answers = answer(net, request.split, passage, bench.learn, bench.test)
         rows.append(_coded(bench, "BottleNet++", f"{hidden} maps, 8 bit, our coder", answers))
-        plain = Answers(
-            answers.probabilities,
-            np.full(len(bench.test), answers.plain_bytes),
-            answers.ideal_bytes,
-            answers.plain_bytes,
-            answers.device_macs,
-            answers.server_macs,
-        )
+        plain = replace(answers, coded_bytes=np.full(len(bench.test), answers.plain_bytes))
         rows.append(_coded(bench, "BottleNet++", f"{hidden} maps, 8 bit, no coder (theirs)", plain))
     return rows
 

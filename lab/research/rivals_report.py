@@ -138,14 +138,12 @@ def _exits(rows: Sequence[ExitRow]) -> list[str]:
     for channel in dict.fromkeys(row.channel for row in rows):
         mine = {(row.decision, row.snr_db): row for row in rows if row.channel == channel}
         lines += [
-            f"| {channel} | " + " | ".join(f"{snr:g} dB" for snr in SNRS_DB) + " |",
-            "|---" * (1 + len(SNRS_DB)) + "|",
+            _line(channel, *(f"{snr:g} dB" for snr in SNRS_DB)),
+            _rule(1 + len(SNRS_DB)),
         ]
         for decision in dict.fromkeys(name for name, _ in mine):
             cells = (mine[decision, snr] for snr in SNRS_DB)
-            lines.append(
-                f"| {decision} | " + " | ".join(f"{c.accuracy:.3f} ({c.symbols:.0f})" for c in cells) + " |"
-            )
+            lines.append(_line(decision, *(f"{c.accuracy:.3f} ({c.symbols:.0f})" for c in cells)))
         lines.append("")
     return lines
 

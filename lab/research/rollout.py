@@ -46,8 +46,7 @@ def mean_head_rollout(attention: Attention) -> Attention:
 
     Args:
         attention: (L, N, N), averaged over heads, layers from first to last; give the last six of twelve for
-        the
-            layer-selective rollout.
+            the layer-selective rollout.
 
     Returns:
         (N - 1,) float32, sum 1.

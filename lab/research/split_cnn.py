@@ -70,7 +70,6 @@ def build(
     num_classes: int,
     *,
     small_stem: bool = False,
-    pretrained: bool = False,
     weights: Path | None = None,
     seed: int = 0,
 ) -> SplitCNN:
@@ -82,14 +81,13 @@ def build(
         num_classes: outputs.
         small_stem: a 3×3 stride-2 convolution without pooling in place of 7×7 and pooling, for small pictures: the
             maps are twice as large each way.
-        pretrained: weights from timm's hub, head excepted.
-        weights: a safetensors file of timm's names instead.
+        weights: a safetensors file of timm's names, head excepted.
 
     Raises:
         EvaluationError: not a ResNet of timm, or one whose stem is not a single convolution where `small_stem` is on.
     """
     torch.manual_seed(seed)
-    net = _resnet(architecture, num_classes, pretrained=pretrained, weights=weights)
+    net = _resnet(architecture, num_classes, weights)
     conv, pool = net.conv1, net.maxpool
     if small_stem:
         if not isinstance(conv, nn.Conv2d):
@@ -102,7 +100,7 @@ def build(
     return SplitCNN(OrderedDict([("stem", stem), *layers, ("head", head)]))
 
 
-def _resnet(architecture: str, num_classes: int, *, pretrained: bool, weights: Path | None) -> Any:
+def _resnet(architecture: str, num_classes: int, weights: Path | None) -> Any:
     narrow = _NARROW.fullmatch(architecture)
     if narrow is not None:
         width = int(narrow.group(1))
@@ -112,9 +110,7 @@ def _resnet(architecture: str, num_classes: int, *, pretrained: bool, weights: P
     if not timm.is_model(architecture):
         raise EvaluationError(f"network {architecture!r}: timm has no model of that name")
     options: dict[str, Any] = {} if weights is None else {"pretrained_cfg_overlay": {"file": str(weights)}}
-    net = timm.create_model(
-        architecture, pretrained=pretrained or weights is not None, num_classes=num_classes, **options
-    )
+    net = timm.create_model(architecture, pretrained=weights is not None, num_classes=num_classes, **options)
     if not isinstance(net, ResNet):
         raise EvaluationError(f"network {architecture!r}: a ResNet is needed, such as resnet18 or resnet50")
     return net

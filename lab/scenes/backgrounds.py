@@ -17,7 +17,6 @@ MARGIN = 1.25
 """A place is larger than the frame by this factor, so that views of it differ."""
 
 _SPLIT_OFFSET = {Split.TRAIN: 0, Split.CALIBRATION: 1000, Split.TEST: 2000}
-_TEXTURE_PX = 256
 
 Colour = tuple[int, int, int]
 
