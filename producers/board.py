@@ -40,8 +40,9 @@ class StateTeller:
         by_site: defaultdict[str, list[CameraState]] = defaultdict(list)
         for camera, spec, stats in cameras:
             fps = self._fps(camera, stats.published, now_s)
-            site = self._site if spec.site is None else spec.site
-            by_site[site].append(stats.state(camera, spec.source.shown, fps=round(fps, 2)))
+            by_site[spec.site_or(self._site)].append(
+                stats.state(camera, spec.source.shown, fps=round(fps, 2))
+            )
         try:
             for site, states in by_site.items():
                 await self._board.publish_cameras(site, states)

@@ -109,21 +109,25 @@ class CameraSpec:
             return DropPolicy(setting)
         return DropPolicy.OLDEST if self.live else DropPolicy.NEVER
 
+    def site_or(self, site: str) -> str:
+        """Return the camera's own site, `site` where it names none."""
+        return site if self.site is None else self.site
+
     def __str__(self) -> str:
         return f"{self.name}={self.source.shown}"
 
 
-def check_names(cameras: Iterable[CameraSpec], *, at_least: int = 1) -> None:
-    """Return when there are cameras enough and no name comes twice within a site.
+def check_names(cameras: Iterable[CameraSpec], *, site: str = "", at_least: int = 1) -> None:
+    """Return when there are cameras enough and no name comes twice within a site; `site` is the setting's.
 
     Raises:
         SettingsError: names the camera.
     """
-    counts = Counter((camera.site, camera.name) for camera in cameras)
+    counts = Counter((camera.site_or(site), camera.name) for camera in cameras)
     if len(counts) < at_least:
         raise SettingsError(
             "cameras: there is none; want at least one --camera NAME=SOURCE, or --cameras FILE"
         )
-    (_, name), count = counts.most_common(1)[0] if counts else ((None, ""), 0)
+    (_, name), count = counts.most_common(1)[0] if counts else (("", ""), 0)
     if count > 1:
         raise SettingsError(f"cameras: {name!r} twice; every camera needs a name of its own")

@@ -63,7 +63,7 @@ async def run_producers(
         StoppedEarly: `stop` was set before the cameras could begin.
     """
     listed = [] if camera_file is None else await asyncio.to_thread(load_cameras, camera_file)
-    check_names([*cameras, *listed], at_least=0 if camera_file is not None else 1)
+    check_names([*cameras, *listed], site=settings.site, at_least=0 if camera_file is not None else 1)
     clock = clock or SystemClock()
     metrics = Metrics("producer", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS, KAFKA_ACCEPTS])
@@ -74,17 +74,21 @@ async def run_producers(
         worker = ProducerWorker(settings.site, settings.producer, [*cameras, *listed], ports)
         health.running()
         _log.info("ready", cameras=[str(camera) for camera in [*cameras, *listed]])
-        await worker.run(stop, None if camera_file is None else _all_cameras(cameras, camera_file))
+        await worker.run(
+            stop, None if camera_file is None else _all_cameras(cameras, camera_file, settings.site)
+        )
         health.stopping()
         await ports.flush(settings.producer.drain_s * FLUSH_SHARE)
     await asyncio.sleep(0)  # the sink's last answers are counted in callbacks
     return ProducerSummary({camera: stats.summary() for camera, stats in worker.stats.items()})
 
 
-async def _all_cameras(fixed: Sequence[CameraSpec], camera_file: Path) -> AsyncIterator[Sequence[CameraSpec]]:
+async def _all_cameras(
+    fixed: Sequence[CameraSpec], camera_file: Path, site: str
+) -> AsyncIterator[Sequence[CameraSpec]]:
     async for listed in followed(camera_file):
         try:
-            check_names([*fixed, *listed], at_least=0)
+            check_names([*fixed, *listed], site=site, at_least=0)
         except SettingsError as wrong:
             _log.error("cameras unchanged", why=str(wrong))
         else:

@@ -106,10 +106,7 @@ class ProducerWorker:
         await self._tell()
 
     def _by_id(self, cameras: Sequence[CameraSpec]) -> dict[str, CameraSpec]:
-        return {camera_id(self._site_of(spec), spec.name): spec for spec in cameras}
-
-    def _site_of(self, spec: CameraSpec) -> str:
-        return self._site if spec.site is None else spec.site
+        return {camera_id(spec.site_or(self._site), spec.name): spec for spec in cameras}
 
     def _start(self, group: asyncio.TaskGroup, camera: str, spec: CameraSpec) -> None:
         if camera not in self.stats:
@@ -166,7 +163,7 @@ class ProducerWorker:
         async with ownership, asyncio.TaskGroup() as group:
             keeper = group.create_task(ownership.keep())
             context = CameraContext(
-                site=self._site_of(spec),
+                site=spec.site_or(self._site),
                 camera=camera,
                 settings=self._settings,
                 numbers=ownership,

@@ -85,7 +85,7 @@ def produce(
     listed = (
         [] if cameras is None else load_cameras(cameras)
     )  # what is wrong ends the command before it starts
-    check_names([*named, *listed], at_least=0 if cameras is not None else 1)
+    check_names([*named, *listed], site=settings.site, at_least=0 if cameras is not None else 1)
 
     async def main(stop: asyncio.Event) -> None:
         summary = await run_producers(settings, named, stop=stop, camera_file=cameras)

@@ -59,3 +59,10 @@ def test_two_cameras_of_one_name_are_refused() -> None:
     cameras = [CameraSpec.parse("a=scenes:1"), CameraSpec.parse("a=scenes:2")]
     with pytest.raises(SettingsError, match="'a' twice"):
         check_names(cameras)
+
+
+def test_a_camera_without_a_site_is_one_of_the_settings_site() -> None:
+    cameras = [CameraSpec.parse("a=scenes:1"), CameraSpec.parse("a=scenes:2", site="north")]
+    check_names(cameras, site="south")
+    with pytest.raises(SettingsError, match="'a' twice"):
+        check_names(cameras, site="north")
