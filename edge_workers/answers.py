@@ -9,7 +9,7 @@ import stamina
 
 from edge_workers.gate import Gating
 from edge_workers.task import FrameTask
-from runtime.channel import Channel, ChannelClosed, ChannelFull
+from runtime.channel import Channel, ChannelFull
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.stores import AnswerBoard
@@ -64,10 +64,7 @@ class Answers:
 
     async def _write(self) -> None:
         while True:
-            try:
-                batches = await self._finals.get_batch(_MAX_BATCHES)
-            except ChannelClosed:
-                return
+            batches = await self._finals.get_batch(_MAX_BATCHES)
             await self._writer.write([label for batch in batches for label in batch])
 
     def _pass(self, labels: Sequence[Label]) -> None:

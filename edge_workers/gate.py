@@ -19,6 +19,7 @@ import numpy as np
 from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
 from gating.belief import Beliefs, Step, spread
+from gating.entropy import FloatArray
 from gating.gate import Gate, GateResult
 from runtime.clock import Clock
 from runtime.log import get_logger
@@ -69,7 +70,8 @@ class Gating:
             utc_ns = self._clock.time_ns()
             judged = [task for task in tasks if task.refusal is None]
             alone = [task for task in judged if self._beliefs is None or task.frame.still]
-            self._judge(alone, np.stack([task.logits for task in alone]) if alone else None)
+            if alone:
+                self._judge(alone, np.stack([task.logits for task in alone]))
             for task in tasks:
                 if self._beliefs is not None and task.refusal is None and not task.frame.still:
                     self._believe(task, self._beliefs, now_s)
@@ -99,9 +101,7 @@ class Gating:
             return []
         return self._finals(answer.camera, belief.answer(answer.seq, server)[1:], answer.seq)
 
-    def _judge(self, tasks: Sequence[FrameTask], outputs: np.ndarray | None) -> None:
-        if outputs is None:
-            return
+    def _judge(self, tasks: Sequence[FrameTask], outputs: FloatArray) -> None:
         point = self._uplink.point
         for task, result in zip(tasks, self._gate.decide(outputs, point.tau), strict=True):
             task.gate, task.point = result, point

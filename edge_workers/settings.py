@@ -46,7 +46,7 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     within 50 MB over 64,000."""
     max_partition_fetch_bytes: int = Field(default=5 * MIB, ge=1_024)
     max_latency_ms: int = Field(default=2_000, ge=10)
-    """From capture (files: from intake) to the server's label; the deadline of offloaded frames."""
+    """From capture (files: from the edge's own label) to the server's label; the deadline of offloaded frames."""
     max_frame_age_s: float = Field(default=30.0, gt=0)
     """Older frames of live cameras are dropped."""
     score: str = "min_entropy"

@@ -38,7 +38,7 @@ class Refusal:
 class FrameTask:
     """A frame whose message is sound. One stage owns it at a time; the fields of later stages are not set yet.
 
-    A frame that is `refused` goes the same way to its label, past what needs its image or its answer.
+    A frame with a `refusal` goes the same way to its label, past what needs its image or its answer.
     `spans` holds each stage that the frame has passed, by name; `read_s` is the local monotonic time of its
     reading.
     """

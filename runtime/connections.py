@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validato
 
 from runtime.section import OffIsNone, Section
 from schemas.redis_keys import LABEL_TTL_S, MIN_LABEL_TTL_S, STREAM_MAX_LEN
+from schemas.topics import PARTITIONS
 
 
 def _joined(value: object) -> object:
@@ -192,7 +193,7 @@ class TopicSettings(Section):
 
     frames: str = Field(default="frames", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
     offload: str = Field(default="offload", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
-    partitions: int = Field(default=48, ge=1, le=10_000)
+    partitions: int = Field(default=PARTITIONS, ge=1, le=10_000)
     """No more workers of a role can share the work; cannot be lowered later."""
     replication_factor: int = Field(default=1, ge=1, le=15)
     frames_disk_bytes: Annotated[int | None, OffIsNone] = Field(default=8 * 1024**3, ge=1024**2)

@@ -30,7 +30,7 @@ class Source(StrEnum):
     EDGE = "edge"
     SERVER = "server"
     BELIEF = "belief"
-    """The camera's belief, with the server's answer about another of its frames."""
+    """The camera's belief: with the server's answer about another of its frames, or as it was when none came."""
 
 
 @dataclass(frozen=True, slots=True)

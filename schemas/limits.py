@@ -5,8 +5,6 @@ Settings may change them; nothing is decoded before its size is checked.
 
 from typing import Final
 
-from schemas.geometry import CROP_SIDE
-
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """Compressed image of one frame: a 4K JPEG at quality 95 takes about 3 MB."""
 MAX_FRAME_PIXELS: Final = 7680 * 4320
@@ -15,7 +13,6 @@ MAX_SIDE: Final = 65_535
 """Pixels of one side, as many as a JPEG can have: an image of a few pixels by many millions costs memory a row."""
 MAX_OFFLOAD_BYTES: Final = 256 * 1024
 """One offload record, before and after zstd: all 196 raw patches take 150,528 bytes."""
-RAW_CROP_BYTES: Final = CROP_SIDE * CROP_SIDE * 3
 
 FRAME_ENVELOPE_BYTES: Final = 1024
 """Room for a frame's fields beside its image bytes."""

@@ -16,7 +16,6 @@ CAMERA_TTL_S: Final = 30 * 24 * 3600
 """A camera's newest sequence number outlives a month without a producer."""
 CAMERA_LEASE_TTL_S: Final = 10
 """A producer renews its camera every third of this; another may take over after it."""
-UPLINK_LEASE_TTL_S: Final = 3
 UPLINK_STATE_TTL_S: Final = 60
 SERVER_REPORT_TTL_S: Final = 5
 """No heartbeat for this long means that the server worker is gone."""

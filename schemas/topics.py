@@ -66,7 +66,10 @@ def frames_partition(camera: str, num_partitions: int) -> int:
 
 
 def offload_partition(camera: str, seq: int, num_partitions: int) -> int:
-    """The partition of an offloaded frame: runs of 16 frames of a camera stay together, cameras spread."""
+    """A partition for an offloaded frame by its camera: runs of 16 frames stay together, cameras spread.
+
+    An edge worker's uplink does not ask it: what leaves together goes into one partition, whosever it is.
+    """
     return _hash(f"{camera}:{seq >> RUN_BITS}") % num_partitions
 
 

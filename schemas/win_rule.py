@@ -1,7 +1,7 @@
 """Which of two labels of a frame wins. Pure; every store of labels follows it, and Redis runs it as Lua.
 
-Nothing overwrites a final label, a provisional one overwrites nothing, a server's label counts only until its
-deadline and the grace after it. A write that is repeated changes nothing.
+Nothing overwrites a final label, a provisional one overwrites nothing and gives way only to a server's label or a
+belief's, and to those only until the deadline and the grace after it. A write that is repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def judge(old: Label | None, new: Label, *, now_ns: int, grace_ns: int) -> PutRe
 
     Args:
         now_ns: the store's clock, which is the one that deadlines are on.
-        grace_ns: how long after its deadline a server's label still counts.
+        grace_ns: how long after the deadline a server's or a belief's label still counts.
     """
 
     def is_past(deadline_ns: int) -> bool:

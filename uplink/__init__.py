@@ -1,1 +1,1 @@
-"""Pure decisions about the uplink: no await, no clock, no I/O."""
+"""The uplink's budget: pure decisions, and the shell that awaits, sends and talks to the site's Redis."""

@@ -16,7 +16,7 @@ from uplink.allowance import Allowance
 from uplink.link import SILENT_S, UplinkMeter
 from uplink.queue import DeadlineRule, Discipline, OffloadQueue, most_uncertain, short_wait
 from uplink.servers import RecordPacer, ServerWatch
-from uplink.task import Dropped, EnqueueResult, OffloadTask
+from uplink.task import Dropped, OffloadTask
 
 PROBE_EVERY_S: Final = 1.0
 PROBE_SERVERS_S: Final = 2.0
@@ -143,13 +143,13 @@ class Admission:
             return "uplink_down"
         return "no_server" if self.servers.are_gone(now_s) else ""
 
-    def enqueue(self, task: OffloadTask, now_s: float) -> EnqueueResult:
-        """The task waits for its turn; some task may have to leave for it, itself perhaps."""
+    def enqueue(self, task: OffloadTask, now_s: float) -> list[OffloadTask]:
+        """The task waits for its turn; returns those that had to leave for it, itself perhaps."""
         self.allowance.advance(now_s)
         if self.meter.estimate_bytes(task.num_bytes) > self.allowance.bucket.depth_bytes > 0:
-            return EnqueueResult((self._drop(task, "over_burst"),))
+            return [self._drop(task, "over_burst")]
         left = self.queue.push(task, now_s)
-        return EnqueueResult() if left is None else EnqueueResult((self._drop(left, "queue_full"),))
+        return [] if left is None else [self._drop(left, "queue_full")]
 
     def counted(self, totals: Sequence[float] | None, now_s: float) -> None:
         """The producers' counters of what left were read (None: the system has none)."""

@@ -18,7 +18,7 @@ from schemas.server_report import ServerReport
 from uplink.admission import Admission, AdmissionConfig
 from uplink.allowance import DEPTH_SHARE, burst_bytes
 from uplink.leases import Claim, Grant
-from uplink.task import Delivered, Dropped, EnqueueResult, OffloadTask
+from uplink.task import Delivered, Dropped, OffloadTask
 from uplink.tuning import Tuning
 
 LARGE_RECORD: Final = 1.25
@@ -104,13 +104,13 @@ class UplinkScheduler:
         """A frame was classified, offloaded or not."""
         self.tuning.mix.observe(score, now_s)
 
-    def enqueue(self, task: OffloadTask, now_s: float) -> EnqueueResult:
-        """The task waits for its turn; some task may have to leave for it, itself perhaps."""
+    def enqueue(self, task: OffloadTask, now_s: float) -> list[OffloadTask]:
+        """The task waits for its turn; returns those that had to leave for it, itself perhaps."""
         self.tuning.encoded(task)
-        result = self.admission.enqueue(task, now_s)
+        dropped = self.admission.enqueue(task, now_s)
         if task.result != Dropped("over_burst"):
             self.tuning.offered(self.admission.meter.estimate_bytes(task.num_bytes), now_s)
-        return result
+        return dropped
 
     def counted(self, totals: Sequence[float] | None, now_s: float) -> None:
         """The producers' counters of what left were read (None: the system has none).

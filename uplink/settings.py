@@ -22,7 +22,8 @@ class BudgetSettings(Section):
     hour_weights: Annotated[tuple[float, ...] | None, Json, OffIsNone] = None
     """24 weights by hour of day (UTC) that spread a volume; even when not given."""
     frontier: FilePath | None = None
-    """From `saccade calibrate`, for exactly these models; a built-in curve when not given."""
+    """From `saccade calibrate`, for exactly these models; when not given the shipped one for the shipped edge, a
+    built-in curve for others."""
     camera_weights: Annotated[dict[str, float], Json] = Field(default_factory=dict)
     """Camera → weight of its share when the budget is short; others have 1."""
 

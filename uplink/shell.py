@@ -139,7 +139,7 @@ class Uplink:
             task.end(Dropped("stopped"))
             _tell([task])
         else:
-            _tell(self._scheduler.enqueue(task, self._clock.monotonic_s()).dropped)
+            _tell(self._scheduler.enqueue(task, self._clock.monotonic_s()))
             self._changed.set()
         return task.delivery
 

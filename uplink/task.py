@@ -63,13 +63,6 @@ class OffloadTask:
             self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class EnqueueResult:
-    """The task waits, unless it is one of `dropped`: the tasks that had to leave the queue for it."""
-
-    dropped: tuple[OffloadTask, ...] = ()
-
-
 @dataclass(slots=True)
 class _Producer:
     """How many tasks it has, the bytes of them that did not leave yet as far as estimated, and its counter."""

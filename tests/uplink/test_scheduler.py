@@ -35,7 +35,7 @@ def enqueue(
     task = OffloadTask(
         camera="cam", score=entropy, deadline_s=now_s + 2.0, num_bytes=num_bytes, value=name.encode()
     )
-    return ends(scheduler.enqueue(task, now_s).dropped)
+    return ends(scheduler.enqueue(task, now_s))
 
 
 def name(task: OffloadTask) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from schemas.geometry import CROP_SIDE
 from vit.preprocess import Pixels, resize_crop
 from vit.registry import Registry
 
-Role = Literal["edge", "server"]
 Crops = NDArray[np.uint8]
 Patches = Sequence[NDArray[np.uint8]]
 PositionSets = Sequence[NDArray[np.int64]]
