@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.errors import DecodeError
 from schemas.fields import Fields
-from schemas.limits import MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ
+from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_SEQ
 
 MAX_LEADING: Final = 8
 
@@ -57,7 +57,7 @@ def decode_answer(text: str) -> ServerAnswer:
     if len(set(classes)) != len(classes):
         raise DecodeError("out_of_range", f"answer.pairs: a label stands twice in {classes}")
     return ServerAnswer(
-        camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+        camera=fields.text("camera", MAX_CAMERA_CHARS),
         seq=fields.integer("seq", 0, MAX_SEQ),
         classes=classes,
         probabilities=tuple(each.number("p", 0.0, 1.0) for each in named),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from schemas.errors import DecodeError
 from schemas.fields import Fields
-from schemas.limits import MAX_NAME_CHARS, MAX_TIME_NS
+from schemas.limits import MAX_CAMERA_CHARS, MAX_NAME_CHARS, MAX_TIME_NS
 
 MAX_TEXT_CHARS = 400
 SILENT_AFTER_S = 10.0
@@ -70,7 +70,7 @@ def decode_camera_state(text: str) -> CameraState:
         raise DecodeError("wrong_type", "camera state: dropped is no map of counts by cause")
     dropped = Fields.of("camera state's dropped", counts)
     return CameraState(
-        camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+        camera=fields.text("camera", MAX_CAMERA_CHARS),
         state=fields.text("state", MAX_NAME_CHARS),
         source=fields.text("source", MAX_TEXT_CHARS),
         told_ns=fields.integer("told_ns", 0, MAX_TIME_NS),

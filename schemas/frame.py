@@ -8,7 +8,15 @@ from typing import Final
 from schemas import envelope
 from schemas.errors import DecodeError
 from schemas.identity import check_camera
-from schemas.limits import FRAME_ENVELOPE_BYTES, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_SIDE, MAX_TIME_NS
+from schemas.limits import (
+    FRAME_ENVELOPE_BYTES,
+    MAX_CAMERA_CHARS,
+    MAX_CLASSES,
+    MAX_NAME_CHARS,
+    MAX_SEQ,
+    MAX_SIDE,
+    MAX_TIME_NS,
+)
 
 VERSION: Final = 1
 ENCODINGS: Final = frozenset({"jpeg", "png", "webp"})
@@ -80,7 +88,7 @@ def decode_frame(data: bytes, *, max_frame_bytes: int, max_frame_pixels: int) ->
         raise DecodeError("too_large", f"frame: {width}x{height} pixels, at most {max_frame_pixels}")
     frame = Frame(
         site=fields.text("site", MAX_NAME_CHARS),
-        camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+        camera=fields.text("camera", MAX_CAMERA_CHARS),
         seq=fields.integer("seq", 0, MAX_SEQ),
         captured_ns=fields.integer("captured_ns", 0, MAX_TIME_NS),
         width=width,
@@ -105,7 +113,7 @@ def identity_of(data: bytes) -> Frame | None:
         fields.version(VERSION)  # what another version means by these names is not known
         frame = Frame(
             site=fields.text("site", MAX_NAME_CHARS),
-            camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+            camera=fields.text("camera", MAX_CAMERA_CHARS),
             seq=fields.integer("seq", 0, MAX_SEQ),
             captured_ns=fields.integer("captured_ns", 0, MAX_TIME_NS),
             width=1,

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from schemas.errors import DecodeError
 from schemas.fields import Fields
-from schemas.limits import MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
+from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
 NO_LABEL = -1
 """`label` of a dropped or undecodable frame."""
@@ -101,7 +101,7 @@ def label_from_fields(values: Mapping[str, str]) -> Label:
     )
     return Label(
         site=fields.text("site", MAX_NAME_CHARS),
-        camera=fields.text("camera", 2 * MAX_NAME_CHARS + 1),
+        camera=fields.text("camera", MAX_CAMERA_CHARS),
         seq=fields.integer("seq", 0, MAX_SEQ),
         state=State(fields.choice("state", frozenset(State))),
         source=Source(fields.choice("source", frozenset(Source))),

@@ -22,6 +22,8 @@ DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 """What a dead-letter topic allows above its source's limit: the reason and origin headers."""
 
 MAX_NAME_CHARS: Final = 128
+MAX_CAMERA_CHARS: Final = 2 * MAX_NAME_CHARS + 1
+"""A camera's id: the name of its site, a slash, its own name."""
 MAX_SEQ: Final = 2**63 - 1
 MAX_TIME_NS: Final = 2**63 - 1
 MAX_CLASSES: Final = 1_000_000

@@ -30,7 +30,7 @@ from schemas.errors import DecodeError
 from schemas.fields import Fields
 from schemas.geometry import BITMAP_BYTES, GRID, NUM_PATCHES
 from schemas.identity import check_camera, site_of
-from schemas.limits import MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
+from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
 __all__ = ["VERSION", "Offload", "bitmap_of", "decode_offload", "encode_offload", "positions_of"]
 
@@ -181,7 +181,7 @@ def _lean(content: bytes, max_offload_bytes: int) -> Offload:
     """The record of version 2; items after the known ones are ignored."""
     fields = envelope.unpack_list("offload", content, _FIELDS)
     captured_ns = fields.integer("captured_ns", 0, MAX_TIME_NS)
-    camera = fields.text("camera", 2 * MAX_NAME_CHARS + 1)
+    camera = fields.text("camera", MAX_CAMERA_CHARS)
     check_camera(site_of(camera), camera)
     return Offload(
         camera=camera,
@@ -247,7 +247,7 @@ def _named(content: bytes, max_offload_bytes: int) -> Offload:
         raise DecodeError(
             "out_of_range", f"offload.grid: {fields.values['grid']!r:.80}, only {list(GRID)} is known"
         )
-    site, camera = fields.text("site", MAX_NAME_CHARS), fields.text("camera", 2 * MAX_NAME_CHARS + 1)
+    site, camera = fields.text("site", MAX_NAME_CHARS), fields.text("camera", MAX_CAMERA_CHARS)
     check_camera(site, camera)
     fields.number("min_entropy", 0.0, 64.0)
     fields.number("tau", 0.0, math.inf, infinite=True)

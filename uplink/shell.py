@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from schemas.frontier import Frontier
     from schemas.operating_point import OperatingPoint
     from uplink.metrics import UplinkGauges
-    from uplink.scheduler import Explanation
     from uplink.site_share import SiteShare
 
 UNLIMITED = AdmissionConfig(budget=None, watch_servers=False, deadline_rule=until_deadline)
@@ -142,10 +141,6 @@ class Uplink:
             _tell(self._scheduler.enqueue(task, self._clock.monotonic_s()))
             self._changed.set()
         return task.delivery
-
-    def explain(self) -> Explanation:
-        """What the uplink does now and why."""
-        return self._scheduler.explain(self._clock.monotonic_s())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop` is set, then give up what still waits or flies (`stopped`)."""
