@@ -9,7 +9,7 @@ import stamina
 
 from edge_workers.gate import Gating
 from edge_workers.task import FrameTask
-from runtime.channel import Channel, ChannelFull
+from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.stores import AnswerBoard
@@ -41,12 +41,13 @@ class Answers:
             self._pass(labels)
 
     async def run(self, settled: asyncio.Event) -> None:
-        """Reads and writes until `settled`; rides out outages of the store."""
+        """Reads and writes until `settled`, then writes what was passed on; rides out outages of the store."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._read(), name="answers"), group.create_task(self._write())]
+            reading = group.create_task(self._read(), name="answers")
+            group.create_task(self._write())
             await settled.wait()
-            for task in tasks:
-                task.cancel()
+            reading.cancel()
+            self._finals.close()
 
     async def _read(self) -> None:
         place: str | None = None
@@ -64,7 +65,10 @@ class Answers:
 
     async def _write(self) -> None:
         while True:
-            batches = await self._finals.get_batch(_MAX_BATCHES)
+            try:
+                batches = await self._finals.get_batch(_MAX_BATCHES)
+            except ChannelClosed:
+                return
             await self._writer.write([label for batch in batches for label in batch])
 
     def _pass(self, labels: Sequence[Label]) -> None:

@@ -195,3 +195,15 @@ async def test_answers_become_final_labels_of_what_waited(seen: Make) -> None:
             await store.put_answers("", [answer(0)])
             await asyncio.wait([watching], timeout=0.2)
     assert shown(watching.result()) == (State.FINAL, Source.BELIEF, "yield", 0)
+
+
+async def test_what_was_held_when_the_uplink_stopped_is_written_before_the_end(seen: Make) -> None:
+    gate, store = gating(), MemoryStore(RedisSettings(), lambda: NOW_NS)
+    tasks = [seen(seq) for seq in range(2)]
+    gate.decide(tasks)
+    await store.put([task.label for task in tasks])
+    async with way_back(gate, store) as answers:
+        answers.unasked(tasks[0])
+    found = await store.get("c", 1)
+    assert found is not None
+    assert shown(found)[:2] == (State.FINAL, Source.BELIEF)
