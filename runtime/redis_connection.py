@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -30,6 +30,8 @@ from runtime.connections import RedisSettings
 from runtime.redact import redact
 from schemas.errors import SaccadeError, SettingsError, TransientError
 
+FROM_START: Final = "0-0"
+"""The place before the first entry of every stream."""
 _NS_PER_S = 1_000_000_000
 _NS_PER_US = 1_000
 _WANTED_CONFIG = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -122,6 +124,22 @@ class RedisConnection:
                 f"Redis at {self._where} does not answer {doing} ({why.rstrip('.')}): start it (saccade "
                 "stack starts one), or name another with --redis URL or redis.url"
             ) from None
+
+    async def _stream_end(self, key: str) -> str:
+        """Where a stream ends now."""
+        with self._translated("XREVRANGE"):
+            entries = await self._client.xrevrange(key, count=1)
+        return str(entries[0][0]) if entries else FROM_START
+
+    async def _stream_after(
+        self, key: str, place: str, *, count: int, wait_s: float
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Up to `count` entries of a stream after a place; waits for the first, half of the time-out at most."""
+        block_ms = round(1000 * min(wait_s, self._settings.timeout_s / 2))
+        with self._translated("XREAD"):
+            found = await self._client.xread({key: place}, count=count, block=max(1, block_ms))
+        entries: list[tuple[str, dict[str, str]]] = found[0][1] if found else []
+        return entries
 
     async def _run(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
         """One answer for each call, in one round trip; the script is loaded where it is missing."""

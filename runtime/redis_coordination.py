@@ -1,10 +1,10 @@
-"""What processes tell each other through Redis besides labels: leases, reports, shares of an uplink."""
+"""What processes tell each other through Redis besides labels: leases, reports, states, answers, an uplink's shares."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from redis.exceptions import WatchError
@@ -12,7 +12,7 @@ from redis.exceptions import WatchError
 from runtime.log import get_logger
 from runtime.redis_connection import RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
-from runtime.stores import Spent
+from runtime.stores import Spent, TableChange
 from schemas import redis_keys
 from schemas.answer import ServerAnswer, decode_answer, encode_answer
 from schemas.camera_state import CameraState, decode_camera_state, encode_camera_state
@@ -127,37 +127,28 @@ class Coordination(RedisConnection):
 
     async def answers_end(self, site: str) -> str:
         """The place after the newest answer."""
-        with self._translated("XREVRANGE"):
-            entries = await self._client.xrevrange(redis_keys.answers(site), count=1)
-        return str(entries[0][0]) if entries else "0-0"
+        return await self._stream_end(redis_keys.answers(site))
 
     async def answers_after(self, site: str, place: str, wait_s: float) -> tuple[str, list[ServerAnswer]]:
         """The answers after a place, oldest first, and the place after them.
 
         Waits for the first, up to `wait_s` or half of the connection's time-out.
         """
-        block_ms = round(1000 * min(wait_s, self._settings.timeout_s / 2))
-        with self._translated("XREAD"):
-            found = await self._client.xread(
-                {redis_keys.answers(site): place}, count=_ANSWERS_A_READ, block=max(1, block_ms)
-            )
-        entries = found[0][1] if found else []
+        entries = await self._stream_after(
+            redis_keys.answers(site), place, count=_ANSWERS_A_READ, wait_s=wait_s
+        )
         answers = []
         for _, fields in entries:
             try:
                 answers.append(decode_answer(fields.get("answer", "")))
             except DecodeError as error:
                 _log.warning("a server's answer cannot be read", error=str(error))
-        return (str(entries[-1][0]) if entries else place), answers
+        return (entries[-1][0] if entries else place), answers
 
-    async def change_uplink_table(
-        self, site: str, change: Callable[[dict[str, str], float, float], tuple[Mapping[str, str], T]]
-    ) -> T:
+    async def change_uplink_table(self, site: str, change: TableChange[T]) -> T:
         """The site's table of workers is what `change` made of it, atomically; returns its result.
 
-        Args:
-            change: called with the rows by worker, Redis's time in s UTC and how many s Redis has run;
-                returns the new rows and a result. Called again when another worker came between.
+        `change` is called again when another worker came between.
 
         Raises:
             TransientError: Redis does not answer, or others always came first.

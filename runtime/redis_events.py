@@ -11,7 +11,6 @@ from schemas import redis_keys
 from schemas.errors import DecodeError
 from schemas.event import Event, decode_event, encode_event
 
-FROM_START: Final = "0-0"
 _log = get_logger(__name__)
 
 _ADD: Final = """
@@ -54,12 +53,7 @@ class EventStore(RedisConnection):
 
         Waits for the first, up to `wait_s` or half of the connection's time-out. An event that cannot be read is None.
         """
-        block_ms = round(1000 * min(wait_s, self._settings.timeout_s / 2))
-        with self._translated("XREAD"):
-            found = await self._client.xread(
-                {redis_keys.events(site): position}, count=count, block=max(1, block_ms)
-            )
-        entries = found[0][1] if found else []
+        entries = await self._stream_after(redis_keys.events(site), position, count=count, wait_s=wait_s)
         return [(place, _decoded(fields)) for place, fields in entries]
 
     async def recent(self, site: str, count: int) -> list[Event]:
@@ -76,9 +70,7 @@ class EventStore(RedisConnection):
 
     async def newest_position(self, site: str) -> str:
         """Where the stream ends now."""
-        with self._translated("XREVRANGE"):
-            entries = await self._client.xrevrange(redis_keys.events(site), count=1)
-        return str(entries[0][0]) if entries else FROM_START
+        return await self._stream_end(redis_keys.events(site))
 
     async def sent(self, site: str, outlet: str, position: str) -> None:
         """The outlet has sent everything up to `position`."""

@@ -16,14 +16,7 @@ class SiteReader(RedisStore):
 
     async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:
         """The label of each camera's newest frame, None where there is none; one round trip."""
-        if not cameras:
-            return []
-        with self._translated("HGETALL"):
-            async with self._client.pipeline(transaction=False) as pipe:
-                for each in cameras:
-                    pipe.hgetall(redis_keys.camera(each))
-                found = await pipe.execute()
-        return [decoded(fields) if fields else None for fields in found]
+        return await self._labels_at([redis_keys.camera(each) for each in cameras])
 
     async def recent(self, camera: str, count: int) -> list[Label]:
         """The last `count` label changes of a camera, newest first."""

@@ -13,7 +13,7 @@ import msgpack
 import stamina
 
 from runtime.log import get_logger
-from runtime.redis_connection import ScriptCall
+from runtime.redis_connection import FROM_START, ScriptCall
 from runtime.redis_coordination import Coordination
 from runtime.redis_scripts import PUT_LABELS
 from runtime.traces import TracePart, readable_trace
@@ -28,7 +28,6 @@ _WAKE_TIMEOUT_S = 1.0
 """A lost wake-up costs a watcher at most this long."""
 _PUT_LABELS = 64
 """Labels that one call of the script may hold: Redis serves nobody else meanwhile."""
-_FROM_START = "0-0"
 _RETRY_WAIT_MAX_S = 2.0
 _log = get_logger(__name__)
 
@@ -80,12 +79,16 @@ class RedisStore(Coordination):
 
     async def get_many(self, frames: Sequence[tuple[str, int]]) -> list[Label | None]:
         """The label of each frame (camera, seq), None without one; in one round trip."""
-        if not frames:
+        return await self._labels_at([redis_keys.label(camera, seq) for camera, seq in frames])
+
+    async def _labels_at(self, keys: Sequence[str]) -> list[Label | None]:
+        """The label that each hash holds, None without one; in one round trip."""
+        if not keys:
             return []
         with self._translated("HGETALL"):
             async with self._client.pipeline(transaction=False) as pipe:
-                for camera, seq in frames:
-                    pipe.hgetall(redis_keys.label(camera, seq))
+                for key in keys:
+                    pipe.hgetall(key)
                 found = await pipe.execute()
         return [decoded(fields) if fields else None for fields in found]
 
@@ -122,9 +125,7 @@ class RedisStore(Coordination):
 
     async def latest(self, camera: str) -> Label | None:
         """The label of the camera's newest frame, None for an unknown camera."""
-        with self._translated("HGETALL"):
-            fields = await self._client.hgetall(redis_keys.camera(camera))
-        return decoded(fields) if fields else None
+        return (await self._labels_at([redis_keys.camera(camera)]))[0]
 
     async def history(self, camera: str) -> AsyncIterator[Label]:
         """Every label change that the camera's stream still holds, oldest first."""
@@ -164,7 +165,7 @@ class RedisStore(Coordination):
                     pipe.xrevrange(redis_keys.labels(each), count=1)
                 newest = await pipe.execute()
         return {
-            each: found[0][0] if found else _FROM_START for each, found in zip(cameras, newest, strict=True)
+            each: found[0][0] if found else FROM_START for each, found in zip(cameras, newest, strict=True)
         }
 
     async def _follow(
@@ -173,7 +174,7 @@ class RedisStore(Coordination):
         """New entries of all streams, again and again; `positions` moves on with what was yielded."""
         while True:
             for each in [only] if only else await self.cameras():
-                positions.setdefault(each, _FROM_START)
+                positions.setdefault(each, FROM_START)
             cameras = {redis_keys.labels(each): each for each in positions}
             streams = {key: positions[each] for key, each in cameras.items()}
             found = await self._client.xread(streams, count=_PAGE_ENTRIES) if streams else []
