@@ -32,7 +32,7 @@ _LINE = re.compile(
 
 
 class Role(StrEnum):
-    """What a user may do: `look` sees everything, `change` may also replay, label and steer."""
+    """What a user may do: `look` sees everything, `change` may also send dead letters again."""
 
     LOOK = "look"
     CHANGE = "change"

@@ -114,7 +114,7 @@ class Viewer:
 
 
 class Feed:
-    """Follows labels, uplinks and servers while somebody looks.
+    """Follows the labels that somebody looks at, and always the site: uplinks, servers, cameras, events.
 
     State: the viewers, the cameras whose labels changed since the last read, the uplink's history, how each camera is.
     """

@@ -25,15 +25,13 @@ from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from runtime.kafka import Sink
 from runtime.kafka_reader import TopicReader
 from runtime.lifecycle import cut_short_by
-from runtime.log import get_logger
 from runtime.redis_events import EventStore
 from runtime.redis_reader import SiteReader
 from schemas.errors import SettingsError, StackError
 from schemas.topics import max_frame_record_bytes
 
-_CLOSE_S = 2.0
+_CLOSE_S = 2
 _MAX_EVENT_BYTES = 16 * 1024
-_log = get_logger(__name__)
 
 
 class StoredLetters:
@@ -180,7 +178,7 @@ async def _serve(
         lifespan="off",
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=int(_CLOSE_S),
+        timeout_graceful_shutdown=_CLOSE_S,
         server_header=False,
     )
     config.load()

@@ -90,8 +90,8 @@ class Passing(Exception):  # noqa: N818 - reads as what it is
     """What a client tries may work at another time; `attempts` then makes a pause."""
 
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
 
 
 def attempts() -> AsyncIterator[stamina.Attempt]:
@@ -100,9 +100,9 @@ def attempts() -> AsyncIterator[stamina.Attempt]:
         on=Passing,
         attempts=None,
         timeout=None,
-        wait_initial=FIRST_PAUSE_S,
-        wait_max=LONGEST_PAUSE_S,
-        wait_jitter=FIRST_PAUSE_S,
+        wait_initial=_FIRST_PAUSE_S,
+        wait_max=_LONGEST_PAUSE_S,
+        wait_jitter=_FIRST_PAUSE_S,
     )
 
 

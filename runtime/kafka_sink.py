@@ -119,9 +119,8 @@ class Sink:
         # What a generation holds and nobody has acknowledged, oldest first.
         self._unacknowledged: dict[_Outgoing, None] = {}
         self._trouble: str | None = "not connected yet"
-        self._oldest_wait_s: float | None = (
-            None  # loop time since which something waits and nothing came back
-        )
+        # Loop time since which something waits and nothing came back.
+        self._oldest_wait_s: float | None = None
         self.num_accepted = 0
         self.num_refused = 0
 
@@ -199,12 +198,6 @@ class Sink:
         if found is None:
             raise StackError(self._missing(topic))
         return len(found)
-
-    async def wait_room(self) -> None:
-        """Fewer bytes are in flight than the bound."""
-        while self._in_flight_bytes >= self._max_in_flight_bytes:
-            self._settled.clear()
-            await self._settled.wait()
 
     async def send(
         self,

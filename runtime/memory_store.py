@@ -277,10 +277,9 @@ class MemoryStore:
             stream = self._streams.setdefault(label.camera, deque(maxlen=self._settings.stream_max_len))
             stream.append((self._num_written, label))
             newest = self._newest.get(label.camera)
-            is_newest = newest is None or label.seq >= newest.seq
-            self._newest.set(
-                label.camera, label if newest is None or is_newest else newest, redis_keys.CAMERA_TTL_S
-            )
+            if newest is None or label.seq >= newest.seq:
+                newest = label
+            self._newest.set(label.camera, newest, redis_keys.CAMERA_TTL_S)
             self._written.set()
             self._written = asyncio.Event()
         return result

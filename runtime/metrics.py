@@ -133,7 +133,6 @@ class Metrics:
     """The registry of one process and its groups."""
 
     def __init__(self, role: str, *, per_camera: bool = True) -> None:
-        self.role = role
         self.registry = CollectorRegistry()
         self._per_camera = per_camera
         self._groups: dict[type[MetricGroup], MetricGroup] = {}

@@ -1,4 +1,5 @@
-"""What a site remembers outside its workers, as four interfaces: labels, leases, the site's board, and answers.
+"""What a site remembers outside its workers, as five interfaces: labels, leases, the site's board, answers,
+and traces (`runtime.traces`).
 
 `runtime.redis_store` keeps all in Redis, `runtime.memory_store` in this process; one set of tests holds both
 to the same behaviour. Every method raises `TransientError` when the store does not answer.

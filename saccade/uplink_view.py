@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime.redis_store import RedisStore
+from runtime.waiting import set_within
 from schemas.errors import SaccadeError
 
 REFRESH_S = 1.0
@@ -47,14 +48,8 @@ async def print_uplinks(
                 typer.echo(json.dumps({"worker": name, **state}))
         else:
             console.print(table_of(found))
-        if not refresh:
+        if not refresh or await set_within(stop, REFRESH_S):
             return
-        try:
-            async with asyncio.timeout(REFRESH_S):
-                await stop.wait()
-                return
-        except TimeoutError:
-            continue
 
 
 def table_of(found: dict[str, dict[str, Any]]) -> Table:

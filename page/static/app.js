@@ -64,7 +64,7 @@ async function start() {
   }
 }
 
-export function linkState(isOpen) {
+function linkState(isOpen) {
   const pill = document.getElementById("link-state");
   pill.hidden = isOpen;
   pill.className = "pill warn";

@@ -5,7 +5,6 @@ export function element(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
     if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
@@ -67,8 +66,8 @@ export function clockTime(ns) {
   return new Date(ns / 1e6).toLocaleTimeString(undefined, { hour12: false });
 }
 
-// One SVG line chart. `series`: [{name, color, values: [[x, y|null]…], step}].
-export function chart(title, series, { unit = "", height = 180, from = 0 } = {}) {
+// One SVG line chart from 0 up. `series`: [{name, color, values: [[x, y|null]…], step, dash}].
+export function chart(title, series, { unit = "", height = 180 } = {}) {
   const ns = "http://www.w3.org/2000/svg";
   const width = 720;
   const all = series.flatMap((each) => each.values).filter(([, y]) => y !== null && Number.isFinite(y));
@@ -78,9 +77,9 @@ export function chart(title, series, { unit = "", height = 180, from = 0 } = {})
     return figure;
   }
   const [x0, x1] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
-  const [y0, y1] = [from, Math.max(...all.map(([, y]) => y), from + 1e-9)];
+  const y1 = Math.max(...all.map(([, y]) => y), 1e-9);
   const px = (x) => 44 + ((x - x0) / Math.max(x1 - x0, 1e-9)) * (width - 54);
-  const py = (y) => height - 22 - ((y - y0) / Math.max(y1 - y0, 1e-9)) * (height - 34);
+  const py = (y) => height - 22 - (y / y1) * (height - 34);
   const svg = document.createElementNS(ns, "svg");
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("class", "chart");
@@ -93,7 +92,7 @@ export function chart(title, series, { unit = "", height = 180, from = 0 } = {})
     if (text) made.textContent = text;
     svg.append(made);
   };
-  for (const y of [y0, (y0 + y1) / 2, y1]) {
+  for (const y of [0, y1 / 2, y1]) {
     add("line", { x1: 44, x2: width - 10, y1: py(y), y2: py(y), stroke: "var(--line)" });
     add("text", { x: 40, y: py(y) + 4, "text-anchor": "end", "font-size": 11, fill: "var(--soft)" }, short(y));
   }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import typer
 
+from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, KafkaOption, SetOption, settings_from
 from schemas.errors import StackError
 
@@ -26,7 +26,7 @@ def create(
     from runtime.kafka_admin import check_pipeline_topics, create_pipeline_topics, pipeline_topics
 
     settings = settings_from(config, assign, kafka=kafka)
-    made = asyncio.run(create_pipeline_topics(settings))
+    made = run(create_pipeline_topics(settings))
     for spec in pipeline_topics(settings):
         if as_json:
             topic = {"topic": spec.name, "partitions": spec.partitions, "made": spec.name in made}
@@ -35,7 +35,7 @@ def create(
             typer.echo(f"{spec.name}: made with {spec.partitions} partitions")
         else:
             typer.echo(f"{spec.name}: was there")
-    for problem in asyncio.run(check_pipeline_topics(settings)):
+    for problem in run(check_pipeline_topics(settings)):
         typer.echo(problem, err=True)
 
 
@@ -50,7 +50,7 @@ def check(
     from runtime.kafka_admin import check_pipeline_topics
 
     settings = settings_from(config, assign, kafka=kafka)
-    problems = asyncio.run(check_pipeline_topics(settings))
+    problems = run(check_pipeline_topics(settings))
     for problem in problems:
         typer.echo(json.dumps({"problem": problem}) if as_json else problem)
     if problems:

@@ -82,9 +82,8 @@ def produce(
 
     configure_logging(settings.log)
     named = [CameraSpec.parse(text, loop=loop, limit=limit) for text in camera or []]
-    listed = (
-        [] if cameras is None else load_cameras(cameras)
-    )  # what is wrong ends the command before it starts
+    # What is wrong in the file ends the command before it starts.
+    listed = [] if cameras is None else load_cameras(cameras)
     check_names([*named, *listed], site=settings.site, at_least=0 if cameras is not None else 1)
 
     async def main(stop: asyncio.Event) -> None:
