@@ -147,15 +147,23 @@ class Sessions:
         tries = [at for at in self._tries.get(address, ()) if now_s - at < LOGIN_WINDOW_S]
         return 0.0 if len(tries) < LOGIN_TRIES else tries[-LOGIN_TRIES] + LOGIN_WINDOW_S - now_s
 
-    def sign_in(self, name: str, password: str, address: str, now_s: float) -> str | None:
-        """A new session's token, None for a wrong name or password. Takes 50 ms: call it in a thread."""
+    def note_try(self, address: str, now_s: float) -> None:
+        """The try counts as a wrong one from here on, so that tries at the same time count, too."""
+        tries = [at for at in self._tries.pop(address, []) if now_s - at < LOGIN_WINDOW_S]
+        self._tries[address] = [*tries, now_s]
+        while len(self._tries) > MAX_ADDRESSES:
+            self._tries.popitem(last=False)
+
+    def user_of(self, name: str, password: str) -> User | None:
+        """The user, None for a wrong name or password. Takes 50 ms and changes nothing: call it in a thread."""
         user = self._users.get(name, _NOBODY)
-        if not user.has_password(password) or user is _NOBODY:
-            tries = [at for at in self._tries.pop(address, []) if now_s - at < LOGIN_WINDOW_S]
-            self._tries[address] = [*tries, now_s]
-            while len(self._tries) > MAX_ADDRESSES:
-                self._tries.popitem(last=False)
-            return None
+        return user if user.has_password(password) and user is not _NOBODY else None
+
+    def sign_in(self, user: User, address: str, tried_s: float, now_s: float) -> str:
+        """A new session's token; the try that `note_try` counted at `tried_s` was a right one."""
+        tries = self._tries.get(address, [])
+        if tried_s in tries:
+            tries.remove(tried_s)
         token = secrets.token_urlsafe(32)
         self._by_token[token] = Session(user.name, user.role, secrets.token_urlsafe(16), now_s + SESSION_S)
         while len(self._by_token) > MAX_SESSIONS:

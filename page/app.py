@@ -190,18 +190,19 @@ class Page:
     async def login(self, request: Request) -> Response:
         """A session cookie for a right name and password; 429 after five wrong ones a minute."""
         address = request.client.host if request.client else ""
-        wait_s = self._sessions.wait_s(address, self._clock.monotonic_s())
+        body = await _json(request)
+        tried_s = self._clock.monotonic_s()
+        wait_s = self._sessions.wait_s(address, tried_s)
         if wait_s > 0:
             answer = _error(429, f"too many wrong tries: wait {wait_s:.0f} s")
             answer.headers["retry-after"] = str(int(wait_s) + 1)
             return answer
-        body = await _json(request)
+        self._sessions.note_try(address, tried_s)
         name, password = str(body.get("user", "")), str(body.get("password", ""))
-        token = await asyncio.to_thread(
-            self._sessions.sign_in, name, password, address, self._clock.monotonic_s()
-        )
-        if token is None:
+        user = await asyncio.to_thread(self._sessions.user_of, name, password)
+        if user is None:
             return _error(401, "wrong name or password")
+        token = self._sessions.sign_in(user, address, tried_s, self._clock.monotonic_s())
         response = JSONResponse({"signed_in": True})
         response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._is_https, path="/")
         return response

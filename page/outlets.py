@@ -20,7 +20,7 @@ import httpx
 import stamina
 
 from runtime.clock import Clock
-from runtime.kafka import Sink
+from runtime.kafka import RecordRefused, Sink
 from runtime.log import get_logger
 from schemas.errors import SaccadeError, TransientError
 from schemas.event import Event, Kind, encode_event
@@ -238,9 +238,12 @@ class KafkaTopic:
     async def send(self, event: Event) -> None:
         """Acknowledged by the broker; see `Outlet.send`."""
         assert self._sink is not None
-        delivery = await self._sink.send(self._topic, encode_event(event).encode(), key=event.camera.encode())
+        key, value = event.camera.encode(), encode_event(event).encode()
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                await asyncio.shield(delivery)
+                await asyncio.shield(await self._sink.send(self._topic, value, key=key))
         except TimeoutError:
-            raise TransientError(f"topic {self._topic}: no acknowledgement") from None
+            why = self._sink.trouble or "no acknowledgement"
+            raise TransientError(f"topic {self._topic}: {why}") from None
+        except RecordRefused as error:
+            raise EventRefusedError(f"topic {self._topic}: {error}") from None

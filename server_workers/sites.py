@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from runtime.clock import Clock
+from runtime.connections import RedisSettings
 from runtime.redis_store import RedisStore
 from runtime.site_clock import SiteClock
 from runtime.stores import SiteStores
@@ -59,16 +60,23 @@ async def connect_sites(settings: ServerProgramSettings, clock: Clock, stack: As
     Until a Redis answers, its clock is taken to be this machine's: a dead one must not stop others' labels.
     """
 
-    async def connect(site: str, name: str) -> SiteRedis:
+    async def connect(redis: RedisSettings, name: str) -> SiteRedis:
         site_clock, now_s = SiteClock(), clock.monotonic_s()
         site_clock.learn(clock.time_ns(), now_s, now_s)
-        store = await stack.enter_async_context(RedisStore(settings.redis_for(site)))
+        store = await stack.enter_async_context(RedisStore(redis))
         return SiteRedis(name, store, site_clock)
 
-    urls = settings.server.redis_by_site
-    by_url: dict[str, SiteRedis] = {}
-    for site, url in sorted(urls.items()):
-        if url not in by_url:
-            by_url[url] = await connect(site, site)
-    default = by_url.get(settings.redis.url) or await connect("", "default")
-    return Sites(default, {site: by_url[url] for site, url in urls.items()})
+    connected: list[tuple[RedisSettings, SiteRedis]] = []
+
+    async def of(redis: RedisSettings, name: str) -> SiteRedis:
+        """Who logs in differently is another client, also at one address."""
+        for known, site_redis in connected:
+            if known == redis:
+                return site_redis
+        connected.append((redis, await connect(redis, name)))
+        return connected[-1][1]
+
+    by_site = {
+        site: await of(settings.redis_for(site), site) for site in sorted(settings.server.redis_by_site)
+    }
+    return Sites(await of(settings.redis, "default"), by_site)

@@ -19,7 +19,7 @@ from runtime.connections import TopicSettings
 from runtime.metrics import ConsumerMetrics, Metrics, ProcessMetrics
 from saccade.settings import load_settings
 from server_workers.metrics import ServerMetrics
-from server_workers.settings import ServerProgramSettings, ServerSettings
+from server_workers.settings import ServerProgramSettings
 from uplink.metrics import UplinkMetrics
 
 yaml = pytest.importorskip("yaml")
@@ -98,14 +98,19 @@ def test_no_two_panels_share_a_place() -> None:
         assert len(set(places)) == len({each["id"] for each in panels}) == len(panels)
 
 
-def test_the_manifests_settings_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one file of all roles is accepted as it stands, once its secrets are files that exist."""
+def manifest_settings(folder: Path) -> ServerProgramSettings:
+    """The one file of all roles as a server reads it, with secrets in files of `folder`."""
     (settings,) = (each for each in documents() if each["kind"] == "ConfigMap")
     for name in ("kafka", "redis", "ca.pem"):
-        (tmp_path / name).write_text("secret")
-    text = settings["data"]["saccade.toml"].replace("/run/secrets/saccade", str(tmp_path))
-    (tmp_path / "saccade.toml").write_text(text)
-    loaded = load_settings(ServerProgramSettings, tmp_path / "saccade.toml", environ={})
+        (folder / name).write_text("secret")
+    text = settings["data"]["saccade.toml"].replace("/run/secrets/saccade", str(folder))
+    (folder / "saccade.toml").write_text(text)
+    return load_settings(ServerProgramSettings, folder / "saccade.toml", environ={})
+
+
+def test_the_manifests_settings_hold(tmp_path: Path) -> None:
+    """The one file of all roles is accepted as it stands, once its secrets are files that exist."""
+    loaded = manifest_settings(tmp_path)
     assert loaded.site == "north"
     assert loaded.metrics.port == 9100
 
@@ -131,16 +136,25 @@ def test_every_container_is_probed_and_locked() -> None:
         )
 
 
-def test_workers_are_scaled_by_the_lag_of_their_own_group() -> None:
+def test_workers_are_scaled_by_the_lag_of_their_own_group(tmp_path: Path) -> None:
+    loaded = manifest_settings(tmp_path)
     groups = {
-        "saccade-edge": (EdgeSettings().group_id, TopicSettings().frames),
-        "saccade-server": (ServerSettings().group_id, TopicSettings().offload),
+        "saccade-edge": (
+            EdgeSettings().group_id,
+            loaded.topics.frames,
+            loaded.kafka.bootstrap_servers,
+        ),
+        "saccade-server": (
+            loaded.server.group_id,
+            loaded.offload_topic,
+            loaded.offload_cluster.bootstrap_servers,
+        ),
     }
     scaled = [each for each in documents() if each["kind"] == "ScaledObject"]
     assert {each["spec"]["scaleTargetRef"]["name"] for each in scaled} == set(groups)
     for each in scaled:
         (trigger,) = each["spec"]["triggers"]
-        found = (trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"])
+        found = tuple(trigger["metadata"][name] for name in ("consumerGroup", "topic", "bootstrapServers"))
         assert found == groups[each["spec"]["scaleTargetRef"]["name"]]
         assert each["spec"]["maxReplicaCount"] <= TopicSettings().partitions
 

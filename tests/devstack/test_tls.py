@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from runtime.connections import KafkaSettings
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
+from schemas.answer import ServerAnswer
+from schemas.camera_state import CameraState
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import Label, State
 from schemas.label import Source as LabelSource
@@ -278,11 +280,32 @@ async def test_each_role_does_its_work_with_its_own_rights_and_no_more(
                         assert await source.getmany(1, 0.1) == []
                 assert "Authorization" in source.trouble or "lacks a topic" in source.trouble
 
+        await rights_of_the_boards(place)
         label = Label("", "gate", 9, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
         for role in ("producer", "reader"):
             async with RedisStore(place[role].redis) as store:
                 with pytest.raises(TransientError, match=r"refuses|NOPERM|can't run|ACL"):
                     await store.put([label])
+
+
+async def rights_of_the_boards(place: Place) -> None:
+    """What a role does not wait for is allowed, too: a refusal would only show as something that never comes."""
+    state = CameraState("gate", "online", "scenes:1", 1, 5.0, 1, 1, 0)
+    async with AsyncExitStack() as stack:
+        stores = {
+            role: await stack.enter_async_context(RedisStore(settings.redis))
+            for role, settings in place.roles.items()
+        }
+        await stores["producer"].publish_cameras("", [state])
+        for role in ("page", "reader"):
+            assert [each.camera for each in await stores[role].read_cameras("")] == ["gate"]
+        await stores["producer"].forget_camera("", "gate")
+        start = await stores["edge"].answers_end("")
+        await stores["server"].put_answers("", [ServerAnswer("gate", 1, (0,), (0.9,))])
+        _, answers = await stores["edge"].answers_after("", start, 5.0)
+        assert [each.seq for each in answers] == [1]
+        with pytest.raises(TransientError, match=r"refuses|NOPERM|ACL"):
+            await stores["producer"].put_answers("", answers)
 
 
 async def refused(sink: Sink, sending: asyncio.Future[asyncio.Future[object]]) -> None:

@@ -70,16 +70,22 @@ def test_any_other_address_needs_one(host: str) -> None:
     require_users(host, USERS)
 
 
+def sign_in(sessions: Sessions, name: str, password: str, address: str, now_s: float) -> str | None:
+    sessions.note_try(address, now_s)
+    user = sessions.user_of(name, password)
+    return None if user is None else sessions.sign_in(user, address, now_s, now_s)
+
+
 def test_a_session_ends_by_itself_and_by_signing_out() -> None:
     sessions = Sessions(USERS)
     assert sessions.of(None, 0.0) is None
-    token = sessions.sign_in("ada", "lovelace", "10.0.0.1", 0.0)
+    token = sign_in(sessions, "ada", "lovelace", "10.0.0.1", 0.0)
     assert token is not None
     session = sessions.of(token, SESSION_S - 1)
     assert session is not None
     assert (session.user, session.role) == ("ada", Role.CHANGE)
     assert sessions.of(token, SESSION_S) is None
-    again = sessions.sign_in("ada", "lovelace", "10.0.0.1", 0.0)
+    again = sign_in(sessions, "ada", "lovelace", "10.0.0.1", 0.0)
     assert again is not None
     sessions.sign_out(again)
     assert sessions.of(again, 1.0) is None
@@ -87,14 +93,14 @@ def test_a_session_ends_by_itself_and_by_signing_out() -> None:
 
 @pytest.mark.parametrize(("name", "password"), [("ada", "builder"), ("eve", "lovelace"), ("", "")])
 def test_a_wrong_name_or_password_signs_nobody_in(name: str, password: str) -> None:
-    assert Sessions(USERS).sign_in(name, password, "10.0.0.1", 0.0) is None
+    assert sign_in(Sessions(USERS), name, password, "10.0.0.1", 0.0) is None
 
 
 def test_wrong_tries_make_an_address_wait_and_no_other() -> None:
     sessions = Sessions(USERS)
     for second in range(LOGIN_TRIES):
         assert sessions.wait_s("10.0.0.1", float(second)) == 0.0
-        sessions.sign_in("ada", "guess", "10.0.0.1", float(second))
+        sign_in(sessions, "ada", "guess", "10.0.0.1", float(second))
     assert sessions.wait_s("10.0.0.1", 10.0) == LOGIN_WINDOW_S - 10.0
     assert sessions.wait_s("10.0.0.2", 10.0) == 0.0
     assert sessions.wait_s("10.0.0.1", LOGIN_WINDOW_S) == 0.0
@@ -102,8 +108,8 @@ def test_wrong_tries_make_an_address_wait_and_no_other() -> None:
 
 def test_changes_need_the_role_and_the_pages_own_token() -> None:
     sessions = Sessions(USERS)
-    ada = sessions.of(sessions.sign_in("ada", "lovelace", "a", 0.0), 1.0)
-    bob = sessions.of(sessions.sign_in("bob", "builder", "a", 0.0), 1.0)
+    ada = sessions.of(sign_in(sessions, "ada", "lovelace", "a", 0.0), 1.0)
+    bob = sessions.of(sign_in(sessions, "bob", "builder", "a", 0.0), 1.0)
     assert ada is not None
     assert bob is not None
     assert may_change(ada, ada.csrf)
@@ -118,3 +124,13 @@ def test_without_users_everybody_who_reaches_the_page_may_change() -> None:
     assert session is not None
     assert may_change(session, session.csrf)
     assert not may_change(session, None)
+
+
+def test_tries_that_are_being_checked_count_and_right_ones_do_not() -> None:
+    sessions = Sessions(USERS)
+    for _ in range(LOGIN_TRIES):
+        assert sign_in(sessions, "ada", "lovelace", "10.0.0.1", 0.0) is not None
+    assert sessions.wait_s("10.0.0.1", 0.0) == 0.0
+    for _ in range(LOGIN_TRIES):
+        sessions.note_try("10.0.0.1", 0.0)
+    assert sessions.wait_s("10.0.0.1", 0.0) > 0.0

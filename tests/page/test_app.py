@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,6 +87,15 @@ def test_five_wrong_passwords_make_one_wait(open_page: Any) -> None:
     answer = client.post("/api/login", json={"user": "ada", "password": "lovelace"})
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_wrong_passwords_at_the_same_time_count_one_by_one(open_page: Any) -> None:
+    transport = httpx.ASGITransport(open_page(USERS, "http://page.example").app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://page.example") as client:
+        body = {"user": "ada", "password": "x"}
+        tries = [client.post("/api/login", json=body) for _ in range(2 * LOGIN_TRIES)]
+        statuses = sorted(answer.status_code for answer in await asyncio.gather(*tries))
+    assert statuses == [401] * LOGIN_TRIES + [429] * LOGIN_TRIES
 
 
 def test_the_cookie_is_for_this_page_only(open_page: Any) -> None:

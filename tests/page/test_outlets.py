@@ -14,9 +14,10 @@ import aiomqtt
 import pytest
 import stamina
 
-from page.outlets import Mqtt, Outlet, Webhook, discovery, run_outlet, signature
+from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, discovery, run_outlet, signature
 from runtime.clock import ManualClock
-from schemas.event import Event, Kind, decode_event
+from runtime.kafka import RecordRefused
+from schemas.event import Event, Kind, decode_event, encode_event
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -170,3 +171,43 @@ async def test_mqtt_gets_events_labels_and_the_discovery(tmp_path: Path) -> None
     assert topics[0] == "homeassistant/sensor/saccade_gate/label/config"
     assert topics[1:] == ["saccade/gate/event", "saccade/gate/label"] * 2
     assert [decode_event(got[1][1]), got[2][1], got[4][1]] == [event(1), "stop", "none"]
+
+
+class FakeSink:
+    """A producer that refuses one record for good and waits for ever with the first it gets."""
+
+    trouble = "the topic is missing"
+
+    def __init__(self, refused: bytes) -> None:
+        self.refused = refused
+        self.is_hidden = True
+        self.sent: list[bytes] = []
+
+    async def __aenter__(self) -> FakeSink:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def send(self, topic: str, value: bytes, *, key: bytes) -> asyncio.Future[object]:
+        if self.is_hidden:
+            self.is_hidden = False
+            await asyncio.Event().wait()
+        delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if value == self.refused:
+            delivery.set_exception(RecordRefused("too large"))
+        else:
+            self.sent.append(value)
+            delivery.set_result(None)
+        return delivery
+
+
+async def test_a_topic_that_is_missing_or_refuses_an_event_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("page.outlets._TIMEOUT_S", 0.05)
+    events = [event(1), event(2), event(3)]
+    sink = FakeSink(encode_event(events[1]).encode())
+    queue = await send_all(KafkaTopic(lambda: sink, "events"), [*events])  # type: ignore[arg-type,return-value]
+    assert [decode_event(each.decode()) for each in sink.sent] == [events[0], events[2]]
+    assert queue.marks == {"kafka": "3"}
