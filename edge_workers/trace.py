@@ -22,7 +22,12 @@ class EdgeTracer:
     """Tells each frame's way: up to its label in Redis, and what became of its record."""
 
     def __init__(
-        self, traces: TraceWriter, clock: Clock, site_clock: SiteClock, classes: Sequence[str], worker: str
+        self,
+        traces: Sequence[TraceWriter],
+        clock: Clock,
+        site_clock: SiteClock,
+        classes: Sequence[str],
+        worker: str,
     ) -> None:
         self._traces = traces
         self._clock = clock
@@ -79,7 +84,9 @@ class EdgeTracer:
         )
 
     def _put(self, task: FrameTask, part: str, text: str) -> None:
-        self._traces.put(TracePart(task.camera, task.frame.seq, part, text))
+        told = TracePart(task.camera, task.frame.seq, part, text)
+        for writer in self._traces:
+            writer.put(told)
 
 
 def _in_uplink(offload: OffloadTask, ended_s: float) -> dict[str, Span]:

@@ -48,6 +48,7 @@ from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
+from runtime.otlp import span_writers
 from runtime.redis_store import RedisStore
 from runtime.site_clock import SiteClock
 from runtime.status_server import serve_status
@@ -129,8 +130,9 @@ class EdgeWorker:
         self._prepared: Channel[Batch] = Channel(0)
         self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
-        self._traces = TraceWriter(adapters.ports.store)
-        self._tracer = self._make_tracer() if settings.redis.traces else None
+        self._traces = [TraceWriter(adapters.ports.store)] if settings.redis.traces else []
+        self._traces += span_writers(settings.otlp, "edge")
+        self._tracer = self._make_tracer() if self._traces else None
         self._reader = FrameReader(adapters.ports.source, settings, clock, self.letters, self._frame_metrics)
         self.intake = self._reader.intake
         self.heartbeat = Heartbeat(
@@ -234,8 +236,8 @@ class EdgeWorker:
         return {
             "uplink": self._adapters.uplink.run(self._offers_over),
             "clock": self._clock_keeper.run(settled),
-            "traces": self._traces.run(settled),
             "answers": self._answers.run(settled),
+            **{f"traces {number}": writer.run(settled) for number, writer in enumerate(self._traces)},
         }
 
     async def settle(self) -> None:

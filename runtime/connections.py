@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, field_validator, model_validator
 
+from runtime.redact import redact_url
 from runtime.section import OffIsNone, Section
 from schemas.redis_keys import LABEL_TTL_S, MIN_LABEL_TTL_S, STREAM_MAX_LEN
 from schemas.topics import PARTITIONS
@@ -186,6 +187,22 @@ class RedisSettings(Section):
         if self.password is not None and urlsplit(self.url).password:
             raise ValueError("password is set, and url holds one too; use one")
         return self
+
+
+class OtlpSettings(Section):
+    """Traces for an OpenTelemetry collector; its headers come from `OTEL_EXPORTER_OTLP_HEADERS`."""
+
+    url: str = Field(default="", repr=False)
+    """Where spans go by OTLP over HTTP, such as http://collector:4318/v1/traces; empty = nowhere."""
+    sample: float = Field(default=0.01, ge=0, le=1)
+    """The share of frames that are told, the same ones by every process."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError(f"{redact_url(url)!r} must begin with http:// or https://")
+        return url
 
 
 class TopicSettings(Section):

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from runtime.connections import KafkaSettings, RedisSettings, TopicSettings
+from runtime.connections import KafkaSettings, OtlpSettings, RedisSettings, TopicSettings
 from runtime.redact import redact_url
 from runtime.section import Port, Section
 from schemas.identity import check_site
@@ -70,6 +70,7 @@ class ProgramSettings(Section):
     edge: OffloadLimits = Field(default_factory=OffloadLimits)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    otlp: OtlpSettings = Field(default_factory=OtlpSettings)
 
     @property
     def offload_topic(self) -> str:

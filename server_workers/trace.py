@@ -50,10 +50,10 @@ class ServerTracer:
 
 
 class ServerTraces:
-    """The traces of one Redis, written beside its labels."""
+    """The traces of one Redis's records, told beside its labels."""
 
-    def __init__(self, writer: TraceWriter, site_clock: SiteClock) -> None:
-        self._writer = writer
+    def __init__(self, writers: Sequence[TraceWriter], site_clock: SiteClock) -> None:
+        self._writers = writers
         self._site_clock = site_clock
 
     def published(
@@ -64,4 +64,6 @@ class ServerTraces:
         began_ns = max(self._site_clock.time_ns(began_s), trace.stages[-1].ended_ns)
         publish = Stage("server publish", began_ns, began_ns + round((now_s - began_s) * 1e9))
         told = replace(trace, stages=(*trace.stages, publish), written=result.value)
-        self._writer.put(TracePart(label.camera, label.seq, SERVER, encode_part(told)))
+        part = TracePart(label.camera, label.seq, SERVER, encode_part(told))
+        for writer in self._writers:
+            writer.put(part)

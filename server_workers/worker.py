@@ -31,6 +31,7 @@ from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
+from runtime.otlp import span_writers
 from runtime.status_server import serve_status
 from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, run_worker
@@ -113,7 +114,11 @@ class ServerWorker:
             tally=self._tally,
         )
         self.intake = self._reader.intake
-        self._traces = {redis.name: TraceWriter(redis.store) for redis in self._sites.redises}
+        self._spans = span_writers(settings.otlp, "server")
+        self._traces = {
+            redis.name: [TraceWriter(redis.store)] if settings.redis.traces else []
+            for redis in self._sites.redises
+        }
         self._queues = {redis.name: self._queue(redis) for redis in self._sites.redises}
         self._inference = self._make_inference(adapters)
         self._up: set[str] = set()
@@ -135,7 +140,7 @@ class ServerWorker:
             letters=self.letters,
             tally=self._tally,
             clock=self._clock,
-            tracer=self._make_tracer(adapters) if self._settings.redis.traces else None,
+            tracer=self._make_tracer(adapters) if self._settings.redis.traces or self._spans else None,
             edge_weight=self._settings.server.edge_weight,
         )
 
@@ -166,12 +171,13 @@ class ServerWorker:
         return {"infer": self._inference.begin(), "collect": self._inference.collect()}
 
     def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """For each Redis: its labels, its clock, and what it is told."""
-        work = {}
+        """For each Redis: its labels, its clock, and what it is told; and the spans of all."""
+        work = {f"spans {number}": writer.run(settled) for number, writer in enumerate(self._spans)}
         for redis in self._sites.redises:
             work[f"labels {redis.name}"] = self._queues[redis.name].run()
             work[f"clock {redis.name}"] = self._keepers[redis.name].run(settled)
-            work[f"traces {redis.name}"] = self._traces[redis.name].run(settled)
+            for writer in self._traces[redis.name]:
+                work[f"traces {redis.name}"] = writer.run(settled)
             work[f"report {redis.name}"] = self._reporters[redis.name].run(settled)
         return work
 
@@ -192,7 +198,7 @@ class ServerWorker:
             grace_s=self._settings.redis.deadline_grace_ms / 1000,
             give_up_s=self._settings.server.label_write_timeout_s if serves_several else None,
             board=redis.store,
-            traces=ServerTraces(self._traces[redis.name], redis.site_clock),
+            traces=ServerTraces([*self._traces[redis.name], *self._spans], redis.site_clock),
         )
 
     def _make_reporters(self) -> dict[str, LoadReporter]:

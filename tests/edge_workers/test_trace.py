@@ -40,7 +40,7 @@ def tracer(traces: Any) -> EdgeTracer:
     clock = SiteClock()
     clock.learn(100 * S, 0.0, 0.0)
     now = ManualClock(monotonic_s=5.0)
-    return EdgeTracer(traces, now, clock, [f"class {index}" for index in range(9)], "host:1")
+    return EdgeTracer([traces], now, clock, [f"class {index}" for index in range(9)], "host:1")
 
 
 def test_a_gated_frame_tells_its_stages_on_the_sites_clock_its_answer_and_its_attention(

@@ -33,7 +33,7 @@ def part(seq: int) -> TracePart:
 
 async def test_parts_are_written_in_order_until_the_end() -> None:
     store = FakeStore()
-    writer = TraceWriter(store)  # type: ignore[arg-type]
+    writer = TraceWriter(store)
     for seq in range(300):
         writer.put(part(seq))
     await run_to_the_end(writer)
@@ -42,7 +42,7 @@ async def test_parts_are_written_in_order_until_the_end() -> None:
 
 async def test_what_redis_does_not_take_and_what_finds_no_room_is_lost_without_a_wait() -> None:
     store = FakeStore()
-    writer = TraceWriter(store)  # type: ignore[arg-type]
+    writer = TraceWriter(store)
     for seq in range(5_000):
         writer.put(part(seq))
     store.refusals = 1
