@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from imaging.tiff import BITS, PHOTOMETRIC, WHITE_IS_ZERO
 from schemas.errors import DecodeError
 
 Pixels = NDArray[np.uint8]
@@ -19,24 +20,30 @@ MIN_CHANGE: Final = 5
 _PLAIN: Final = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _PROFILED: Final = {"L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "RGBX": "RGB", "CMYK": "CMYK"}
 _CACHED_PROFILES: Final = 32
+_SRGB: Final = ImageCms.createProfile("sRGB")
+_LAB: Final = ImageCms.createProfile("LAB")
 
 
 def to_rgb(picture: Image.Image, icc: bytes) -> Pixels:
     """Return a loaded picture as (height, width, 3) uint8 sRGB.
 
-    16-bit values lose their low byte, floats from 0 to 1 are scaled, alpha is left out, and the profile `icc`
-    (empty: none) is applied where it changes colours visibly.
+    Values of 12 and 16 bits lose their low bits, floats from 0 to 1 are scaled, CIE Lab becomes sRGB, alpha is left
+    out, and the profile `icc` (empty: none) is applied where it changes colours visibly.
 
     Raises:
         DecodeError: numbers that are no brightness in a known range, by name.
     """
     mode = picture.mode
     if mode.startswith("I;16") or (mode == "I" and picture.format == "PPM"):
-        return _grey((np.asarray(picture) >> 8).astype(np.uint8))
+        return _grey(_high_bits(picture))
     if mode == "F":
         return _grey(_scaled(np.asarray(picture)))
+    if mode == "LAB":
+        exact = ImageCms.Flags.NOOPTIMIZE  # a shortened table is wrong by 9 levels
+        shown = ImageCms.profileToProfile(picture, _LAB, _SRGB, outputMode="RGB", flags=exact)
+        return np.asarray(shown)
     if mode not in _PLAIN:
-        names = {"I": "signed or 32-bit integers", "LAB": "CIE Lab values", "HSV": "HSV values"}
+        names = {"I": "signed or 32-bit integers", "HSV": "HSV values"}
         raise DecodeError("bad_image", f"its pixels are {names.get(mode, mode)}, which have no known range")
     if icc and mode in _PROFILED:
         plain = picture.convert(_PROFILED[mode])
@@ -57,7 +64,7 @@ def _transform(icc: bytes, mode: str) -> Any:
     """Return Pillow's transform from the profile to sRGB, None where it is not needed or cannot be made."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+        transform = ImageCms.buildTransform(profile, _SRGB, mode, "RGB")
         if mode == "CMYK":
             return transform
         colours = _all_colours(mode)
@@ -80,6 +87,13 @@ def _all_colours(mode: str) -> Image.Image:
 
 def _grey(levels: Pixels) -> Pixels:
     return np.repeat(levels[..., None], 3, axis=2)
+
+
+def _high_bits(picture: Image.Image) -> Pixels:
+    """Return the high 8 bits of grey values of 16 bits, or of as many as a TIFF says; there 0 may be white."""
+    tags: Any = getattr(picture, "tag_v2", {})
+    levels: Pixels = (np.asarray(picture) >> (tags.get(BITS, (16,))[0] - 8)).astype(np.uint8)
+    return 255 - levels if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else levels
 
 
 def _scaled(values: NDArray[Any]) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,14 +13,19 @@ from PIL import Image, UnidentifiedImageError
 
 from imaging.colour import apply_profile, to_rgb
 from imaging.header import check_size, format_of, png_header, webp_header
+from imaging.heif import open_heif
 from imaging.jpeg import Jpeg, check_jpeg, decode_jpeg, parse_jpeg
+from imaging.tiff import open_tiff
 from schemas.errors import DecodeError
 from schemas.frame import ENCODINGS
 
 Pixels = NDArray[np.uint8]
 
+# Whatever Pillow warns of is read all the same, or refused by name; nobody could do anything about the warning.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 FORMATS: Final = ("jpeg", "png", "webp", "bmp", "tiff", "ppm", "avif", "heif")
-_ORIENTATION, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0112, 0x0106, 0
+_ORIENTATION = 0x0112
 _TURNS: Final[dict[int, Callable[[Pixels], Pixels]]] = {
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -65,6 +71,8 @@ def decode_image(
         return _decode_other(data, encoding, max_pixels, size, as_shown=as_shown)
     except DecodeError:
         raise
+    except Image.DecompressionBombError:
+        raise DecodeError("too_large", f"{encoding} of more pixels than any limit lets through") from None
     except UnidentifiedImageError:
         kind = "damaged, or its pixels are of a kind that is not read here"
         raise DecodeError("bad_image", f"{encoding} does not decode: {kind}") from None
@@ -128,33 +136,26 @@ def _decode_other(
         check_size(encoding, header.width, header.height, max_pixels)
     elif format_of(data) != encoding:
         raise DecodeError("bad_image", f"no {encoding.upper()} header")
-    with _opened(data, encoding) as picture:
+    with _opened(data, encoding, max_pixels) as picture:
         check_size(encoding, picture.width, picture.height, max_pixels)
         _check_stated(encoding, picture.size, size)
         if encoding in {"png", "webp"} and picture.size != (header.width, header.height):
             raise DecodeError("bad_image", f"{encoding} header and content differ in size")
         picture.load()
         pixels = to_rgb(picture, picture.info.get("icc_profile") or b"" if as_shown else b"")
-        if picture.mode.startswith("I;16") and picture.getexif().get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-            pixels = 255 - pixels  # Pillow turns these values round for 8 bits only
         orientation = picture.getexif().get(_ORIENTATION, 1) if as_shown else 1
     return upright(pixels, orientation)
 
 
-def _opened(data: bytes, encoding: str) -> Image.Image:
+def _opened(data: bytes, encoding: str, max_pixels: int) -> Image.Image:
     """Return the image, opened by the one reader of its format: none of them starts another program."""
-    if encoding != "heif":
-        return Image.open(io.BytesIO(data), formats=[encoding.upper()])
-    try:
-        import pillow_heif
-    except ImportError:
-        raise DecodeError(
-            "bad_image", "HEIC images need pillow-heif: pip install 'saccade[producer]'"
-        ) from None
-    # It turns the picture itself and puts the tiles of a tiled one together.
-    picture: Image.Image = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)[0].to_pillow()
-    picture.getexif()[_ORIENTATION] = 1
-    return picture
+    match encoding:
+        case "heif":
+            return open_heif(data, max_pixels)
+        case "tiff":
+            return open_tiff(data)
+        case _:
+            return Image.open(io.BytesIO(data), formats=[encoding.upper()])
 
 
 def upright(pixels: Pixels, orientation: Any) -> Pixels:

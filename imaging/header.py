@@ -33,8 +33,7 @@ def format_of(data: bytes) -> str | None:
         (b"\xff\xd8", "jpeg"),
         (_PNG_SIGNATURE, "png"),
         (b"BM", "bmp"),
-        (b"II*\0", "tiff"),
-        (b"MM\0*", "tiff"),
+        *((start, "tiff") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
         *((b"P%d" % number, "ppm") for number in range(1, 7)),
     )
     for signature, name in signatures:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imaging.decode import FORMATS, decode_image, travels_as_it_is
 from imaging.header import format_of
+from imaging.heif import heif_exif
 from producers.pacing import Pace, Schedule
 from producers.sources.source import Captured, EncodedImage, OpenOptions, RawImage, Session, Unreadable
 from producers.trouble import CameraError, Trouble
@@ -162,8 +163,11 @@ def listed(folder: Path) -> list[Path]:
 def taken_ns(data: bytes, modified_ns: int) -> int:
     """Return when a photo was taken (UTC) by its EXIF, else when its file was last written."""
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]) as picture:
-            fields = picture.getexif().get_ifd(_EXIF_IFD)
+        if format_of(data) == "heif":
+            fields = heif_exif(data).get_ifd(_EXIF_IFD)
+        else:
+            with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]) as picture:
+                fields = picture.getexif().get_ifd(_EXIF_IFD)
         zone = str(fields.get(_OFFSET_ORIGINAL, "+00:00"))
         taken = datetime.strptime(f"{fields[_TAKEN_ORIGINAL]}{zone}", "%Y:%m:%d %H:%M:%S%z")
         return max(0, int(taken.timestamp()) * 10**9)

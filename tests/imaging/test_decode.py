@@ -148,40 +148,6 @@ def test_16_bit_grey_loses_its_low_byte(image_format: str) -> None:
     assert np.array_equal(decoded(data), np.repeat((grey16() >> 8).astype(np.uint8)[..., None], 3, 2))
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_16_bit_grey_of_both_byte_orders(order: str) -> None:
-    assert np.array_equal(decoded(grey_tiff(grey16(), order))[..., 0], (grey16() >> 8).astype(np.uint8))
-
-
-def test_16_bit_grey_in_which_0_is_white_is_turned_round() -> None:
-    data = grey_tiff(grey16(), "<", photometric=0)
-    assert np.array_equal(decoded(data)[..., 0], 255 - (grey16() >> 8).astype(np.uint8))
-
-
-def test_pixels_that_no_decoder_here_knows_are_refused_without_a_librarys_riddle() -> None:
-    with pytest.raises(DecodeError, match="of a kind that is not read here"):
-        decoded(grey_tiff(grey16(), "<", depth=64))
-
-
-def grey_tiff(
-    levels: np.ndarray[Any, np.dtype[np.uint16]], order: str, photometric: int = 1, depth: int = 16
-) -> bytes:
-    """A TIFF of one strip; `order` is > (MM) or < (II)."""
-    height, width = levels.shape
-    pixels = levels.astype(f"{order}u2").tobytes()
-    short, long = 3, 4
-    entries = [
-        (256, long, width), (257, long, height), (258, short, depth), (259, short, 1), (262, short, photometric),
-        (273, long, 8), (277, short, 1), (278, long, height), (279, long, len(pixels)),
-    ]  # fmt: skip
-    tail = struct.pack(f"{order}H", len(entries))
-    for tag, kind, value in entries:
-        tail += struct.pack(f"{order}HHI", tag, kind, 1)
-        tail += struct.pack(f"{order}HH", value, 0) if kind == short else struct.pack(f"{order}I", value)
-    magic = b"MM\0*" if order == ">" else b"II*\0"
-    return magic + struct.pack(f"{order}I", 8 + len(pixels)) + pixels + tail + bytes(4)
-
-
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -155,10 +156,15 @@ def test_a_mounted_volume_is_read_through_its_visible_names(tmp_path: Path) -> N
     assert listed(tmp_path) == [tmp_path / "a.png"]
 
 
-def test_a_photo_says_when_it_was_taken_else_its_file_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jpg", "heic"])
+def test_a_photo_says_when_it_was_taken_else_its_file_does(tmp_path: Path, suffix: str) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769).update({0x9003: "2024:05:01 12:30:00", 0x9011: "+02:00"})
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    photo = Image.new("RGB", (64, 64))
+    if suffix == "heic":
+        pillow_heif.from_pillow(photo).save(tmp_path / "a.heic", exif=exif.tobytes())
+    else:
+        photo.save(tmp_path / "a.jpg", exif=exif)
     save(tmp_path / "b.png")
     first, second = read(tmp_path, own_time=True)
     assert isinstance(first, Captured)
