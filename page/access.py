@@ -32,7 +32,7 @@ _LINE = re.compile(
 
 
 class Role(StrEnum):
-    """What a user may do: `look` sees everything, `change` may also send dead letters again."""
+    """What a user may do: `look` sees everything, `change` may also label frames and send dead letters again."""
 
     LOOK = "look"
     CHANGE = "change"

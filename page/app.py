@@ -1,4 +1,4 @@
-"""The page's addresses: static files, live events, pictures, reasons, dead letters, signing in and out.
+"""The page's addresses: static files, live events, pictures, reasons, frames to label, dead letters, sessions.
 
 Everything but the sign-in form and its files needs a session; everything that changes something needs the role
 `change` and the session's token against forged requests.
@@ -7,8 +7,7 @@ Everything but the sign-in form and its files needs a session; everything that c
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from page.access import Session, Sessions, is_loopback, may_change
 from page.feed import Feed, SiteEvents, SiteStore
 from page.frames import FrameWindow
+from page.harvest import Harvest
+from page.requests import MAX_BODY_BYTES, camera_of, integer, json_of, picture, refusal
+from page.teaching import Teaching
 from runtime.clock import Clock
 from schemas.errors import DecodeError, SaccadeError, TransientError
 from schemas.frame import Frame
@@ -31,7 +33,6 @@ from schemas.trace import Trace
 STATIC: Final = Path(__file__).parent / "static"
 COOKIE: Final = "saccade"
 CSRF_HEADER: Final = "x-csrf-token"
-MAX_BODY_BYTES: Final = 64 * 1024
 MAX_CAMERAS_A_VIEW: Final = 256
 _OPEN_PATHS: Final = ("/static/", "/login", "/api/login", "/api/session")
 _HEADERS: Final = {
@@ -42,7 +43,6 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_IMAGE_TYPES: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
 class Letters(Protocol):
@@ -84,11 +84,11 @@ class Guard:
         path = request.url.path
         if not self._sessions.need_login and not is_loopback(request.url.hostname or ""):
             # Another site's name that points to this machine would let that site read the page.
-            return _error(403, "open the page by 127.0.0.1 or localhost")
+            return refusal(403, "open the page by 127.0.0.1 or localhost")
         is_open = any(path == each or (each.endswith("/") and path.startswith(each)) for each in _OPEN_PATHS)
         if session is None and not is_open:
             if path.startswith("/api/"):
-                return _error(401, "sign in first")
+                return refusal(401, "sign in first")
             return RedirectResponse("/login", 303)
         if request.method in ("GET", "HEAD") or path == "/api/login":
             return None
@@ -97,9 +97,9 @@ class Guard:
 
 def _change_refusal(request: Request, session: Session | None) -> Response | None:
     if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
-        return _error(413, f"the request has more than {MAX_BODY_BYTES} bytes")
+        return refusal(413, f"the request has more than {MAX_BODY_BYTES} bytes")
     if session is None or not may_change(session, request.headers.get(CSRF_HEADER)):
-        return _error(403, "this needs the role 'change', from this page")
+        return refusal(403, "this needs the role 'change', from this page")
     return None
 
 
@@ -115,10 +115,6 @@ def _secured(send: Send) -> Send:
     return with_headers
 
 
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status)
-
-
 class Page:
     """The handlers and what they answer from."""
 
@@ -131,6 +127,7 @@ class Page:
         feed: Feed,
         window: FrameWindow,
         letters: Letters,
+        harvest: Harvest | None,
         sessions: Sessions,
         clock: Clock,
         is_https: bool,
@@ -141,6 +138,7 @@ class Page:
         self._feed = feed
         self._window = window
         self._letters = letters
+        self._harvest = harvest
         self._sessions = sessions
         self._clock = clock
         self._is_https = is_https
@@ -164,6 +162,7 @@ class Page:
             Route("/api/uplink", self.uplink),
             Route("/api/letters", self.letters),
             Route("/api/letters/replay", self.replay, methods=["POST"]),
+            *Teaching(self._harvest, self._store).routes(),
         ]
         app = Starlette(
             routes=routes,
@@ -184,24 +183,25 @@ class Page:
                 "role": session.role.value,
                 "csrf": session.csrf,
                 "site": self._site,
+                "keeps": self._harvest is not None,
             }
         )
 
     async def login(self, request: Request) -> Response:
         """A session cookie for a right name and password; 429 after five wrong ones a minute."""
         address = request.client.host if request.client else ""
-        body = await _json(request)
+        body = await json_of(request)
         tried_s = self._clock.monotonic_s()
         wait_s = self._sessions.wait_s(address, tried_s)
         if wait_s > 0:
-            answer = _error(429, f"too many wrong tries: wait {wait_s:.0f} s")
+            answer = refusal(429, f"too many wrong tries: wait {wait_s:.0f} s")
             answer.headers["retry-after"] = str(int(wait_s) + 1)
             return answer
         self._sessions.note_try(address, tried_s)
         name, password = str(body.get("user", "")), str(body.get("password", ""))
         user = await asyncio.to_thread(self._sessions.user_of, name, password)
         if user is None:
-            return _error(401, "wrong name or password")
+            return refusal(401, "wrong name or password")
         token = self._sessions.sign_in(user, address, tried_s, self._clock.monotonic_s())
         response = JSONResponse({"signed_in": True})
         response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._is_https, path="/")
@@ -236,7 +236,7 @@ class Page:
     async def live(self, request: Request) -> Response:
         """Server-sent events of the cameras in view: `labels` and `cameras` by camera, and `site`."""
         if self._feed.is_full:
-            return _error(503, "too many open pages: close one, or raise page.max_viewers")
+            return refusal(503, "too many open pages: close one, or raise page.max_viewers")
         cameras = [name for name in request.query_params.getlist("camera") if name][:MAX_CAMERAS_A_VIEW]
 
         async def stream() -> AsyncIterator[str]:
@@ -255,13 +255,13 @@ class Page:
 
     async def labels(self, request: Request) -> Response:
         """The last label changes of one camera, newest first."""
-        count = _integer(request.query_params, "count", 100, 1, 1_000)
-        labels = await self._store.recent(_camera(request), count)
+        count = integer(request.query_params, "count", 100, 1, 1_000)
+        labels = await self._store.recent(camera_of(request), count)
         return JSONResponse([label.to_json() for label in labels])
 
     async def thumbnail(self, request: Request) -> Response:
         """The newest frame in view as a small JPEG; nothing (204) while none has been read."""
-        frame = self._window.newest(_camera(request))
+        frame = self._window.newest(camera_of(request))
         if frame is None:
             return Response(status_code=204)
         made = await self._window.thumbnail(frame)
@@ -271,28 +271,26 @@ class Page:
 
     async def frame(self, request: Request) -> Response:
         """The newest frame in view, or the one of `seq`, as the producer encoded it."""
-        camera = _camera(request)
+        camera = camera_of(request)
         if "seq" not in request.query_params:
             frame = self._window.newest(camera)
         else:
-            frame = await self._find(camera, _integer(request.query_params, "seq", 0, 0, 2**63 - 1))
+            frame = await self._find(camera, integer(request.query_params, "seq", 0, 0, 2**63 - 1))
         if frame is None:
-            return _error(404, "this frame is not held any more: `frames` keeps a quarter of an hour")
-        return Response(
-            frame.image,
-            media_type=_IMAGE_TYPES[frame.encoding],
-            headers={"cache-control": "private, max-age=600", "x-seq": str(frame.seq)},
-        )
+            return refusal(404, "this frame is not held any more: `frames` keeps a quarter of an hour")
+        answer = picture(frame.image, frame.encoding)
+        answer.headers["x-seq"] = str(frame.seq)
+        return answer
 
     async def why(self, request: Request) -> Response:
         """Everything that is known of one frame: its label and the way that led to it.
 
         `frame` is None once `frames` has dropped it, `trace` where the workers keep no traces.
         """
-        camera, seq = _camera(request), _integer(request.query_params, "seq", 0, 0, 2**63 - 1)
+        camera, seq = camera_of(request), integer(request.query_params, "seq", 0, 0, 2**63 - 1)
         label = await self._store.get(camera, seq)
         if label is None:
-            return _error(404, "this frame has no label: not published, not yet labelled, or expired")
+            return refusal(404, "this frame has no label: not published, not yet labelled, or expired")
         trace = await self._store.trace(camera, seq)
         frame = await self._window.find(camera, seq, label.captured_ns)
         size = None if frame is None else {"width": frame.width, "height": frame.height}
@@ -301,7 +299,7 @@ class Page:
 
     async def events(self, request: Request) -> Response:
         """The site's last events, newest first; of one camera where it is named."""
-        count = _integer(request.query_params, "count", 100, 1, 1_000)
+        count = integer(request.query_params, "count", 100, 1, 1_000)
         camera = request.query_params.get("camera")
         found = await self._events.recent(self._site, count)
         return JSONResponse([asdict(each) for each in found if camera in (None, each.camera)])
@@ -312,12 +310,12 @@ class Page:
 
     async def letters(self, request: Request) -> Response:
         """The newest dead letters with their reasons."""
-        count = _integer(request.query_params, "count", 100, 1, 1_000)
+        count = integer(request.query_params, "count", 100, 1, 1_000)
         return JSONResponse(await self._letters.list(count))
 
     async def replay(self, request: Request) -> Response:
         """Dead letters of one topic or reason, or all, are sent again."""
-        body = await _json(request)
+        body = await json_of(request)
         topic, reason = body.get("topic"), body.get("reason")
         sent = await self._letters.replay(
             None if topic is None else str(topic), None if reason is None else str(reason)
@@ -334,41 +332,12 @@ async def _index(_: Request) -> Response:
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
-    return _error(503, str(error))
+    return refusal(503, str(error))
 
 
 async def _undecodable(_: Request, error: Exception) -> Response:
-    return _error(422, str(error))
+    return refusal(422, str(error))
 
 
 async def _bad(_: Request, error: Exception) -> Response:
-    return _error(400, str(error))
-
-
-def _camera(request: Request) -> str:
-    camera = request.query_params.get("camera", "")
-    if not camera:
-        raise SaccadeError("camera: missing")
-    return camera
-
-
-def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = values.get(name, str(default))
-    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
-        raise SaccadeError(f"{name}: {text!r:.40}, want an integer in [{low}, {high}]")
-    return int(text)
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise SaccadeError(f"the request has more than {MAX_BODY_BYTES} bytes")
-    try:
-        value = json.loads(body or b"{}")
-    except ValueError:
-        raise SaccadeError("the request is no JSON") from None
-    if not isinstance(value, dict):
-        raise SaccadeError("the request is no JSON object")
-    return value
+    return refusal(400, str(error))

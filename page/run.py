@@ -18,8 +18,10 @@ from page.event_engine import EventEngine
 from page.events import EventRule, Patience
 from page.feed import Feed
 from page.frames import FrameWindow, Limits
+from page.harvest import Harvest
+from page.kept_frames import KeptFrames
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, run_outlet
-from page.settings import EventSettings, PageProgramSettings, PageSettings
+from page.settings import EventSettings, HarvestSettings, PageProgramSettings, PageSettings
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from runtime.kafka import Sink
@@ -66,8 +68,8 @@ async def run_page(
     """Serves until `stop` is set; `on_ready` gets the address once it is open.
 
     Raises:
-        SettingsError: others could reach the page without a password, the users file is wrong, or the port
-            is taken.
+        SettingsError: others could reach the page without a password, the users file or the harvest's is wrong,
+            or the port is taken.
         TransientError: Kafka does not answer.
         StoppedEarly: `stop` was set before it was open.
     """
@@ -95,6 +97,7 @@ async def run_page(
         )
         events = await stack.enter_async_context(EventStore(settings.redis))
         feed = Feed(store, events, clock, settings.site, max_viewers=page.max_viewers)
+        harvest = _harvest_of(settings.harvest, store, window, stack)
         app = Page(
             site=settings.site,
             store=store,
@@ -102,6 +105,7 @@ async def run_page(
             feed=feed,
             window=window,
             letters=StoredLetters(settings),
+            harvest=harvest,
             sessions=Sessions(users),
             clock=clock,
             is_https=page.ssl_certfile is not None,
@@ -115,16 +119,29 @@ async def run_page(
             owner=f"{socket.gethostname()}:{os.getpid()}",
         )
         async with asyncio.TaskGroup() as group:
-            sending = [
+            beside = [
                 group.create_task(run_outlet(events, settings.site, outlet), name=outlet.name)
                 for outlet in outlets_of(settings, clock)
             ]
-            finding = group.create_task(engine.run(stop), name="events")
+            beside.append(group.create_task(engine.run(stop), name="events"))
+            if harvest is not None:
+                beside.append(group.create_task(harvest.run(), name="harvest"))
             try:
                 await _serve(app, page, stop, on_ready, feed, window)
             finally:
-                for each in (*sending, finding):
+                for each in beside:
                     each.cancel()
+
+
+def _harvest_of(
+    settings: HarvestSettings, store: SiteReader, window: FrameWindow, stack: AsyncExitStack
+) -> Harvest | None:
+    """Open until the stack ends; None where no file is set. Raises `SettingsError`."""
+    if settings.file is None:
+        return None
+    kept = KeptFrames.open(settings.file, max_bytes=settings.max_bytes)
+    stack.callback(kept.close)
+    return Harvest(store, window, kept, max_confidence=settings.max_confidence)
 
 
 def rule_of(settings: EventSettings) -> EventRule:

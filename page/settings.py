@@ -1,4 +1,4 @@
-"""Settings of the page and of events."""
+"""Settings of the page, of events and of frames kept for teaching."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from runtime.section import Json, Section
-from runtime.settings import ProgramSettings
+from runtime.settings import MIB, ProgramSettings
 
 
 class PageSettings(Section):
@@ -76,8 +76,20 @@ class EventSettings(PatienceSettings):
         return url
 
 
+class HarvestSettings(Section):
+    """Which frames are kept for people to label, and where."""
+
+    file: Path | None = None
+    """Frames that nobody was sure of, or on which the server corrected the edge, are kept here; unset: none are."""
+    max_bytes: int = Field(default=512 * MIB, ge=MIB)
+    """Size of the file; what is worth least goes, of the camera that holds most. What people labelled stays."""
+    max_confidence: float = Field(default=0.6, ge=0, le=1)
+    """An answer below it is one that nobody is sure of."""
+
+
 class PageProgramSettings(ProgramSettings):
     """All that the page reads."""
 
     page: PageSettings = Field(default_factory=PageSettings)
     events: EventSettings = Field(default_factory=EventSettings)
+    harvest: HarvestSettings = Field(default_factory=HarvestSettings)

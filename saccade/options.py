@@ -28,6 +28,10 @@ KafkaOption = Annotated[
 RedisOption = Annotated[
     str | None, typer.Option("--redis", metavar="URL", help="Redis URL.", show_default=False)
 ]
+HarvestOption = Annotated[
+    Path | None,
+    typer.Option("--harvest", help="File of the frames kept for people to label.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 
 

@@ -17,7 +17,7 @@ PROGRAMS = {
     "producers": ("ProducerProgramSettings", ("producer",)),
     "edge_workers": ("EdgeProgramSettings", ("edge", "budget")),
     "server_workers": ("ServerProgramSettings", ("server",)),
-    "page": ("PageProgramSettings", ("page", "events")),
+    "page": ("PageProgramSettings", ("page", "events", "harvest")),
 }
 """Room → its program's settings, and the sections that are its own."""
 

@@ -10,7 +10,7 @@ import typer
 
 from runtime.log import configure_logging
 from saccade.event_loop import run_worker
-from saccade.options import ConfigOption, KafkaOption, RedisOption, SetOption, program_settings
+from saccade.options import ConfigOption, HarvestOption, KafkaOption, RedisOption, SetOption, program_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +29,7 @@ def page(
     users: Annotated[
         Path | None, typer.Option(help="File of users: NAME:look|change:HASH a line.", show_default=False)
     ] = None,
+    harvest: HarvestOption = None,
     hash_password: Annotated[
         bool, typer.Option("--hash-password", help="Ask for a password, print its hash, and end.")
     ] = False,
@@ -55,6 +56,7 @@ def page(
         page__host=host,
         page__port=port,
         page__users_file=users,
+        harvest__file=harvest,
     )
     configure_logging(settings.log)
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from page.access import Sessions, User
 from page.app import Page
 from page.feed import Feed
 from page.frames import FrameWindow, Limits
+from page.harvest import Harvest
+from page.kept_frames import KeptFrames
 from runtime.clock import ManualClock
 from runtime.kafka import Record
 from schemas.camera_state import CameraState
+from schemas.errors import TransientError
 from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -49,6 +56,7 @@ class FakeSite:
     states: list[CameraState] = field(default_factory=list)
     traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    watched: asyncio.Queue[Label | TransientError] = field(default_factory=asyncio.Queue)
 
     def write(self, label: Label) -> None:
         self.labels[label.camera, label.seq] = label
@@ -73,6 +81,13 @@ class FakeSite:
     async def wakes(self) -> AsyncIterator[str]:
         while True:
             yield await self.woken.get()
+
+    async def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
+        while True:
+            found = await self.watched.get()
+            if isinstance(found, TransientError):
+                raise found
+            yield found
 
     async def read_cameras(self, site: str) -> list[CameraState]:
         return self.states
@@ -108,16 +123,41 @@ def site() -> FakeSite:
     return FakeSite()
 
 
+@pytest.fixture
+def jpeg() -> Callable[[int], bytes]:
+    """`jpeg(seed)` is a picture of coarse noise: no two seeds look alike."""
+
+    def made(seed: int) -> bytes:
+        coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(coarse).resize((64, 64), Image.Resampling.NEAREST).save(out, "JPEG")
+        return out.getvalue()
+
+    return made
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[KeptFrames]:
+    """The file of frames for teaching, 1 MiB at most."""
+    opened = KeptFrames.open(tmp_path / "harvest.sqlite", max_bytes=1024 * 1024)
+    yield opened
+    opened.close()
+
+
 OpenPage = Callable[..., TestClient]
 
 
 @pytest.fixture
 def open_page(site: FakeSite) -> Iterator[OpenPage]:
-    """`open_page(users, base_url)` gives a browser without cookies."""
+    """`open_page(users, base_url, kept)` gives a browser without cookies."""
     clock = ManualClock()
     with ThreadPoolExecutor(1) as threads:
 
-        def opened(users: dict[str, User] | None = None, base_url: str = "http://127.0.0.1") -> TestClient:
+        def opened(
+            users: dict[str, User] | None = None,
+            base_url: str = "http://127.0.0.1",
+            kept: KeptFrames | None = None,
+        ) -> TestClient:
             feed = Feed(site, site.events, clock, "", max_viewers=2)
             window = FrameWindow(site, threads, Limits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32)
             page = Page(
@@ -127,6 +167,7 @@ def open_page(site: FakeSite) -> Iterator[OpenPage]:
                 feed=feed,
                 window=window,
                 letters=site,
+                harvest=None if kept is None else Harvest(site, window, kept, max_confidence=0.6),
                 sessions=Sessions(users or {}),
                 clock=clock,
                 is_https=False,
