@@ -19,6 +19,7 @@ from saccade.commands import (
     demo,
     events,
     export,
+    harvest,
     labels,
     measure,
     page,
@@ -53,6 +54,7 @@ for group in (demo, stack, workers, labels, trace, events, page, measure, train,
     group.register(app)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(harvest.app, name="harvest")
 app.add_typer(config.app, name="config")
 
 

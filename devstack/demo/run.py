@@ -108,8 +108,9 @@ def server_workers_of(plan: DemoPlan, backend: Backend) -> list[Worker]:
 
 
 def page_of(plan: DemoPlan, backend: Backend) -> Worker:
-    """Return the page, not started yet."""
-    return Worker("page", plan.out, ["page", *backend.flags()], port_flag="--port", ready_path="/api/session")
+    """Return the page, not started yet; it keeps frames to label beside the run's logs, also for the next run."""
+    arguments = ["page", *backend.flags(), "--harvest", str(plan.out / "harvest.sqlite")]
+    return Worker("page", plan.out, arguments, port_flag="--port", ready_path="/api/session")
 
 
 def edge_workers_of(plan: DemoPlan, backend: Backend, starts_unix_s: float) -> list[Worker]:

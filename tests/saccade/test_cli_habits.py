@@ -39,6 +39,7 @@ ENDING = (
     ["calibrate", "--seed", "x"],
     ["export"],
     ["page", "--nonsense"],
+    ["harvest", "list"],
     ["events"],
     ["simulate", "--trace", "/no/such/file.csv"],
     ["train", "--epochs", "x"],
