@@ -30,9 +30,12 @@ PRODUCT = {
 LAB = {
     "lab.scenes": {"schemas", "producers"},
     "lab.training": {"schemas", "vit", "gating", "lab.scenes", "lab.evaluation"},
-    "lab.evaluation": {"schemas", "imaging", "vit", "gating", "uplink", "lab.scenes", "lab.research"},
+    "lab.evaluation": {
+        *("schemas", "imaging", "vit", "gating", "uplink"),
+        *("lab.scenes", "lab.research", "lab.simulation"),
+    },
     "lab.research": {"schemas", "vit", "gating", "lab.evaluation"},
-    "lab.simulation": {"schemas", "uplink", "devstack"},
+    "lab.simulation": {"schemas", "gating", "uplink", "devstack"},
     "lab.benchmarks": {*PRODUCT, "saccade", "devstack", "lab"},
 }
 """Room of the lab → the rooms that it may import."""

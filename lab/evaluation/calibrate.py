@@ -25,7 +25,7 @@ from lab.evaluation.paired import LABEL, SERVER_AGREEMENT, PairedPredictions
 from lab.evaluation.points import TEST, Point, Setting
 from lab.evaluation.schemes import EDGE, Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule, delta_for_share
-from lab.evaluation.stream.calibration import stream_frontier
+from lab.evaluation.stream.calibration import stream_frontier, stream_recording
 from lab.evaluation.stream.cameras import clip_cameras, rendered_cameras
 from lab.evaluation.stream.run import ASKS, recorded
 from lab.evaluation.sweep import pareto_rows
@@ -53,6 +53,7 @@ class CalibrateRequest:
 
     With `stream` a belief is calibrated instead: `scenes` is the number of rendered cameras (default 24), or `clips` a
     folder of videos, whose truth is the server's answer on each raw frame; `fps` the rate, `limit` the most seconds.
+    `recording` is a file to write the frames to, for `saccade simulate`.
 
     Raises:
         EvaluationError: the fields contradict each other.
@@ -70,6 +71,7 @@ class CalibrateRequest:
     stream: bool = False
     clips: Path | None = None
     fps: float = 5.0
+    recording: Path | None = None
     dtype: str = "auto"
     cache: Path = DEFAULT_CACHE
 
@@ -80,8 +82,8 @@ class CalibrateRequest:
             if not self.fps > 0:
                 raise EvaluationError(f"fps: {self.fps}, must be above 0")
             return
-        if self.clips is not None:
-            raise EvaluationError("--clips belongs to --stream")
+        if self.clips is not None or self.recording is not None:
+            raise EvaluationError(f"--{'recording' if self.clips is None else 'clips'} belongs to --stream")
         if (self.data is None) == (self.scenes is None):
             raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
         if self.labels is not None and (self.data is None or self.unlabelled):
@@ -143,6 +145,8 @@ def calibrate_stream(
     store = ChunkStore(request.cache)
     views = [look(camera.corpus, edge, store, progress, rollouts=False) for camera in cameras]
     frames, stills = recorded(cameras, views, [Whole(), *ASKS], server, store, progress)
+    if request.recording is not None:
+        stream_recording(frames, stills, ASKS).save(request.recording)
     progress.say("choosing the belief's parameters")
     data = f"{what}, {seconds:g} s at {request.fps:g} frames/s"
     return stream_frontier(frames, stills, ASKS, edge.facts, server.facts, data)

@@ -40,8 +40,8 @@ def best_fixed(scenario: Scenario, frontier: Frontier, recording: Recording) -> 
     limit = scenario.budget if isinstance(scenario.budget, Schedule) else scenario.capacity
     known = set(recording.families)
     points = [point.point for point in frontier.points if replace(point.point, tau=0.0) in known]
-    if limit is None:
-        ranked = points
+    if limit is None or (frontier.belief is not None and recording.stream is not None):
+        ranked = points  # what a frame asks depends on the answers before: only a full run tells
     else:
         cameras = _all_cameras(scenario, recording)
         scores = _plain_accuracies(points, recording, cameras, limit)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +25,26 @@ PERSISTENCE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """What a belief needs of n frames in the order of time.
+
+    `truth`: (n,) int64. `logits`: (n, C) float32 and `embedding`: (n, D) float32, the edge's. `server`:
+    (n, families, C) float64, the probabilities of its answers as they travel.
+    """
+
+    truth: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    server: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """Frames in order, each with its outcome under every family of points (τ only decides whether to ask).
 
     `min_entropy`: (n,) float64, bits. `edge_right`: (n,) bool. `server_right`: (n, families) bool.
-    `num_bytes`: (n, families) int64, sizes of the encoded offload records. `families`: their points, τ = 0.
+    `num_bytes`: (n, families) int64, sizes of the encoded offload records. `families`: their points, τ = 0. `stream`:
+    what a belief needs, None where each frame stands by itself.
     """
 
     min_entropy: NDArray[np.float64]
@@ -37,6 +52,7 @@ class Recording:
     server_right: NDArray[np.bool_]
     num_bytes: NDArray[np.int64]
     families: tuple[OperatingPoint, ...]
+    stream: Streamed | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.min_entropy), len(self.families))
@@ -59,7 +75,11 @@ class Recording:
             server_right=self.server_right,
             num_bytes=self.num_bytes,
             families=np.array(json.dumps([point.to_json() for point in self.families])),
+            **({} if self.stream is None else {name: getattr(self.stream, name) for name in _STREAMED}),
         )
+
+
+_STREAMED: Final = tuple(each.name for each in fields(Streamed))
 
 
 def load_recording(path: Path) -> Recording:
@@ -77,6 +97,7 @@ def load_recording(path: Path) -> Recording:
                 server_right=arrays["server_right"].astype(bool),
                 num_bytes=arrays["num_bytes"].astype(np.int64),
                 families=tuple(point_from_fields(Fields.of("recording.families", p)) for p in points),
+                stream=Streamed(*(arrays[name] for name in _STREAMED)) if "logits" in arrays else None,
             )
     except (OSError, ValueError, KeyError) as error:
         raise DecodeError("unreadable", f"recording {path}: {error}") from None

@@ -16,6 +16,7 @@ import numpy as np
 from lab.simulation.link import SimulatedLink
 from lab.simulation.outcome import Moment, SimulationResult, summarise
 from lab.simulation.recording import Recording, synthetic
+from lab.simulation.remembering import Remembering
 from lab.simulation.servers import REPORT_S, SimulatedServers
 from lab.simulation.site import Faults, LeaseTable
 from lab.simulation.worker import SimulatedWorker, schedule_cameras
@@ -65,7 +66,8 @@ def simulate(
 
     Args:
         scenario: the budget or link, the cameras and the faults.
-        frontier: the curve of the controller; the built-in one without.
+        frontier: the curve of the controller; the built-in one without. Where it has a belief and the recording is of
+            streams, each camera has one.
         recording: the frames; drawn from the frontier without.
     """
     started = time.process_time()
@@ -101,6 +103,7 @@ def _workers(
         is_shared=scenario.workers > 1 and isinstance(scenario.budget, Schedule),
         num_producers=scenario.producers,
     )
+    rule = frontier.belief if recording.stream is not None else None
     workers = []
     for idx in range(scenario.workers):
         cameras = schedule_cameras(
@@ -123,6 +126,7 @@ def _workers(
                 max_latency_s=scenario.max_latency_s,
                 num_producers=scenario.producers,
                 stopped=scenario.faults.stopped.get(name, ()),
+                memory=None if rule is None else Remembering(rule, recording),
             )
         )
     return workers

@@ -1,9 +1,14 @@
-"""One simulated edge worker: recorded frames through gate, real scheduler, link and servers. Pure."""
+"""One simulated edge worker: recorded frames through gate, real scheduler, link and servers. Pure.
+
+Where the cameras have beliefs, what a frame comes to depends on the answers so far (`Remembering`). Without, it is as
+recorded.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +17,7 @@ from numpy.typing import NDArray
 
 from lab.simulation.link import SimulatedLink
 from lab.simulation.recording import Recording
+from lab.simulation.remembering import Remembering, SeenFrame
 from lab.simulation.servers import SimulatedServers
 from uplink.scheduler import SAMPLE_S, UplinkScheduler
 from uplink.task import OffloadTask
@@ -25,11 +31,15 @@ _NEVER: Final = float("inf")
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SimulatedTask(OffloadTask):
-    """A recorded frame on its way out: its place in the recording, when it was shown, its family there."""
+    """A recorded frame on its way out: its place in the recording, when it was shown, its family there.
+
+    `seen` is the frame in its camera's belief, where it has one.
+    """
 
     idx: int
     shown_s: float
     family: int
+    seen: SeenFrame | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +120,7 @@ class SimulatedProducer:
 class SimulatedWorker:
     """Plays its cameras; `run_until` handles everything that is due and returns when something is next.
 
-    State: the scheduler, the next frame, the producers and the counts.
+    State: the scheduler, the next frame, the producers, the answers that will come, the beliefs and the counts.
     """
 
     def __init__(
@@ -125,6 +135,7 @@ class SimulatedWorker:
         max_latency_s: float,
         num_producers: int = 1,
         stopped: Sequence[tuple[float, float]] = (),
+        memory: Remembering | None = None,
     ) -> None:
         self.name = name
         self.scheduler = scheduler
@@ -141,6 +152,8 @@ class SimulatedWorker:
         self._servers = servers
         self._max_latency_s = max_latency_s
         self._stopped = list(stopped)
+        self._memory = memory
+        self._answers: list[tuple[float, int, SimulatedTask]] = []
         self._next_frame = 0
         self._next_sample_s = 0.0
         self._next_step_s = 0.0
@@ -155,6 +168,10 @@ class SimulatedWorker:
         """When something is due; frames that stay at the edge are looked at with the next thing that is."""
         acknowledged_s = min(producer.acknowledged_s for producer in self._producers)
         due_s = min(acknowledged_s, self._next_sample_s, self._next_step_s)
+        if self._memory is not None:
+            # Whether a frame asks is known only when its turn comes.
+            frame_s = self._times[self._next_frame] if self._next_frame < len(self._times) else _NEVER
+            return min(due_s, frame_s, self._answers[0][0] if self._answers else _NEVER)
         tau = self.scheduler.tuning.point.tau
         for idx in range(self._next_frame, len(self._times)):
             at_s = self._times[idx]
@@ -176,6 +193,7 @@ class SimulatedWorker:
         if resumes_s is not None:
             return resumes_s
         self._take_acks(now_s)
+        self._take_answers(now_s)
         self._take_frames(now_s)
         if now_s >= self._next_sample_s:
             self.scheduler.measured(self._counters(), now_s, round_trip_s=self._link.round_trip_s)
@@ -186,7 +204,8 @@ class SimulatedWorker:
 
     def step(self, now_s: float) -> None:
         """The scheduler decides, the link carries."""
-        sent, _dropped = self.scheduler.step(now_s)
+        sent, dropped = self.scheduler.step(now_s)
+        self._give_up(dropped)
         for task in sent:
             assert isinstance(task, SimulatedTask)
             self._hand_over(task, now_s)
@@ -210,22 +229,38 @@ class SimulatedWorker:
             producer.acknowledged_s = _NEVER
             self._request_next(producer, now_s)
 
+    def _take_answers(self, now_s: float) -> None:
+        while self._answers and self._answers[0][0] <= now_s:
+            task = heapq.heappop(self._answers)[-1]
+            assert self._memory is not None
+            assert task.seen is not None
+            for seen, gain in self._memory.answered(task.seen, task.family):
+                self.counts.right_by_second[int(seen.shown_s)] += gain
+
+    def _give_up(self, dropped: Iterable[OffloadTask]) -> None:
+        for task in dropped:
+            if self._memory is not None and isinstance(task, SimulatedTask) and task.seen is not None:
+                self._memory.unasked(task.seen)
+
     def _take_frames(self, now_s: float) -> None:
         counts, scheduler, recording = self.counts, self.scheduler, self._recording
         while self._next_frame < len(self._times) and self._times[self._next_frame] <= now_s:
             at_s = self._times[self._next_frame]
             idx, camera = self._places[self._next_frame], self._cameras[self._next_frame]
             self._next_frame += 1
-            right: bool = recording.edge_right.item(idx)
+            seen = None if self._memory is None else self._memory.see(str(camera), idx, at_s)
+            edge_right: bool = recording.edge_right.item(idx)
             second = int(at_s)
             counts.frames += 1
-            counts.edge_right += right
+            counts.edge_right += edge_right
             counts.frames_by_second[second] += 1
-            counts.right_by_second[second] += right
-            entropy = self._entropy[idx]
+            counts.right_by_second[second] += edge_right if seen is None else seen.right
+            entropy = self._entropy[idx] if seen is None else seen.doubt
             scheduler.observe(entropy, at_s)
             tuning = scheduler.tuning
             if entropy < tuning.point.tau or self.resumes_s(at_s) is not None:
+                continue
+            if self._memory is not None and seen is not None and not self._memory.asks(seen):
                 continue
             family = self._families[tuning.in_use.family]
             task = SimulatedTask(
@@ -236,8 +271,9 @@ class SimulatedWorker:
                 idx=idx,
                 shown_s=at_s,
                 family=family,
+                seen=seen,
             )
-            scheduler.enqueue(task, now_s)
+            self._give_up(scheduler.enqueue(task, now_s))
 
     def _hand_over(self, task: SimulatedTask, now_s: float) -> None:
         self.counts.sent += 1
@@ -267,6 +303,9 @@ class SimulatedWorker:
         self.counts.finals += 1
         self.counts.final_times.append(final_s)
         self.counts.finals_by_camera[int(task.camera)] += 1
+        if task.seen is not None:
+            heapq.heappush(self._answers, (final_s, self.counts.finals, task))
+            return
         edge_right: bool = self._recording.edge_right.item(task.idx)
         server_right: bool = self._recording.server_right.item(task.idx, task.family)
         self.counts.right_by_second[int(task.shown_s)] += server_right - edge_right

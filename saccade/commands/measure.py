@@ -120,6 +120,9 @@ def calibrate(
         Path | None, typer.Option(help="Folder of videos of your cameras, for --stream.")
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second of your cameras, for --stream.")] = 5.0,
+    recording: Annotated[
+        Path | None, typer.Option(help="File for the frames of --stream, to simulate with.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     out: Annotated[Path, typer.Option(help="The frontier's file.")] = Path("frontier.json"),
 ) -> None:
@@ -142,6 +145,7 @@ def calibrate(
         stream=stream,
         clips=clips,
         fps=fps,
+        recording=recording,
         dtype=dtype,
     )
     typer.echo(str(run_calibration(request)))

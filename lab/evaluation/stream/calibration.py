@@ -23,6 +23,7 @@ from lab.evaluation.stream.frames import Frames, Ints
 from lab.evaluation.stream.remembered import TAUS, Choice, Remembered, belief_rules, remembered
 from lab.evaluation.sweep import Payload, pareto_rows
 from lab.evaluation.wire import value_bytes
+from lab.simulation.recording import Recording, Streamed
 from schemas.belief_rule import BeliefRule
 from schemas.frontier import Frontier, FrontierPoint, HminBin
 from schemas.operating_point import OperatingPoint
@@ -112,6 +113,31 @@ def stream_frontier(
         accuracy_by_h_min=_bins(frames, middle, stills[Whole()][1].top1, len(edge.classes)),
         points=tuple(points[row] for row in rows),
         belief=rule,
+    )
+
+
+def stream_recording(frames: Frames, stills: Stills, asks: Sequence[Scheme]) -> Recording:
+    """Return the frames as the simulation replays them, one camera after the other.
+
+    A frame without a label counts as what the server says of it as it was taken.
+    """
+    answers = [stills[scheme] for scheme in asks]
+    truth = np.where(frames.scored, frames.truth, stills[Whole()][1].top1)
+    num_classes = frames.edge_logits.shape[1]
+    return Recording(
+        min_entropy=frames.h_min,
+        edge_right=frames.edge_logits.argmax(axis=1) == truth,
+        server_right=np.stack([said.top1 == truth for _, said in answers], axis=1),
+        num_bytes=np.stack([value_bytes(sent.wire_bytes) for sent, _ in answers], axis=1).astype(np.int64),
+        families=tuple(
+            _operating_point(setting, 0.0) for each in asks if (setting := setting_of(each)) is not None
+        ),
+        stream=Streamed(
+            truth=truth,
+            logits=frames.edge_logits,
+            embedding=frames.embedding,
+            server=np.stack([np.exp(said.log_probabilities(num_classes)) for _, said in answers], axis=1),
+        ),
     )
 
 
