@@ -46,6 +46,9 @@ class StatsSink(Protocol):
     def reconnected(self) -> None:
         """Count one lost session."""
 
+    def frozen(self, yes: bool) -> None:
+        """State whether the source gives the same picture again and again."""
+
     def troubled(self, trouble: str) -> None:
         """Count one error by its name."""
 
@@ -129,6 +132,7 @@ class CameraStats:
         self._thinned = 0
         self._last_trouble: tuple[Trouble, str, int] | None = None
         self._state = "starting"
+        self._frozen = False
         self._last_frame_ns = 0
         self.error = ""
 
@@ -181,6 +185,17 @@ class CameraStats:
             self._state = "online" if up else "starting"
         self._metrics.connected(up)
 
+    def frozen(self, yes: bool, why: str) -> bool:
+        """State whether the source gives the same picture again and again; return whether that is news."""
+        with self._lock:
+            is_news = yes != self._frozen
+            self._frozen = yes
+        if is_news and yes:
+            self.troubled(Trouble.FROZEN, why)
+        if is_news:
+            self._metrics.frozen(yes)
+        return is_news
+
     def is_over(self, state: str) -> None:
         """The camera gives no more frames: `state` is ended or failed."""
         with self._lock:
@@ -206,7 +221,7 @@ class CameraStats:
             trouble, message, error_ns = self._last_trouble or ("", "", 0)
             return CameraState(
                 camera=camera,
-                state=self._state,
+                state="frozen" if self._frozen and self._state == "online" else self._state,
                 source=source,
                 told_ns=time.time_ns(),
                 fps=fps,

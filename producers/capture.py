@@ -15,6 +15,7 @@ from producers.camera_stats import CameraStats, Cause, is_landmark
 from producers.drop_queue import DropQueue, Offer
 from producers.pacing import Pace, Skip
 from producers.sources.source import Captured, Session, Unreadable
+from producers.standstill import Standstill
 from producers.trouble import CameraError, Trouble
 from runtime.clock import Clock
 from runtime.log import get_logger
@@ -52,6 +53,7 @@ class Capture:
         stats: CameraStats,
         clock: Clock,
         stall_s: float | None,
+        standstill: Standstill | None = None,
         loop_source: bool = False,
     ) -> None:
         """Start the thread. Called on the event loop.
@@ -63,6 +65,7 @@ class Capture:
             fps: the rate that was asked for, None for every picture.
             stats, clock: count what is dropped here, stamp the rest.
             stall_s: without a sign of life for so long `next` gives the source up; None waits for ever.
+            standstill: watches whether the pictures repeat, over all sessions of the camera; None does not ask.
             loop_source: open the source again at its end.
         """
         self._name = name
@@ -71,6 +74,7 @@ class Capture:
         self._stats = stats
         self._clock = clock
         self._stall_s = stall_s
+        self._standstill = standstill
         self._loop_source = loop_source
         self._lock = threading.Condition()
         self._queue = queue
@@ -192,8 +196,17 @@ class Capture:
             if self._closing.wait(moment - now_s):
                 return False
         ago_ns = max(0, round((self._clock.monotonic_s() - moment) * 1e9))
+        self._watch(picture)
         captured_ns = picture.taken_ns if picture.taken_ns is not None else self._clock.time_ns() - ago_ns
         return self._offer(TimedImage(picture, captured_ns))
+
+    def _watch(self, picture: Captured) -> None:
+        if self._standstill is None:
+            return
+        frozen = self._standstill.see(picture.image, self._clock.monotonic_s())
+        why = f"{self._name}: the same picture for {self._standstill.after_s:g} s"
+        if self._stats.frozen(frozen, why):
+            _log.warning("camera is frozen" if frozen else "camera moves again", camera=self._name)
 
     def _offer(self, item: TimedImage) -> bool:
         with self._lock:

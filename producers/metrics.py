@@ -21,6 +21,9 @@ class ProducerMetrics(MetricGroup):
             "published_bytes_total", "Bytes of acknowledged frames", ("camera",)
         )
         self.connected = self.gauge("camera_connected", "1 while the source gives frames", ("camera",))
+        self.frozen = self.gauge(
+            "camera_frozen", "1 while the source gives the same picture again and again", ("camera",)
+        )
         self.reconnects = self.counter("camera_reconnects_total", "Sessions that ended unasked", ("camera",))
         self.errors = self.counter("camera_errors_total", "Errors of cameras, by name", ("camera", "error"))
         self.last_frame = self.gauge(
@@ -52,6 +55,10 @@ class CameraSeries:
     def connected(self, up: bool) -> None:
         """Whether the source gives frames now."""
         self._producer.connected.labels(self._label).set(up)
+
+    def frozen(self, yes: bool) -> None:
+        """Whether the source gives the same picture again and again."""
+        self._producer.frozen.labels(self._label).set(yes)
 
     def reconnected(self) -> None:
         """One session ended unasked."""

@@ -17,6 +17,7 @@ from producers.publish import Publisher
 from producers.reconnect import ReconnectSchedule
 from producers.settings import ProducerSettings
 from producers.sources.source import EncodedImage
+from producers.standstill import Standstill
 from producers.trouble import CameraError, Trouble, trouble_of
 from runtime.clock import Clock
 from runtime.log import get_logger
@@ -68,6 +69,8 @@ class CameraPipeline:
         )
         wanted_fps = settings.fps if spec.fps is None else spec.fps
         self._fps = wanted_fps or None
+        watched = spec.self_paced and settings.frozen_after_s > 0
+        self._standstill = Standstill(settings.frozen_after_s) if watched else None
         self._num_sent = 0
         self._hanging: list[Capture] = []
         self._first_frame_s: float | None = None
@@ -122,6 +125,7 @@ class CameraPipeline:
             stats=self._context.stats,
             clock=self._context.clock,
             stall_s=stall_s,
+            standstill=self._standstill,
             loop_source=self._spec.loop and not self._spec.self_paced,
         )
 

@@ -40,6 +40,8 @@ class ProducerSettings(FrameLimits, extra="forbid"):
     """Numbers reserved durably at once; a crash skips at most this many."""
     open_timeout_s: float = Field(default=10.0, gt=0, le=300)
     read_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    frozen_after_s: float = Field(default=60.0, ge=0)
+    """A live camera that gives the same picture for so long is called frozen; 0 = never."""
     rtsp_transport: Literal["tcp", "udp", "multicast", "http"] = "tcp"
     """How RTSP cameras send. Over udp a lost packet damages the picture up to the next key frame."""
     verify_tls: bool = False

@@ -25,7 +25,7 @@ class Trouble(StrEnum):
     NO_VIDEO = "no_video"
     """It answers, but with no pictures: sound only, a web page, an empty file."""
     FROZEN = "frozen"
-    """It gave pictures, and then none for too long."""
+    """It gave pictures, and then no new one for too long: none at all, or the same again and again."""
     UNREADABLE = "unreadable"
     """What it gives cannot be decoded."""
     TOO_LARGE = "too_large"

@@ -38,7 +38,7 @@ def camera_rows(states: Sequence[CameraState], now_ns: int, *, as_json: bool) ->
 
 def _row(state: CameraState, now_ns: int) -> tuple[str, ...]:
     shown = state.state
-    if state.state in {"online", "starting", "waiting"} and not state.fresh(now_ns):
+    if state.state in {"online", "frozen", "starting", "waiting"} and not state.fresh(now_ns):
         shown = "offline"
     lost = ", ".join(f"{count} {cause}" for cause, count in sorted(state.dropped.items()))
     error = f"{state.error}, {_ago(state.error_ns, now_ns)}: {state.message}" if state.error else ""

@@ -23,7 +23,8 @@ _MAX_CAUSES = 32
 class CameraState:
     """One camera as its producer sees it.
 
-    `state` is starting, online, waiting (lost, to be tried again), ended or failed. `source` is shown without
+    `state` is starting, online, frozen (gives the same picture again and again), waiting (lost, to be tried again),
+    ended or failed. `source` is shown without
     credentials. `fps` is what was published a second of late, `last_frame_ns` when the newest frame was
     acknowledged (0: none yet). `dropped` counts frames by cause. `error` is the name of the last trouble, empty
     without one, `message` its words, `error_ns` when it was. Times are UTC of the producer.

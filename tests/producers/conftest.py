@@ -289,6 +289,9 @@ class CameraCounts:
     def connected(self, up: bool) -> None:
         self.events.append("connected" if up else "disconnected")
 
+    def frozen(self, yes: bool) -> None:
+        self.events.append("frozen" if yes else "moving")
+
     def reconnected(self) -> None:
         self.events.append("reconnected")
 

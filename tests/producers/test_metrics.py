@@ -13,8 +13,8 @@ Samples = Callable[[Metrics], dict[tuple[str, tuple[tuple[str, str], ...]], floa
 
 def test_a_producer_exports_its_names(names_of: Callable[[type[MetricGroup]], set[str]]) -> None:
     assert names_of(ProducerMetrics) == {
-        "published_frames", "published_bytes", "camera_connected", "camera_errors", "camera_reconnects",
-        "camera_last_frame_timestamp_seconds", "producer_in_flight_bytes",
+        "published_frames", "published_bytes", "camera_connected", "camera_errors", "camera_frozen",
+        "camera_reconnects", "camera_last_frame_timestamp_seconds", "producer_in_flight_bytes",
     }  # fmt: skip
 
 

@@ -6,19 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lab.scenes.source import Scenes
 from producers.camera import CameraSpec
+from producers.metrics import ProducerMetrics
+from producers.pacing import Schedule
 from producers.publish import Publisher
 from producers.settings import ProducerSettings
-from producers.sources.source import OpenOptions, Session
+from producers.sources.source import Captured, OpenOptions, RawImage, Session
 from producers.sources.stream import StreamUrl
 from producers.trouble import CameraError, Trouble
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
 from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.metrics import Metrics
+from schemas.camera_state import CameraState
 from schemas.errors import SourceError
 
 FILE = Scenes(0, 64, 64, live=False)
@@ -340,3 +344,29 @@ async def test_the_board_hears_how_each_camera_is(bench: Bench, memory_source: A
     assert not file.online(file.told_ns)
     bench.stop.set()
     await running
+
+
+async def test_a_live_camera_that_repeats_itself_is_told_as_frozen_until_it_moves(
+    bench: Bench, memory_source: Any
+) -> None:
+    bench.settings = bench.settings.model_copy(update={"frozen_after_s": 0.05})
+    same, other = (np.full((16, 16, 3), level, np.uint8) for level in (7, 8))
+    pictures = [Captured(RawImage(same), time_s=number / 10) for number in range(5)]
+    source = memory_source([*pictures, Captured(RawImage(other))], pace=Schedule(50, may_drop=False), wait=5)
+    bench.run([CameraSpec("cam", LIVE)], lambda _: source)
+
+    async def told(state: str) -> CameraState:
+        async with asyncio.timeout(10):
+            while bench.store.told.get(("", "cam")) is None or bench.store.told["", "cam"].state != state:
+                bench.store.heard.clear()
+                await bench.store.heard.wait()
+        found: CameraState = bench.store.told["", "cam"]
+        return found
+
+    frozen = await told("frozen")
+    assert (frozen.error, frozen.message) == ("frozen", "cam: the same picture for 0.05 s")
+    assert bench.metrics.group(ProducerMetrics).frozen.labels("cam")._value.get() == 1
+    source.go.set()
+    await bench.published("cam", 6)
+    assert bench.metrics.group(ProducerMetrics).frozen.labels("cam")._value.get() == 0
+    bench.stop.set()
