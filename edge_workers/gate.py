@@ -71,7 +71,7 @@ class Gating:
             judged = [task for task in tasks if task.refusal is None]
             alone = [task for task in judged if self._beliefs is None or task.frame.still]
             if alone:
-                self._judge(alone, np.stack([task.logits for task in alone]))
+                self._judge(alone, np.stack([task.outputs.logits for task in alone]))
             for task in tasks:
                 if self._beliefs is not None and task.refusal is None and not task.frame.still:
                     self._believe(task, self._beliefs, now_s)
@@ -111,7 +111,10 @@ class Gating:
         """One after the other: whether a frame asks depends on what the frame before it asked."""
         frame = task.frame
         belief = beliefs.of(task.camera, now_s)
-        task.step = belief.see(frame.seq, frame.captured_ns, task.logits, task.embedding)
+        outputs = task.outputs
+        task.step = belief.see(
+            frame.seq, frame.captured_ns, outputs.logits, outputs.embedding, still=task.is_still
+        )
         self._judge([task], task.step.logits[None])
 
     def _hold(self, task: FrameTask, step: Step) -> bool:
@@ -189,4 +192,5 @@ def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_n
         labelled_ns=now_ns,
         deadline_ns=deadline_ns if waits else 0,
         rests_on=NO_LABEL if rests_on is None else rests_on,
+        same_as=task.outputs.seq if task.is_still else NO_LABEL,
     )

@@ -39,9 +39,11 @@ class Inference:
         """Answers until the end of the stream; then closes its own channel."""
         try:
             async for batch in self._prepared:
-                sound = [task for task in batch.tasks if task.refusal is None]
+                sound = [task for task in batch.tasks if task.refusal is None and not task.is_still]
                 if sound:
                     await self._infer(batch, sound)
+                for task in batch.tasks:
+                    task.refusal = task.refusal or task.outputs.refusal
                 await self._inferred.put(batch.tasks)
         finally:
             self._inferred.close()
@@ -52,6 +54,7 @@ class Inference:
         self._metrics.inferred(tasks)
         rows = zip(tasks, output.logits, output.attention, output.embedding, strict=True)
         for task, logits, attention, embedding in rows:
-            task.logits, task.attention, task.embedding = logits, attention, embedding
+            outputs = task.outputs
+            outputs.logits, outputs.attention, outputs.embedding = logits, attention, embedding
             if not np.isfinite(logits).all():
                 task.refuse(State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")

@@ -30,6 +30,11 @@ class EdgeMetrics(MetricGroup):
         self.frames = self.counter(
             "frames_total", "Frames by the state they were left in by the edge", ("camera", "outcome")
         )
+        self.still_frames = self.counter(
+            "still_frames_total",
+            "Frames that look like the last classified one and take its answer",
+            ("camera",),
+        )
         self.frame_age = self.histogram("frame_age_seconds", "Age of live frames at intake", SECONDS)
         self.gate_score = self.histogram(
             "gate_score", "The gate's score of the edge's answer, in its unit", _SCORES
@@ -76,6 +81,11 @@ class FrameMetrics:
     def dead(self, reason: str) -> None:
         """A record is in the dead-letter topic."""
         self._consumer.dead_letters.labels(self._topic, reason).inc()
+
+    def still(self, tasks: Sequence[FrameTask]) -> None:
+        """These frames need no forward pass."""
+        for task in tasks:
+            self._edge.still_frames.labels(self._edge.label_of(task.camera)).inc()
 
     def inferred(self, tasks: Sequence[FrameTask]) -> None:
         """These frames were one forward pass."""

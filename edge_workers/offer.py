@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.metrics import FrameMetrics
+from edge_workers.prepare import Prepare
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
 from gating.select import select
 from runtime.channel import Channel, ChannelClosed
 from runtime.site_clock import SiteClock
 from runtime.spread import spread
-from schemas.geometry import NUM_PATCHES
+from schemas.geometry import CROP_SIDE, NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.operating_point import OperatingPoint
 from uplink.shell import Uplink
@@ -56,7 +57,7 @@ def encode(tasks: Sequence[FrameTask], *, classes_hash: str, max_record_bytes: i
     for task in tasks:
         for point in cheaper(task.point):
             task.point = point
-            positions = select(task.attention, point)
+            positions = select(task.outputs.attention, point)
             task.num_patches = len(positions)
             task.record = _record(task, point, positions, classes_hash)
             data = encode_offload(task.record)
@@ -95,6 +96,7 @@ class Offerer:
         site_clock: SiteClock,
         classes_hash: str,
         max_offload_bytes: int,
+        prepare: Prepare,
         asking: Channel[list[FrameTask]],
         unasked: Callable[[FrameTask], None],
         tracer: EdgeTracer | None,
@@ -106,6 +108,7 @@ class Offerer:
         self._site_clock = site_clock
         self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
+        self._prepare = prepare
         self._asking = asking
         self._unasked = unasked
         self._tracer = tracer
@@ -120,9 +123,23 @@ class Offerer:
                 return
             tasks = [task for batch in batches for task in batch]
             with self._metrics.stage("offer", tasks):
+                tasks = await self._decoded(tasks)
                 await spread(self._threads, self._num_threads, self._encoding(), tasks)
             for task in tasks:
                 self._offer(task)
+
+    async def _decoded(self, tasks: list[FrameTask]) -> list[FrameTask]:
+        """Return those that have their crops: still frames, which the model did not need, are decoded now."""
+        stills = [task for task in tasks if task.is_still]
+        if not stills:
+            return tasks
+        pairs = [(task, np.empty((CROP_SIDE, CROP_SIDE, 3), np.uint8)) for task in stills]
+        await spread(self._threads, self._num_threads, self._prepare, pairs)
+        for task in stills:
+            if task.refusal is not None:  # its label is that of the frame that it looks like
+                self._unasked(task)
+                task.delivery.ack()
+        return [task for task in tasks if task.refusal is None]
 
     def _encoding(self) -> partial[None]:
         burst_bytes = self._uplink.max_record_bytes

@@ -1,4 +1,8 @@
-"""The stage `prepare`: images decoded, resized to 256 and cropped to 224 in threads, one batch ahead of the model."""
+"""The stage `prepare`: images decoded, resized to 256 and cropped to 224 in threads, one batch ahead of the model.
+
+Where stillness is on, each camera's frames are glanced at first, also in threads. Whether they are still is decided
+here, on the event loop, in the order of their turns; only those that are not are decoded.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,35 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.intake import FrameReader
 from edge_workers.metrics import FrameMetrics
-from edge_workers.task import FrameTask
+from edge_workers.task import FrameTask, Outputs
+from gating.cameras import Cameras
+from gating.stillness import TILES, CameraStillness, Tiles
 from imaging.decode import decode_image
+from imaging.glance import glance
 from runtime.channel import Channel
+from runtime.clock import Clock
 from runtime.spread import spread
 from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE
 from schemas.label import State
-from vit.preprocess import Pixels
+from vit.preprocess import Pixels, crop_box
+
+Prepare = Callable[[Sequence[tuple[FrameTask, NDArray[np.uint8]]]], None]
+"""`prepare` for one model and limit."""
+_MOST_BATCHES = 4
+"""So many batches of frames are glanced at for one batch that the model sees; those found still wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`tasks` in the order of their turns; `crops` (B, 224, 224, 3) uint8 of the B that are not refused."""
+    """`tasks` in the order of their turns; `crops` (B, 224, 224, 3) uint8 of the B that the model is to see."""
 
     tasks: list[FrameTask]
     crops: NDArray[np.uint8]
@@ -48,8 +62,22 @@ def prepare(
             task.crop = crop
 
 
+def glances(tasks: Sequence[FrameTask], *, max_frame_pixels: int) -> list[Tiles | None]:
+    """Return what each frame roughly shows of what the model would see; None where only decoding it can tell."""
+    found = []
+    for task in tasks:
+        frame = task.frame
+        can_glance = frame.encoding == "jpeg" and not frame.still
+        window = crop_box(frame.width, frame.height)
+        found.append(glance(frame.image, max_frame_pixels, window, TILES) if can_glance else None)
+    return found
+
+
 class Preparer:
-    """Takes frames from the reader when the model is about to need them, and prepares them in `threads`."""
+    """Takes frames from the reader when the model is about to need them, and prepares them in `threads`.
+
+    `stillness` is what each camera showed last; None where every frame is classified.
+    """
 
     def __init__(
         self,
@@ -59,17 +87,22 @@ class Preparer:
         *,
         batch_frames: int,
         max_frame_pixels: int,
-        resize_crop: Callable[[Pixels], Pixels],
+        prepare: Prepare,
         prepared: Channel[Batch],
         metrics: FrameMetrics,
+        clock: Clock,
+        stillness: Cameras[CameraStillness[Outputs]] | None,
     ) -> None:
         self._reader = reader
         self._metrics = metrics
         self._threads = threads
         self._num_threads = num_threads
         self._batch_frames = batch_frames
-        self._prepare = partial(prepare, max_frame_pixels=max_frame_pixels, resize_crop=resize_crop)
+        self._prepare = prepare
+        self._glances = partial(glances, max_frame_pixels=max_frame_pixels)
         self._prepared = prepared
+        self._clock = clock
+        self._stillness = stillness
 
     async def run(self) -> None:
         """Prepares batches until the reader is over; then closes its channel.
@@ -80,21 +113,47 @@ class Preparer:
         reader = self._reader
         try:
             while not reader.over:
-                tasks = reader.next_tasks(self._batch_frames)
+                tasks, moving = await self._next()
                 if tasks:
-                    await self._prepared.put(await self._batch(tasks))
+                    await self._prepared.put(await self._batch(tasks, moving))
                 else:
                     reader.arrived.clear()
                     await reader.arrived.wait()
         finally:
             self._prepared.close()
 
-    async def _batch(self, tasks: list[FrameTask]) -> Batch:
-        fresh = [task for task in tasks if task.refusal is None]
-        crops = np.empty((len(fresh), CROP_SIDE, CROP_SIDE, 3), np.uint8)
-        if fresh:
-            pairs = list(zip(fresh, crops, strict=True))
-            with self._metrics.stage("prepare", fresh):
+    async def _next(self) -> tuple[list[FrameTask], list[FrameTask]]:
+        """Return the next frames, maybe none, and those of them for the model: a full batch where enough wait."""
+        tasks: list[FrameTask] = []
+        moving: list[FrameTask] = []
+        while len(moving) < self._batch_frames and len(tasks) < _MOST_BATCHES * self._batch_frames:
+            more = self._reader.next_tasks(self._batch_frames - len(moving))
+            if not more:
+                break
+            tasks += more
+            moving += await self._moving([task for task in more if task.refusal is None])
+        return tasks, moving
+
+    async def _moving(self, tasks: list[FrameTask]) -> list[FrameTask]:
+        """Return the frames that are to be classified; the others have the outputs of those that they look like."""
+        if self._stillness is None or not tasks:
+            return tasks
+        with self._metrics.stage("glance", tasks):
+            shares = await spread(self._threads, self._num_threads, self._glances, tasks)
+            now_s = self._clock.monotonic_s()
+            for task, tiles in zip(tasks, chain.from_iterable(shares), strict=True):
+                if tiles is not None:
+                    camera = self._stillness.of(task.camera, now_s)
+                    before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
+                    task.outputs = before or task.outputs
+        self._metrics.still([task for task in tasks if task.is_still])
+        return [task for task in tasks if not task.is_still]
+
+    async def _batch(self, tasks: list[FrameTask], moving: list[FrameTask]) -> Batch:
+        crops = np.empty((len(moving), CROP_SIDE, CROP_SIDE, 3), np.uint8)
+        if moving:
+            pairs = list(zip(moving, crops, strict=True))
+            with self._metrics.stage("prepare", moving):
                 await spread(self._threads, self._num_threads, self._prepare, pairs)
-        sound = [row for row, task in enumerate(fresh) if task.refusal is None]
-        return Batch(tasks, crops if len(sound) == len(fresh) else crops[sound])
+        sound = [row for row, task in enumerate(moving) if task.refusal is None]
+        return Batch(tasks, crops if len(sound) == len(moving) else crops[sound])

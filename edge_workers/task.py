@@ -35,6 +35,20 @@ class Refusal:
 
 
 @dataclass(slots=True, eq=False)
+class Outputs:
+    """What the model said of frame `seq`, once it has run; the frames that look like that one share it.
+
+    With a `refusal` it said nothing: that frame did not decode, or its outputs were no numbers.
+    """
+
+    seq: int
+    refusal: Refusal | None = None
+    logits: NDArray[np.float32] = field(init=False, repr=False)
+    attention: NDArray[np.float32] = field(init=False, repr=False)
+    embedding: NDArray[np.float32] = field(init=False, repr=False)
+
+
+@dataclass(slots=True, eq=False)
 class FrameTask:
     """A frame whose message is sound. One stage owns it at a time; the fields of later stages are not set yet.
 
@@ -52,11 +66,9 @@ class FrameTask:
     """`read_s` on the clock of the site's Redis, once a trace has told it."""
     # prepare
     crop: NDArray[np.uint8] = field(init=False, repr=False)
-    """(224, 224, 3)"""
-    # infer: this frame's row of each output
-    logits: NDArray[np.float32] = field(init=False, repr=False)
-    attention: NDArray[np.float32] = field(init=False, repr=False)
-    embedding: NDArray[np.float32] = field(init=False, repr=False)
+    """(224, 224, 3); a still frame has it only where the server is asked about it."""
+    outputs: Outputs = field(init=False, repr=False)
+    """The model's, of this frame or of the one that it looks like; filled in by `infer`."""
     # gate
     step: Step | None = field(default=None, init=False, repr=False)
     """The camera's belief at this frame; None where the frame stands by itself."""
@@ -74,6 +86,14 @@ class FrameTask:
     data: bytes | None = field(init=False, repr=False)
     """The encoded record; None where even the cheapest encoding exceeds the limit."""
     num_patches: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outputs = Outputs(self.frame.seq)
+
+    @property
+    def is_still(self) -> bool:
+        """The frame looks like an earlier one of its camera and takes its outputs."""
+        return self.outputs.seq != self.frame.seq
 
     @property
     def camera(self) -> str:
@@ -105,5 +125,7 @@ class FrameTask:
         return max(0, now_ns - self.captured_ns) if self.live else 0
 
     def refuse(self, state: State, cause: str, error: str = "") -> None:
-        """The frame gets no answer."""
+        """The frame gets no answer, nor do those that rest on its outputs."""
         self.refusal, self.asks = Refusal(state, cause, error), False
+        if not self.is_still:
+            self.outputs.refusal = self.refusal

@@ -43,7 +43,7 @@ class EdgeTracer:
             worker=self._worker,
             stages=self._stages(task, spans),
             leading=self._leading(task) if is_answered else (),
-            attention=_bytes_of(task.attention) if is_answered else b"",
+            attention=_bytes_of(task.outputs.attention) if is_answered else b"",
             score=task.gate.score if is_answered else None,
             tau=task.gate.tau if is_answered and math.isfinite(task.gate.tau) else None,
             asks=task.asks,

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_workers.answers import Answers
@@ -29,13 +30,15 @@ from edge_workers.infer import Inference
 from edge_workers.intake import FrameReader
 from edge_workers.metrics import FrameMetrics
 from edge_workers.offer import Offerer
-from edge_workers.prepare import Batch, Preparer
+from edge_workers.prepare import Batch, Preparer, prepare
 from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
-from edge_workers.task import FrameTask
+from edge_workers.task import FrameTask, Outputs
 from edge_workers.trace import EdgeTracer
 from gating.belief import Beliefs
+from gating.cameras import Cameras
 from gating.gate import Gate
+from gating.stillness import CameraStillness
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letters import DeadLetters, LetterSink
@@ -139,6 +142,11 @@ class EdgeWorker:
             self.intake, adapters.ports.source, settings.topics.frames, health=health, metrics=self._metrics
         )
         self._offers_over = asyncio.Event()
+        self._prepare = partial(
+            prepare,
+            max_frame_pixels=settings.producer.max_frame_pixels,
+            resize_crop=adapters.engine.resize_crop,
+        )
         self._preparer = self._make_preparer()
         self._inference = Inference(
             adapters.engine,
@@ -168,15 +176,19 @@ class EdgeWorker:
         return EdgeTracer(self._traces, self._clock, self._site_clock, classes, worker)
 
     def _make_preparer(self) -> Preparer:
+        belief, wanted = self._adapters.uplink.belief, self._settings.edge.stillness
+        is_on = wanted == "on" or (wanted == "auto" and belief is not None and belief.memory_s > 0)
         return Preparer(
             self._reader,
             self._threads,
             self._settings.edge.decode_threads,
             batch_frames=self._settings.edge.batch_frames,
             max_frame_pixels=self._settings.producer.max_frame_pixels,
-            resize_crop=self._adapters.engine.resize_crop,
+            prepare=self._prepare,
             prepared=self._prepared,
             metrics=self._frame_metrics,
+            clock=self._clock,
+            stillness=Cameras(CameraStillness[Outputs]) if is_on else None,
         )
 
     def _make_gating(self) -> Gating:
@@ -200,6 +212,7 @@ class EdgeWorker:
             site_clock=self._site_clock,
             classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
+            prepare=self._prepare,
             asking=self._asking,
             unasked=self._answers.unasked,
             tracer=self._tracer,

@@ -11,20 +11,25 @@ product of all stays since i. `BeliefRule` holds the parameters.
 A belief is kept as a row of logits, so that every score of the gate applies to it as to a model's own outputs.
 With s = 0, alpha = 1 and an even prior that row is the model's own, to the bit.
 
+A still frame, which looks like the last one and was not classified, stops the clock: it brings no evidence, as it is
+no second witness, and nothing is forgotten, as nothing has moved. The belief at every other frame is what it would be
+if the camera had stood still in time and those frames had never been taken.
+
 Pure numpy without clock or await; the worker that owns a camera's partition holds its belief. Not thread-safe.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.cameras import Cameras
 from gating.entropy import FloatArray, softmax
 from schemas.belief_rule import STILLS, BeliefRule
 
@@ -131,7 +136,15 @@ class CameraBelief:
         last = None if self._last is None else self._last.seq
         return f"<CameraBelief seq={last} asks={sorted(self._asks)}>"
 
-    def see(self, seq: int, captured_ns: int, logits: FloatArray, embedding: Embedding) -> Step:
+    def see(
+        self,
+        seq: int,
+        captured_ns: int,
+        logits: FloatArray,
+        embedding: Embedding,
+        *,
+        still: bool = False,
+    ) -> Step:
         """Return the belief at a frame.
 
         Args:
@@ -139,23 +152,17 @@ class CameraBelief:
             captured_ns: when it was taken.
             logits: (C,) finite outputs of the edge's model.
             embedding: (D,) of the same pass, finite.
+            still: the frame looks like the last one, whose logits and embedding these are.
         """
         last = self._last
         if last is not None and seq <= last.seq:
             return self._seen_late(seq, logits, last)
         unit = _unit(embedding)
-        kept = 0.0
-        if last is not None:
-            cosine = float(unit @ self._embedding) if unit.size == self._embedding.size else 0.0
-            kept = stay(cosine, max(0, captured_ns - self._captured_ns) / 1e9, self._rule)
-        weight = self._rule.alpha * (1.0 - self._rule.redundancy * kept)
-        evidence, prior = weight * logits.astype(np.float64), self._prior(logits.size)
-        if last is None or kept == 0:
-            step = Step(seq, evidence + np.log(prior), None, None, 1 if last is None else last.chain + 1, 0.0)
-        else:
-            mixed = kept * logits.size * softmax(last.logits) + (1.0 - kept) * prior
-            log_kept = last.log_kept + math.log(kept)
-            step = Step(seq, evidence + np.log(mixed + _TINY), None, None, last.chain, log_kept)
+        step = (
+            self._moved(seq, captured_ns, logits, unit)
+            if last is None or not still
+            else replace(last, seq=seq)
+        )
         self._last = replace(step, waits_for=self._waited_for(step), rests_on=self._rested_on(step))
         self._captured_ns, self._embedding = captured_ns, unit
         return self._last
@@ -202,6 +209,20 @@ class CameraBelief:
         ask = self._asks.pop(seq, None)
         return [] if ask is None else [replace(each, waits_for=None) for each in (ask.step, *ask.held)]
 
+    def _moved(self, seq: int, captured_ns: int, logits: FloatArray, unit: Embedding) -> Step:
+        """Return the step of a frame with evidence of its own."""
+        last, kept = self._last, 0.0
+        if last is not None:
+            cosine = float(unit @ self._embedding) if unit.size == self._embedding.size else 0.0
+            kept = stay(cosine, max(0, captured_ns - self._captured_ns) / 1e9, self._rule)
+        weight = self._rule.alpha * (1.0 - self._rule.redundancy * kept)
+        evidence, prior = weight * logits.astype(np.float64), self._prior(logits.size)
+        if last is None or kept == 0:
+            return Step(seq, evidence + np.log(prior), None, None, 1 if last is None else last.chain + 1, 0.0)
+        mixed = kept * logits.size * softmax(last.logits) + (1.0 - kept) * prior
+        log_kept = last.log_kept + math.log(kept)
+        return Step(seq, evidence + np.log(mixed + _TINY), None, None, last.chain, log_kept)
+
     def _seen_late(self, seq: int, logits: FloatArray, last: Step) -> Step:
         """Return the step of a frame that came again, or after a later one."""
         if seq in self._asks:
@@ -227,49 +248,16 @@ class CameraBelief:
         return answered.seq if answered is not None and counts else None
 
 
-class Beliefs:
-    """The beliefs of all cameras of a worker, bounded in number and in age.
+class Beliefs(Cameras[CameraBelief]):
+    """The beliefs of all cameras of a worker; one outlives its camera's last frame by as long as an answer may take.
 
     Args:
         rule: of every camera.
-        max_cameras: the camera that was seen longest ago is forgotten for a new one beyond so many.
-        idle_s: a camera not seen for so long is forgotten; at least as long as an answer may take.
+        max_cameras, idle_s: as those of `Cameras`.
     """
 
     def __init__(self, rule: BeliefRule = STILLS, *, max_cameras: int = 10_000, idle_s: float = 60.0) -> None:
-        self._rule = rule
-        self._max_cameras, self._idle_s = max_cameras, idle_s
-        self._cameras: OrderedDict[str, tuple[CameraBelief, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._cameras)
-
-    def of(self, camera: str, now_s: float) -> CameraBelief:
-        """Return the camera's belief, a fresh one where it has none; `now_s` is of a clock that never steps back."""
-        belief, _ = self._cameras.pop(camera, (None, 0.0))
-        self._expire(now_s)
-        if belief is None:
-            belief = CameraBelief(self._rule)
-            while len(self._cameras) >= max(1, self._max_cameras):
-                self._cameras.popitem(last=False)
-        self._cameras[camera] = (belief, now_s)
-        return belief
-
-    def known(self, camera: str) -> CameraBelief | None:
-        """Return the camera's belief if it has one; this does not count as seeing it."""
-        found = self._cameras.get(camera)
-        return None if found is None else found[0]
-
-    def forget(self, camera: str) -> None:
-        """The camera starts afresh: its partition has gone to another worker."""
-        self._cameras.pop(camera, None)
-
-    def _expire(self, now_s: float) -> None:
-        while self._cameras:
-            camera, (_, seen_s) = next(iter(self._cameras.items()))
-            if now_s - seen_s <= self._idle_s:
-                return
-            del self._cameras[camera]
+        super().__init__(partial(CameraBelief, rule), max_cameras=max_cameras, idle_s=idle_s)
 
 
 def _unit(embedding: Embedding) -> Embedding:

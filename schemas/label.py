@@ -39,7 +39,8 @@ class Label:
 
     `label` is the class index (-1 without one) and `name` its name; `deadline_ns` is on the site Redis's
     clock, 0 = none; `cause` is empty unless the frame was dropped or could not be decoded. `rests_on` is the
-    frame whose answer by the server a belief rests on, -1 without one.
+    frame whose answer by the server a belief rests on, -1 without one. `same_as` is the frame that this one looks
+    the same as, so that the edge's model was not asked about it; -1 where it was.
     """
 
     site: str
@@ -55,6 +56,7 @@ class Label:
     deadline_ns: int = 0
     cause: str = ""
     rests_on: int = NO_LABEL
+    same_as: int = NO_LABEL
 
     def to_json(self) -> dict[str, str | int | float]:
         """The label as a JSON object, for `--json` output."""
@@ -72,6 +74,7 @@ class Label:
             "deadline_ns": self.deadline_ns,
             "cause": self.cause,
             "rests_on": self.rests_on,
+            "same_as": self.same_as,
         }
 
 
@@ -87,7 +90,9 @@ def _number(name: str, text: str) -> int | float:
         raise DecodeError("wrong_type", f"label.{name}: {text!r:.80} is no number") from None
 
 
-_NUMBERS = frozenset({"seq", "label", "confidence", "captured_ns", "labelled_ns", "deadline_ns", "rests_on"})
+_NUMBERS = frozenset(
+    {"seq", "label", "confidence", "captured_ns", "labelled_ns", "deadline_ns", "rests_on", "same_as"}
+)
 
 
 def label_from_fields(values: Mapping[str, str]) -> Label:
@@ -113,4 +118,5 @@ def label_from_fields(values: Mapping[str, str]) -> Label:
         deadline_ns=fields.integer("deadline_ns", 0, MAX_TIME_NS),
         cause=fields.text("cause", _MAX_TEXT),
         rests_on=fields.integer("rests_on", NO_LABEL, MAX_SEQ) if "rests_on" in values else NO_LABEL,
+        same_as=fields.integer("same_as", NO_LABEL, MAX_SEQ) if "same_as" in values else NO_LABEL,
     )

@@ -115,6 +115,14 @@ class Trace:
 
     def why(self, label: Label) -> str:
         """One line that says why the frame has this label."""
+        said = self._why(label)
+        return (
+            said
+            if label.same_as < 0
+            else f"{said}; it looks like frame {label.same_as}, not classified again"
+        )
+
+    def _why(self, label: Label) -> str:
         if label.state in (State.DROPPED, State.UNDECODABLE):
             return f"{label.state}: {label.cause}"
         if label.source is Source.SERVER:

@@ -28,8 +28,7 @@ def resize_crop(image: Pixels | Image.Image) -> Pixels:
     if picture.mode != "RGB":
         picture = picture.convert("RGB")
     width, height = picture.size
-    left, right = _crop_span(width, min(width, height))
-    top, bottom = _crop_span(height, min(width, height))
+    left, top, right, bottom = crop_box(width, height)
     # Across first, then down, as Pillow itself does: the other order rounds differently.
     reach = _BICUBIC_REACH * max(1.0, (bottom - top) / CROP_SIDE) + 1.0
     first, last = max(0, int(top - reach)), min(height, int(bottom + reach) + 1)
@@ -53,6 +52,13 @@ def from_patches(patches: Pixels) -> Pixels:
         raise ValueError(f"patches must be (196, 16, 16, 3), got {patches.shape}")
     grid = patches.reshape(*GRID, PATCH_SIDE, PATCH_SIDE, 3).swapaxes(1, 2)
     return grid.reshape(CROP_SIDE, CROP_SIDE, 3)
+
+
+def crop_box(width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of what the crop shows, in pixels of the whole image."""
+    left, right = _crop_span(width, min(width, height))
+    top, bottom = _crop_span(height, min(width, height))
+    return left, top, right, bottom
 
 
 def _crop_span(side: int, short: int) -> tuple[float, float]:

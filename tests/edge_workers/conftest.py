@@ -64,7 +64,7 @@ def asking_task(read_task: Callable[..., FrameTask]) -> Callable[..., FrameTask]
         rng = np.random.default_rng(3)
         attention = rng.random(196).astype(np.float32) ** 4
         task.crop = rng.integers(0, 256, (224, 224, 3), np.uint8)
-        task.attention = attention / attention.sum()
+        task.outputs.attention = attention / attention.sum()
         task.gate, task.point = GateResult(Answer((4,), (0.4,)), 1.3, point.tau, True), point
         task.label = Label(
             site=task.frame.site,

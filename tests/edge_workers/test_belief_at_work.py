@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def seen(read_task: Make) -> Make:
         seq: int, logits: tuple[float, ...] = (0.3, 0.0, 0.0), embedding: Any = SAME, **fields: Any
     ) -> FrameTask:
         task = read_task(seq, live=False, captured_ns=seq * S // 5, **fields)
-        task.logits, task.embedding = np.array(logits, np.float32), embedding
+        task.outputs.logits, task.outputs.embedding = np.array(logits, np.float32), embedding
         return task
 
     return make
@@ -161,6 +162,31 @@ def test_stills_stand_by_themselves(seen: Make) -> None:
     gating().decide(tasks)
     assert [task.asks for task in tasks] == [True, True, True]
     assert {task.step for task in tasks} == {None}
+
+
+def test_a_still_frame_brings_no_evidence_and_says_whose_answer_it_takes(seen: Make) -> None:
+    rule = replace(RULE, redundancy=0.0)
+    tasks = [seen(seq, (1.0, 0.0, 0.0)) for seq in range(4)]
+    for task in tasks[1:]:
+        task.outputs = tasks[0].outputs
+    gating(rule, tau=9.0).decide(tasks)
+    assert len({task.label.confidence for task in tasks}) == 1
+    assert [task.label.same_as for task in tasks] == [NO_LABEL, 0, 0, 0]
+    classified = [seen(seq, (1.0, 0.0, 0.0)) for seq in range(4)]
+    gating(rule, tau=9.0).decide(classified)
+    assert classified[3].label.confidence > tasks[3].label.confidence
+
+
+def test_still_frames_wait_for_the_answer_about_the_frame_they_look_like(seen: Make) -> None:
+    gate, tasks = gating(), [seen(seq) for seq in range(3)]
+    tasks[1].outputs = tasks[2].outputs = tasks[0].outputs
+    gate.decide(tasks)
+    assert [task.asks for task in tasks] == [True, False, False]
+    finals = gate.answered(answer(0))
+    assert [(label.seq, label.name, label.same_as, label.rests_on) for label in finals] == [
+        (1, "yield", 0, 0),
+        (2, "yield", 0, 0),
+    ]
 
 
 @asynccontextmanager

@@ -41,8 +41,8 @@ class FakeUplink:
 def answered(read_task: Make) -> Make:
     def make(*, sure: bool, age_s: float = 0.5, live: bool = True, seq: int = 1) -> FrameTask:
         task = read_task(seq, captured_ns=UTC_NS - round(age_s * S), live=live)
-        task.logits = np.array([0.0, 50.0 if sure else 0.1], np.float32)
-        (task.gate,) = Gate().decide(task.logits[None], POINT.tau)
+        task.outputs.logits = np.array([0.0, 50.0 if sure else 0.1], np.float32)
+        (task.gate,) = Gate().decide(task.outputs.logits[None], POINT.tau)
         return task
 
     return make

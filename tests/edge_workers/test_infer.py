@@ -59,8 +59,8 @@ async def test_each_frame_has_its_own_rows_and_refused_ones_pass_by(read_task: M
     tasks[1].refuse(State.DROPPED, "too_old")
     (passed,), _, metrics = await infer(batch_of(tasks, 10, 20))
     assert passed == tasks
-    assert [float(task.logits[0]) for task in (tasks[0], tasks[2])] == [10, 20]
-    assert [float(task.attention[7]) for task in (tasks[0], tasks[2])] == [10, 20]
+    assert [float(task.outputs.logits[0]) for task in (tasks[0], tasks[2])] == [10, 20]
+    assert [float(task.outputs.attention[7]) for task in (tasks[0], tasks[2])] == [10, 20]
     assert ("infer" in tasks[0].spans, "infer" in tasks[1].spans) == (True, False)
     assert metrics.registry.get_sample_value("saccade_batch_size_sum") == 2
 
@@ -73,6 +73,20 @@ async def test_outputs_that_are_no_numbers_refuse_their_own_frame_only(read_task
         (State.UNDECODABLE, "not_finite"),
         None,
     ]
+
+
+async def test_still_frames_share_the_outputs_of_the_frame_they_look_like_and_its_refusal(
+    read_task: Make,
+) -> None:
+    tasks = [read_task(seq) for seq in range(4)]
+    tasks[1].outputs, tasks[3].outputs = tasks[0].outputs, tasks[2].outputs
+    (passed,), engine, _ = await infer(batch_of(tasks, 7, 255))
+    assert (passed, engine.sizes) == (tasks, [2])
+    assert float(tasks[1].outputs.logits[0]) == 7
+    assert "infer" not in tasks[1].spans
+    assert tasks[1].refusal is None
+    assert tasks[3].refusal is not None
+    assert tasks[3].refusal == tasks[2].refusal
 
 
 async def test_a_batch_without_a_sound_frame_does_not_reach_the_model(read_task: Make) -> None:

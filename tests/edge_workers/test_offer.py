@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
+import simplejpeg
 
 from edge_workers.metrics import FrameMetrics
 from edge_workers.offer import Offerer, cheaper, encode
+from edge_workers.prepare import prepare
 from edge_workers.task import FrameTask
 from gating.select import select
 from runtime.channel import Channel
@@ -21,6 +25,7 @@ from schemas.offload import decode_offload, positions_of
 from schemas.operating_point import OperatingPoint
 from uplink.task import Delivered, DeliveryResult, Dropped, OffloadTask
 from vit.codecs import CODECS, decode_patches
+from vit.preprocess import resize_crop
 
 S = 1_000_000_000
 POINT = OperatingPoint(tau=0.5, delta=0.9, codec="webp", quality=80)
@@ -41,7 +46,7 @@ def test_the_record_holds_the_selected_patches_and_the_edges_answer(codec: str, 
     assert data is not None
     record = decode_offload(data, max_offload_bytes=1 << 20)
     positions = positions_of(record.bitmap)
-    assert positions.tolist() == select(task.attention, task.point).tolist()
+    assert positions.tolist() == select(task.outputs.attention, task.point).tolist()
     assert decode_patches(codec, record.patches, positions).shape == (task.num_patches, 16, 16, 3)
     assert (record.site, record.camera, record.seq, record.captured_ns) == ("site", "site/c", 7, 123)
     assert (record.edge_label, record.edge_confidence, record.quality) == (4, 0.4, 80)
@@ -95,12 +100,17 @@ class FakeUplink:
 def offer(asking_task: Make) -> Offer:
     """Offers frames of these numbers to the uplink; returns the metrics."""
 
-    async def run(uplink: FakeUplink, *seqs: int, repeated: int = -1) -> Metrics:
+    async def run(
+        uplink: FakeUplink, *seqs: int, repeated: int = -1, still: int = -1, image: bytes = b""
+    ) -> Metrics:
         metrics, site_clock = Metrics("test"), SiteClock()
         site_clock.learn(990 * S, 50.0, 50.0)
-        tasks = [asking_task(seq, POINT) for seq in seqs]
+        tasks = [asking_task(seq, POINT, image=image) for seq in seqs]
         for task in tasks:
             task.repeated = task.frame.seq == repeated
+            if task.frame.seq == still:
+                task.outputs = tasks[0].outputs
+                del task.crop
         channel: Channel[list[FrameTask]] = Channel(4)
         await channel.put(tasks)
         channel.close()
@@ -113,6 +123,7 @@ def offer(asking_task: Make) -> Offer:
                 site_clock=site_clock,
                 classes_hash="abcdef01",
                 max_offload_bytes=200_000,
+                prepare=partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop),
                 asking=channel,
                 unasked=lambda _: None,
                 tracer=None,
@@ -158,6 +169,23 @@ async def test_a_record_that_no_encoding_makes_small_enough_is_given_up_without_
     uplink = FakeUplink(Delivered(1), max_record_bytes=50)
     await offer(uplink, 7)
     assert (uplink.offered, ends.acked) == ([], [7])
+
+
+async def test_a_still_frame_that_asks_is_decoded_first(offer: Offer) -> None:
+    image = bytes(simplejpeg.encode_jpeg(np.full((300, 300, 3), 77, np.uint8), colorspace="RGB"))
+    uplink = FakeUplink(Delivered(1))
+    await offer(uplink, 4, 5, still=5, image=image)
+    record = decode_offload(uplink.offered[1].value, max_offload_bytes=1 << 20)
+    patches = decode_patches(record.codec, record.patches, positions_of(record.bitmap))
+    assert (record.seq, round(float(patches.mean()))) == (5, 77)
+
+
+async def test_a_still_frame_that_does_not_decode_when_it_asks_keeps_its_label(
+    offer: Offer, ends: Any
+) -> None:
+    uplink = FakeUplink(Delivered(1))
+    await offer(uplink, 4, 5, still=5, image=b"junk")
+    assert (len(uplink.offered), sorted(ends.acked)) == (1, [4, 5])
 
 
 async def test_repeated_bytes_are_told(offer: Offer) -> None:

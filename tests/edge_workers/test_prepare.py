@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import simplejpeg
 
 from edge_workers.metrics import FrameMetrics
 from edge_workers.prepare import Batch, Preparer, prepare
-from edge_workers.task import FrameTask, Refusal
+from edge_workers.task import FrameTask, Outputs, Refusal
+from gating.cameras import Cameras
+from gating.stillness import CameraStillness
 from runtime.channel import Channel
 from runtime.clock import ManualClock
 from runtime.metrics import Metrics
@@ -40,16 +43,20 @@ class FakeReader:
         return taken
 
 
-def preparer(reader: Any, threads: ThreadPoolExecutor, prepared: Channel[Batch]) -> Preparer:
+def preparer(
+    reader: Any, threads: ThreadPoolExecutor, prepared: Channel[Batch], stillness: Any = None
+) -> Preparer:
     return Preparer(
         reader,
         threads,
         2,
         batch_frames=3,
         max_frame_pixels=1 << 20,
-        resize_crop=resize_crop,
+        prepare=partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop),
         prepared=prepared,
         metrics=FrameMetrics(Metrics("test"), "frames", ManualClock()),
+        clock=ManualClock(),
+        stillness=stillness,
     )
 
 
@@ -68,10 +75,10 @@ async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_oth
     reader = FakeReader(tasks)
     with ThreadPoolExecutor(2) as threads:
         await preparer(reader, threads, prepared).run()
-    first, second = [batch async for batch in prepared]
-    assert first.tasks + second.tasks == tasks
-    assert (first.crops.shape, second.crops.shape) == ((1, 224, 224, 3), (1, 224, 224, 3))
-    assert [round(float(crop.mean())) for crop in (*first.crops, *second.crops)] == [10, 200]
+    (batch,) = [batch async for batch in prepared]
+    assert batch.tasks == tasks
+    assert batch.crops.shape == (2, 224, 224, 3)
+    assert [round(float(crop.mean())) for crop in batch.crops] == [10, 200]
     assert [round(float(task.crop.mean())) for task in (tasks[1], tasks[3])] == [10, 200]
     assert old.refusal == Refusal(State.DROPPED, "too_old")
     assert tasks[2].refusal is not None
@@ -90,3 +97,48 @@ async def test_frames_are_chosen_no_earlier_than_the_model_takes_the_batch_befor
             assert len(batch.tasks) <= 3
         await running
     assert left == [4, 1, 0]
+
+
+def standing(read_task: Make, levels: list[int], camera: str = "c") -> list[FrameTask]:
+    """Frames of one camera at five a second, each of one grey level."""
+    return [
+        read_task(seq, image=jpeg(level), camera=camera, captured_ns=seq * 200_000_000)
+        for seq, level in enumerate(levels)
+    ]
+
+
+async def batches_of(tasks: list[FrameTask], stillness: Any) -> list[Batch]:
+    prepared: Channel[Batch] = Channel(99)
+    with ThreadPoolExecutor(2) as threads:
+        await preparer(FakeReader(tasks), threads, prepared, stillness).run()
+    return [batch async for batch in prepared]
+
+
+async def test_frames_of_a_standing_camera_rest_on_the_last_classified_one(read_task: Make) -> None:
+    tasks = standing(read_task, [50] * 7 + [120] * 3)
+    batches = await batches_of(list(tasks), Cameras(CameraStillness[Outputs]))
+    assert [task for batch in batches for task in batch.tasks] == tasks
+    assert [task.outputs.seq for task in tasks] == [0, 0, 0, 0, 0, 5, 5, 7, 7, 7]
+    assert sum(len(batch.crops) for batch in batches) == 3
+    assert [task.is_still for task in tasks if "prepare" in task.spans] == [False] * 3
+
+
+async def test_cameras_are_held_apart_and_the_model_gets_full_batches(read_task: Make) -> None:
+    levels = [[0] * 4, [40] * 4, [80, 160, 80, 160]]
+    cameras = [standing(read_task, each, f"c{number}") for number, each in enumerate(levels)]
+    turns = [task for turn in zip(*cameras, strict=True) for task in turn]
+    batches = await batches_of(list(turns), Cameras(CameraStillness[Outputs]))
+    assert [task for batch in batches for task in batch.tasks] == turns
+    assert [[round(float(crop.mean())) for crop in batch.crops] for batch in batches] == [
+        [0, 40, 80],
+        [160, 80, 160],
+    ]
+    assert [task.outputs.seq for task in turns if task.camera != "c2"] == [0] * 8
+
+
+async def test_stills_and_what_cannot_be_glanced_at_are_classified(read_task: Make) -> None:
+    stills = [read_task(seq, image=jpeg(9), still=True) for seq in range(3)]
+    broken = [read_task(seq, image=b"junk", camera="d") for seq in range(2)]
+    await batches_of([*stills, *broken], Cameras(CameraStillness[Outputs]))
+    assert not any(task.is_still for task in (*stills, *broken))
+    assert all(task.refusal is not None for task in broken)

@@ -54,7 +54,7 @@ def test_a_gated_frame_tells_its_stages_on_the_sites_clock_its_answer_and_its_at
     assert edge is not None
     assert edge.stages == (Stage("read", 101 * S, 101 * S), Stage("infer", 102 * S, 102 * S + S // 2))
     assert (edge.leading, edge.score, edge.tau, edge.asks) == ((("class 4", 0.4),), 1.3, 0.5, True)
-    assert int(np.argmax(task.attention)) == edge.attention.index(255)
+    assert int(np.argmax(task.outputs.attention)) == edge.attention.index(255)
 
 
 def test_a_refused_frame_and_a_gate_that_never_asks_have_less_to_tell(asking_task: Make) -> None:

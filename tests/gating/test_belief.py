@@ -201,6 +201,53 @@ def test_a_frame_out_of_order_stands_for_itself(
     assert mine.logits.tobytes() == theirs.logits.tobytes()
 
 
+@given(
+    rules,
+    st.lists(st.tuples(logit_rows, angles, st.integers(0, 3)), min_size=1, max_size=6),
+    probability_rows,
+)
+def test_still_frames_stop_the_clock(
+    rule: BeliefRule, frames: list[tuple[np.ndarray, float, int]], server: np.ndarray
+) -> None:
+    """The belief at every other frame, and what is left of an answer, is as if they had never been taken."""
+    with_stills, without = CameraBelief(rule), CameraBelief(rule)
+    seq = extra = 0
+    for row, angle, stills in frames:
+        moved = with_stills.see(seq, (seq + 1) * SECOND, row, embedding(angle))
+        plain = without.see(seq - extra, (seq - extra + 1) * SECOND, row, embedding(angle))
+        assert moved.logits.tobytes() == plain.logits.tobytes()
+        if seq == 0:
+            with_stills.ask(moved)
+            without.ask(plain)
+        for _ in range(stills):
+            seq, extra = seq + 1, extra + 1
+            same = with_stills.see(seq, (seq + 1) * SECOND, row, embedding(angle), still=True)
+            assert (same.seq, same.logits.tobytes()) == (seq, moved.logits.tobytes())
+        seq += 1
+    with_stills.answer(0, server)
+    without.answer(0, server)
+    after = with_stills.see(seq, (seq + 1) * SECOND, frames[0][0], embedding(0.0))
+    plain = without.see(seq - extra, (seq - extra + 1) * SECOND, frames[0][0], embedding(0.0))
+    assert after.logits.tobytes() == plain.logits.tobytes()
+
+
+def test_a_still_frame_waits_for_the_ask_of_the_frame_it_looks_like_and_rests_on_its_answer() -> None:
+    camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
+    camera.ask(camera.see(1, 0, row, embedding(0.0)))
+    assert camera.see(2, SECOND // 5, row, embedding(0.0), still=True).waits_for == 1
+    camera.answer(1, np.asarray([0.97, 0.01, 0.01, 0.01]))
+    after = camera.see(3, SECOND // 2, row, embedding(0.0), still=True)
+    assert (after.waits_for, after.rests_on, after.logits.argmax()) == (None, 1, 0)
+
+
+def test_a_still_frame_of_a_camera_that_was_forgotten_is_its_first() -> None:
+    row = np.asarray([1.0, 0.0, 0.0, 0.0], dtype=np.float32)
+    fresh = CameraBelief(BeliefRule()).see(7, 0, row, embedding(0.0), still=True)
+    assert (
+        fresh.logits.tobytes() == CameraBelief(BeliefRule()).see(7, 0, row, embedding(0.0)).logits.tobytes()
+    )
+
+
 def test_a_replay_of_an_asked_frame_waits_for_its_answer() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
     camera.ask(camera.see(1, 0, row, embedding(0.0)))
@@ -265,5 +312,4 @@ def test_cameras_are_bounded_in_number_and_in_age() -> None:
     beliefs.of("yard", 13.5)
     assert beliefs.known("gate") is None
     assert beliefs.of("yard", 30.0) is beliefs.known("yard")
-    beliefs.forget("yard")
-    assert len(beliefs) == 0
+    assert len(beliefs) == 1

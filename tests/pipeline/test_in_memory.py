@@ -18,6 +18,8 @@ from edge_workers.worker import run_edge
 from schemas.frame import Frame
 from schemas.label import Label, Source, State
 from schemas.offload import Offload, bitmap_of, encode_offload
+from vit.backends import EdgeOutput
+from vit.preprocess import Pixels
 
 TIMEOUT_S = 60.0
 
@@ -208,3 +210,42 @@ async def test_the_self_test_counts_what_it_sees(settings: Settings) -> None:
     counts = await selftest(settings, num_cameras=2, frames_a_camera=6)
     assert counts["frames"] == counts["labels"] == counts["edge"] + counts["server"] == 12
     assert counts["server"] == counts["offloads"] > 0
+
+
+async def test_a_standing_camera_costs_one_pass_a_second_and_a_change_is_seen_at_once(
+    tiny_model: Path, tau: float, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every frame has its label, unsure ones the server's; a replay changes no label and asks nothing anew."""
+    from edge_workers.engine import EdgeEngine
+
+    classified: list[int] = []
+    classify = EdgeEngine.classify
+
+    def counted(self: EdgeEngine, crops: Pixels) -> EdgeOutput:
+        if crops.any():  # else the engine warms up
+            classified.append(len(crops))
+        return classify(self, crops)
+
+    monkeypatch.setattr(EdgeEngine, "classify", counted)
+    first, second, *_ = [frame for frame in frames if frame.camera == frames[0].camera]
+    start_ns = first.captured_ns
+    shown = [
+        replace(first if seq < 12 else second, seq=seq, captured_ns=start_ns + seq * 200_000_000)
+        for seq in range(20)
+    ]
+    settings = memory_settings(tiny_model, tau, stillness="on")
+    site = MemorySite(settings)
+    async with site.running():
+        site.put(shown)
+        await check_promises(site)
+        labels = await site.labels()
+        assert sum(classified) == 5
+        offloads = site.num_offloads()
+        site.put([*shown, replace(second, seq=20, captured_ns=start_ns + 4_000_000_000)])
+        after = await site.settled(TIMEOUT_S)
+        del after[first.camera, 20]
+        assert after == labels
+        assert site.num_offloads() <= offloads + 1
+    told = await stories(site)
+    same_as = [told[first.camera, seq][0].same_as for seq in range(20)]
+    assert same_as == [-1, 0, 0, 0, 0, -1, 5, 5, 5, 5, -1, 10, -1, 12, 12, 12, 12, -1, 17, 17]

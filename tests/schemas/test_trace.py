@@ -132,6 +132,11 @@ PROVISIONAL = replace(LABEL, state=State.PROVISIONAL)
             "the camera's belief, with the server's answer about frame 0",
         ),
         (replace(LABEL, source=Source.BELIEF), Trace(EDGE_PART), "the camera's belief, alone"),
+        (
+            replace(LABEL, source=Source.BELIEF, same_as=4),
+            Trace(EDGE_PART),
+            "the camera's belief, alone; it looks like frame 4, not classified again",
+        ),
         (PROVISIONAL, Trace(EDGE_PART), "the frame waits for the server's answer about an earlier one"),
         (PROVISIONAL, Trace(replace(EDGE_PART, asks=True)), "the record waits in the edge's uplink"),
         (
