@@ -54,7 +54,7 @@ test: setup ## the tests, on real Kafka and Redis
 	@$(BIN)/python -m pytest
 
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
-	@$(BIN)/python -m pytest -m "not stack and not gpu and not slow and not index"
+	@$(BIN)/python -m pytest -n auto -m "not stack and not gpu and not slow and not index"
 
 fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers for the producers' readers
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py

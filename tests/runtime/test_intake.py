@@ -148,7 +148,7 @@ async def test_a_revoke_does_not_wait_longer_than_its_limit_and_late_results_mov
 
 
 async def test_a_revoke_gives_a_silent_broker_less_time_than_the_group_has() -> None:
-    worker = Worker(drain_s=0.05)
+    worker = Worker(drain_s=1.0)
     await worker.source.assign({A})
     done, _ = await worker.poll(record(0, 0), record(0, 1))
     done.ack()
