@@ -33,6 +33,7 @@ OTHER_WAYS: Final = (
 
 StateDict = dict[str, torch.Tensor]
 Role = Literal["edge", "server"]
+ROLES: Final[tuple[Role, Role]] = ("edge", "server")
 
 
 def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | None = None) -> Model:
@@ -41,7 +42,8 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
     Args:
         name_or_path: `shipped:edge`, `shipped:server`, or `shipped` with a `role`; a folder or a .safetensors
             file; else a timm name, whose pretrained weights come from the hub.
-        role: which of the shipped pair `shipped` means.
+        role: which of a pair is meant, the shipped one or that of a folder with edge.safetensors and
+            server.safetensors.
         num_heads: attention heads of a plain weights file whose name timm does not know. They leave no trace
             in the weights, and a wrong number costs accuracy without any error.
 
@@ -52,7 +54,7 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
         return _load_shipped(name_or_path, role)
     path = Path(name_or_path).expanduser()
     if path.exists():
-        return _load_path(path, num_heads)
+        return _load_path(path if role is None or not is_pair(path) else file_of(path, role), num_heads)
     if path.suffix == ".safetensors" or "/" in name_or_path or name_or_path.startswith("."):
         raise ModelError(f"model {name_or_path}: no such file or folder")
     if num_heads is not None:
@@ -65,6 +67,16 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
     preset = timm_models.preset_of(name_or_path)
     require_supported(preset.build(1), preset.name)
     return _from_preset(preset, _read(timm_models.download(preset, OTHER_WAYS))[0], name_or_path)
+
+
+def is_pair(folder: Path) -> bool:
+    """Whether the folder holds both models of a pair, as `saccade train` writes them."""
+    return all(file_of(folder, role).is_file() for role in ROLES)
+
+
+def file_of(folder: Path, role: Role) -> Path:
+    """The file of one of a pair's models."""
+    return folder / f"{role}.safetensors"
 
 
 def save_model(

@@ -1,7 +1,11 @@
-"""Teaches a pair a user's own classes: edge first, then the server on subsets in the edge's order."""
+"""Teaches a pair from what it is: heads first, then both models as a whole where there are images enough.
+
+The edge learns first, then the server on subsets in the edge's order.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,21 +15,26 @@ from torch import Tensor
 
 from lab.errors import TrainingError
 from lab.progress import Progress, SilentProgress
-from lab.training.folder import Folder, fill_from_images, read_folder
+from lab.training.folder import fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
+from lab.training.heads import with_fitted_head
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.record import TrainingRecord, claim
+from lab.training.report import Asking, Outcome, answers_of, outcome_of
 from lab.training.run import Setup, export, train_one, usual_setup
 from lab.training.subsets import Orders, rank_pool
+from vit.classes import same_classes
 from vit.model import Model
-from vit.weights import load_model
+from vit.weights import load_model, save_model
 
 BATCH: Final = 48
 WHOLE_GRID: Final = 14
 COPIES: Final = 4
 RATE: Final = 0.3
 """Of the rate from nothing: what was learnt before is to bend, not to be overwritten."""
+ENOUGH_IMAGES: Final = 1_000
+"""From so many on whole models are bent; fewer would rather be learnt by heart than understood."""
 
 
 def fine_tune(
@@ -33,67 +42,109 @@ def fine_tune(
     out: Path,
     work: Path,
     *,
+    asking: Asking,
     edge: str = "shipped:edge",
     server: str = "shipped:server",
+    heads_only: bool | None = None,
     epochs: float = 30.0,
     seed: int = 1,
     setup: Setup | None = None,
     progress: Progress | None = None,
-) -> tuple[Path, Path]:
-    """Fine-tune a pair on ``data/CLASS/image`` and return its two files in ``out``.
+) -> Outcome:
+    """Fine-tune a pair on ``data/CLASS/image``; ``out`` is then the folder of the new pair.
 
-    The recipe is that of the shipped pair without what only a renderer knows: no truths of patches, no map
-    for the attention. The same call again goes on where a cut-off run stopped.
+    Heads are fitted on the embeddings of both models, from the heads that they have. Whole models are bent from
+    there by the recipe of the shipped pair without what only a renderer knows: no truths of patches, no map for the
+    attention. The same call again goes on where a cut-off run stopped.
 
     Args:
-        data: one folder per class; every tenth image of each is only watched.
+        data: one folder per class; see `read_folder` for what is held out and which classes the pair will know.
         out: folder for ``edge.safetensors`` and ``server.safetensors``.
         work: folder for pool, checkpoints and ``record.json``; one data folder and pair per work folder.
+        asking: how the pair is judged before and after.
         edge: model to start from: any name that `vit.weights.load_model` takes.
         server: likewise.
-        epochs: how often each image is seen, counting its random pieces.
+        heads_only: whether the models but for their heads stay as they are; None: where the images are few.
+        epochs: how often whole models see each image, counting its random pieces.
         seed: of everything random.
         setup: device, threads and how often to watch; `usual_setup` where absent.
         progress: where progress goes.
 
     Raises:
         TrainingError: data that cannot be learnt from, epochs not above 0, or a work folder of another run.
-        ModelError: a model that cannot be loaded.
+        ModelError: a model that cannot be loaded, or models of different classes.
 
     """
     if not epochs > 0:
         raise TrainingError(f"epochs: {epochs}, must be above 0")
+    began_s = time.monotonic()
     setup, progress = setup or usual_setup(), progress or SilentProgress()
-    folder = read_folder(data)
-    starts = load_model(edge), load_model(server)
-    out.mkdir(parents=True, exist_ok=True)
+    starts = load_model(edge, role="edge"), load_model(server, role="server")
+    same_classes(starts[0].classes, starts[1].classes)
+    folder = read_folder(data, starts[0].classes, seed=seed)
+    if heads_only is None:
+        heads_only = len(folder.learnt) < ENOUGH_IMAGES
+    files = [[path.relative_to(data).as_posix(), label] for path, label in (*folder.learnt, *folder.watched)]
     hashes = [start.weights_hash for start in starts]
-    claim(work, {"data": str(data.resolve()), "models": hashes, "epochs": epochs, "seed": seed})
-    pool = fill_from_images(work / "pool", folder.learnt, COPIES, seed, progress)
+    run = {"data": str(data.resolve()), "images": files, "models": hashes, "epochs": epochs, "seed": seed}
+    claim(work, run | {"heads_only": heads_only})
+    out.mkdir(parents=True, exist_ok=True)
+    pool = fill_from_images(work / "pool", folder.learnt, 1 if heads_only else COPIES, seed, progress)
     watched = fill_from_images(work / "watched", folder.watched, 1, seed, progress)
-    record = TrainingRecord(work / "record.json", watched, setup.device, progress)
-    steps = max(3, round(epochs * len(folder.learnt) / BATCH))
-    edge_path, server_path = out / "edge.safetensors", out / "server.safetensors"
+    num_learnt, num_watched = len(folder.learnt), len(folder.watched)
+    before = answers_of(*starts, watched, num_watched, asking, progress) if folder.is_extended else None
+    fitted = [with_fitted_head(start, pool, num_learnt, folder.classes, progress) for start in starts]
+    paths = out / "edge.safetensors", out / "server.safetensors"
+    if heads_only:
+        for model, path in zip(fitted, paths, strict=True):
+            save_model(
+                path, model.vit, name=model.name, mean=model.mean, std=model.std, classes=model.classes
+            )
+    else:
+        record = TrainingRecord(work / "record.json", watched, setup.device, progress)
+        steps = max(3, round(epochs * num_learnt / BATCH))
+        _bend(fitted, paths, steps, seed, pool, work, setup, record, progress)
+    tuned = load_model(str(paths[0])), load_model(str(paths[1]))
+    return outcome_of(
+        folder,
+        data,
+        method="new heads" if heads_only else "whole models",
+        known=starts[0].classes,
+        before=before,
+        after=answers_of(*tuned, watched, num_watched, asking, progress),
+        learnt=answers_of(*tuned, pool, num_learnt, asking, progress),
+        seconds=time.monotonic() - began_s,
+    )
+
+
+def _bend(
+    fitted: list[Model],
+    paths: tuple[Path, Path],
+    steps: int,
+    seed: int,
+    pool: Pool,
+    work: Path,
+    setup: Setup,
+    record: TrainingRecord,
+    progress: Progress,
+) -> None:
+    """Both models learn as a whole and are written to their paths, the server in the new edge's order."""
     edge_stages = (TrainingStage(WHOLE_GRID, BATCH, steps),)
-    tuned = _tune("edge", starts[0], edge_stages, folder, seed, pool, work, setup, record, None, edge_path)
-    path = work / f"orders-{tuned.weights_hash}.npy"
-    orders = rank_pool(tuned, pool, path, threads=setup.threads, device=setup.device, progress=progress)
+    edge = _tune("edge", fitted[0], edge_stages, seed, pool, work, setup, record, None, paths[0])
+    orders_path = work / f"orders-{edge.weights_hash}.npy"
+    orders = rank_pool(edge, pool, orders_path, threads=setup.threads, device=setup.device, progress=progress)
     third = max(1, steps // 3)
     server_stages = (
         TrainingStage(WHOLE_GRID, BATCH, steps - third),
         TrainingStage(WHOLE_GRID, BATCH, third, subsets=True),
     )
-    _tune(
-        "server", starts[1], server_stages, folder, seed + 1, pool, work, setup, record, orders, server_path
-    )
-    return edge_path, server_path
+    _tune("server", fitted[1], server_stages, seed + 1, pool, work, setup, record, orders, paths[1])
 
 
 def _tune(
     role: str,
     start: Model,
     stages: tuple[TrainingStage, ...],
-    folder: Folder,
     seed: int,
     pool: Pool,
     work: Path,
@@ -103,15 +154,14 @@ def _tune(
     path: Path,
 ) -> Model:
     """Fine-tune one model and return it as written to ``path``."""
-    architecture = replace(start.architecture, num_classes=len(folder.classes))
+    architecture = replace(start.architecture, num_classes=len(start.classes))
     plan = TrainingPlan(role, architecture, stages, seed, decay_share=0.3, guide_attention=False, rate=RATE)
-    initial = starting_weights(start, len(folder.classes), seed)
-    learner = train_one(plan, pool, work, setup, record, orders, initial=initial)
-    return export(learner, path, f"{start.name} fine-tuned", folder.classes)
+    learner = train_one(plan, pool, work, setup, record, orders, initial=starting_weights(start))
+    return export(learner, path, start.name, start.classes)
 
 
-def starting_weights(model: Model, num_classes: int, seed: int) -> dict[str, Tensor]:
-    """Return the model's weights with a fresh head, for pixels normalised as training normalises them.
+def starting_weights(model: Model) -> dict[str, Tensor]:
+    """Return the model's weights for pixels normalised as training normalises them.
 
     Another mean and deviation are folded into the patch embedding, which then computes the same.
     """
@@ -122,7 +172,4 @@ def starting_weights(model: Model, num_classes: int, seed: int) -> dict[str, Ten
     weight = state["patch_embed.proj.weight"]
     state["patch_embed.proj.bias"] += (weight * ((new_mean - mean) / std)).sum((1, 2, 3))
     state["patch_embed.proj.weight"] = weight * (new_std / std)
-    random = torch.Generator().manual_seed(seed)
-    state["head.weight"] = 0.02 * torch.randn(num_classes, model.architecture.embed_dim, generator=random)
-    state["head.bias"] = torch.zeros(num_classes)
     return state

@@ -24,9 +24,13 @@ def train(
         Path, typer.Option(help="Folder for the pool and checkpoints; the same command goes on from there.")
     ] = Path("runs/train/work"),
     heads_only: Annotated[
-        bool,
-        typer.Option("--heads-only", help="With --data: new heads on models that stay as they are; minutes."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--heads-only/--whole",
+            help="With --data: new heads on models that stay as they are, in a minute or two; or whole models, "
+            "which takes longer. Without either, whole models from 1,000 images on.",
+        ),
+    ] = None,
     epochs: Annotated[float, typer.Option(help="With --data: how often each image is seen.")] = 30.0,
     scale: Annotated[
         float, typer.Option(help="Without --data: multiplies the length of the training.")
@@ -37,30 +41,37 @@ def train(
         str, typer.Option(help="With --data: the model to start from.")
     ] = "shipped:server",
 ) -> None:
-    """Train a pair of models, resumable, with progress; use them with --model OUT/edge.safetensors."""
+    """Train a pair of models, resumable, with progress; use it with --model OUT.
+
+    With --data the pair learns from what it is: a report says how often it was right before and is after, on images
+    that were held out, by class, and which images mislead it.
+    """
     from vit.process import prepare
 
     prepare()  # before torch is imported
+    from edge_workers.settings import EdgeSettings
     from lab.progress import TerminalProgress
     from lab.training.fine_tune import fine_tune
-    from lab.training.heads import fit_heads
+    from lab.training.report import Asking, write_outcome
     from lab.training.run import train_pair, usual_setup
+    from server_workers.settings import ServerSettings
 
     with TerminalProgress() as progress:
         if data is None:
-            files = train_pair(out, work, usual_setup(scale), progress)
-        elif heads_only:
-            files = fit_heads(data, out, work, edge=edge_model, server=server_model, progress=progress)
+            train_pair(out, work, usual_setup(scale), progress)
         else:
-            files = fine_tune(
+            outcome = fine_tune(
                 data,
                 out,
                 work,
+                asking=Asking(EdgeSettings().point, ServerSettings().edge_weight),
                 edge=edge_model,
                 server=server_model,
+                heads_only=heads_only,
                 epochs=epochs,
                 seed=seed,
                 progress=progress,
             )
-    for file in files:
-        typer.echo(str(file))
+    if data is not None:
+        typer.echo(write_outcome(out, outcome))
+    typer.echo(str(out))

@@ -10,10 +10,12 @@ from lab.scenes.classes import CLASSES
 from lab.training.fine_tune import fine_tune
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import render_pool
+from lab.training.report import Asking
 from lab.training.run import Setup, train_pair, usual_setup
+from schemas.operating_point import OperatingPoint
 from vit.architecture import Architecture
 from vit.classes import same_classes
-from vit.weights import load_model
+from vit.weights import ROLES, load_model
 
 TINY = Setup(scenes=12, watched=4, watch_every=2)
 SHAPE = Architecture(embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0, num_classes=len(CLASSES))
@@ -67,19 +69,21 @@ def test_several_processes_render_the_same_pool(trained, tmp_path: Path) -> None
 
 def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_path: Path) -> None:
     _, (edge, server) = trained
-    tuned = fine_tune(
+    outcome = fine_tune(
         photos,
         tmp_path / "out",
         tmp_path / "work",
+        asking=Asking(OperatingPoint(0.8, 0.97, 1, "webp", 75), 0.5),
+        heads_only=False,
         edge=str(edge),
         server=str(server),
         epochs=3,
         setup=TINY,
     )
-    for path in tuned:
-        model = load_model(str(path))
-        assert model.classes == ("blue", "red")
-    assert load_model(str(tuned[0])).architecture.embed_dim == load_model(str(edge)).architecture.embed_dim
+    assert outcome.total.before is None
+    models = [load_model(str(tmp_path / "out"), role=role) for role in ROLES]
+    assert {model.classes for model in models} == {("blue", "red")}
+    assert models[0].architecture.embed_dim == load_model(str(edge)).architecture.embed_dim
 
 
 @pytest.mark.parametrize(("name", "value"), [("scenes", 0), ("threads", 0), ("scale", 0.0)])
