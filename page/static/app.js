@@ -8,6 +8,7 @@ const VIEWS = {
   why: () => import("/static/why.js"),
   events: () => import("/static/events.js"),
   uplink: () => import("/static/uplink.js"),
+  teach: () => import("/static/teach.js"),
   letters: () => import("/static/letters.js"),
 };
 const main = document.getElementById("main");

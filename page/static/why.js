@@ -12,7 +12,7 @@ const WRITTEN = {
   LATE: "refused: it came after the deadline",
 };
 
-export async function show([camera, seq]) {
+export async function show([camera, seq], known) {
   const { label, frame, trace } = await api.get("/api/why", { camera, seq });
   const image = frame ? await (await fetch(api.withValues("/api/frame", { camera, seq }))).blob() : null;
   return {
@@ -21,7 +21,8 @@ export async function show([camera, seq]) {
       element("div", { class: "bar" }, element("h1", {}, `${camera}, frame ${seq}`),
         element("a", { class: "button", href: whyOf(camera, Math.max(0, Number(seq) - 1)) }, "Frame before"),
         element("a", { class: "button", href: whyOf(camera, Number(seq) + 1) }, "Next frame"),
-        element("a", { class: "button", href: `#/camera/${encodeURIComponent(camera)}` }, "This camera")),
+        element("a", { class: "button", href: `#/camera/${encodeURIComponent(camera)}` }, "This camera"),
+        ...(frame && known.keeps && known.role === "change" ? marking(camera, seq) : [])),
       element("div", { class: "columns" },
         element("div", {}, await picture(image, trace), trace?.stages.length ? stages(trace.stages) : null),
         element("div", {}, answer(camera, label, trace),
@@ -31,6 +32,22 @@ export async function show([camera, seq]) {
           trace?.server ? server(trace) : null)),
     ],
   };
+}
+
+function marking(camera, seq) {
+  const said = element("span", { class: "meta", role: "status" });
+  const mark = element("button", { type: "button" }, "Keep for teaching");
+  mark.addEventListener("click", async () => {
+    mark.disabled = true;
+    try {
+      await api.post("/api/kept/mark", { camera, seq: Number(seq) });
+      said.replaceChildren("kept; ", element("a", { href: "#/teach" }, "label it"));
+    } catch (error) {
+      mark.disabled = false;
+      said.textContent = error.message;
+    }
+  });
+  return [mark, said];
 }
 
 function whyOf(camera, seq) {

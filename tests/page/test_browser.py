@@ -75,10 +75,11 @@ async def _site(resources: AsyncExitStack, out: Path, users: Path) -> Pages:
     for number, camera in enumerate(CAMERAS):
         produces += ["--camera", f"{camera}=scenes:{2_900_000_000 + number}"]
     shows = ["page", *site, "--set", "events.stand_s=0.4"]
+    keeps = ["--harvest", str(out / "harvest.sqlite"), "--set", "harvest.max_confidence=0.95"]
     page, guarded = (
         Worker(name, out, arguments, port_flag="--port", ready_path="/api/session")
         for name, arguments in [
-            ("page", shows),
+            ("page", [*shows, *keeps]),
             ("guarded", [*shows, "--host", "0.0.0.0", "--users", str(users)]),
         ]
     )
@@ -240,12 +241,20 @@ def show_letters(browser: Browser) -> None:
     browser.wait("no dead letter", looked_again)
 
 
+def show_teach(browser: Browser) -> None:
+    """Some frames wait for a label, with the one that is looked at."""
+    browser.open("teach")
+    browser.wait("not two frames to label", lambda: len(browser.all('[role="option"]')) >= 2)
+    browser.wait_text("to label", "answer is right")
+
+
 VIEWS: dict[str, Callable[[Browser], None]] = {
     "wall": show_wall,
     "camera": show_camera,
     "why": show_why,
     "events": show_events,
     "uplink": show_uplink,
+    "teach": show_teach,
     "letters": show_letters,
 }
 
@@ -327,6 +336,47 @@ def test_a_dead_letter_is_sent_again(browser: Browser) -> None:
         "nothing to send", lambda: [each for each in browser.all("main button") if each.is_enabled()]
     )[0].click()
     browser.wait_text("records sent again")
+
+
+def to_label(browser: Browser) -> list[str]:
+    """Which frames wait for a label, in their order."""
+    return [each.get_attribute("data-id") or "" for each in browser.all('[role="option"]')]
+
+
+def test_frames_are_labelled_by_keyboard_in_bulk_and_taken_back(browser: Browser) -> None:
+    show_why(browser)
+    browser.all(".bar button")[0].click()
+    browser.wait_text("label it")
+    show_teach(browser)
+    before = to_label(browser)
+
+    def press(*keys: str) -> None:
+        browser.driver.switch_to.active_element.send_keys(*keys)
+
+    browser.wait("no focus", lambda: browser.driver.switch_to.active_element.get_attribute("data-id"))
+    press(Keys.SHIFT + Keys.ARROW_RIGHT)
+    press("no such")
+    press(Keys.ENTER)
+    browser.wait_text("is a new class")
+    press(Keys.ENTER)
+    browser.wait_text("2 frames labelled “no such”")
+    assert not {*before[:2]} & {*to_label(browser)}
+    press("1")
+    browser.wait_text("1 frame labelled")
+    press(Keys.DELETE)
+    browser.wait_text("1 frame left out")
+    for _ in range(3):
+        press(Keys.CONTROL + "z")
+        browser.wait_text("taken back for")
+    browser.wait_text("taken back for 2")
+    assert {*before} <= {*to_label(browser)}
+    press(Keys.ENTER)
+    browser.wait_text("labelled as answered")
+    browser.driver.execute_script(
+        "const s = document.querySelector('select'); s.value = 'labelled'; s.dispatchEvent(new Event('change'))"
+    )
+    browser.wait("not the labelled frame", lambda: to_label(browser) == [before[0]])
+    assert browser.all(".given")
 
 
 def test_others_sign_in_first(browser: Browser, pages: Pages, tmp_path: Path) -> None:
