@@ -50,7 +50,7 @@ class EvaluateRequest:
 
     Without `stream` exactly one of `data` and `scenes` is given. With it, `scenes` is the number of rendered
     cameras (default 48), `clips` a folder of videos and `tracks` one of labelled tracks; where only these are given
-    nothing is rendered.
+    nothing is rendered. `fps` is their rate, None for several.
 
     `out` is the report folder, made if absent; `labels` a CSV beside `data`. `limit` takes at most so many
     images, evenly spread, or so many seconds of each camera. `full` lifts the budget of server passes.
@@ -72,6 +72,7 @@ class EvaluateRequest:
     stream: bool = False
     clips: Path | None = None
     tracks: Path | None = None
+    fps: float | None = None
     limit: int | None = None
     full: bool = False
     rivals: bool = True
@@ -87,11 +88,13 @@ class EvaluateRequest:
         if self.stream:
             if self.data is not None or self.labels is not None:
                 raise EvaluationError("--stream takes --scenes, --clips and --tracks, not --data or --labels")
+            if self.fps is not None and not self.fps > 0:
+                raise EvaluationError(f"fps: {self.fps}, must be above 0")
             return
         if (self.data is None) == (self.scenes is None):
             raise EvaluationError("give images with --data DIR or rendered scenes with --scenes N, not both")
-        if self.clips is not None or self.tracks is not None:
-            raise EvaluationError("--clips and --tracks belong to --stream")
+        if (self.clips, self.tracks, self.fps) != (None, None, None):
+            raise EvaluationError("--clips, --tracks and --fps belong to --stream")
         if self.labels is not None and self.data is None:
             raise EvaluationError("--labels belongs to --data")
 

@@ -47,6 +47,9 @@ def evaluate(
     tracks: Annotated[
         Path | None, typer.Option(help="Folder CLASS/TRACK_FRAME.jpg of labelled tracks for --stream.")
     ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second for --stream; 1, 5 and 25 without.")
+    ] = None,
     rivals: Annotated[
         bool,
         typer.Option(help="With --stream: whole frames and video too, which is most of the time."),
@@ -89,6 +92,7 @@ def evaluate(
         stream=stream,
         clips=clips,
         tracks=tracks,
+        fps=fps,
         limit=limit,
         full=full,
         rivals=rivals,

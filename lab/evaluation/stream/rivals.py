@@ -25,14 +25,11 @@ GATED_RATIOS: Final = (0.2, 0.5)
 HOLD_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 DIFFERENCES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 DEFAULT_CODECS: Final = (
-    *(VideoCodec("h264", crf, periodic) for crf in (26, 32, 38) for periodic in (True, False)),
-    *(VideoCodec("av1", crf, periodic) for crf in (35, 50) for periodic in (True, False)),
+    *(VideoCodec("h264", crf, periodic_keyframes=False) for crf in (32, 38, 44)),
+    *(VideoCodec("av1", crf, periodic_keyframes=False) for crf in (50, 57)),
 )
-GATED_CODECS: Final = (
-    VideoCodec("h264", 32, True),
-    VideoCodec("h264", 32, False),
-    VideoCodec("av1", 50, True),
-)
+"""One keyframe and no more: fewer bytes than any camera that somebody may tune in to later."""
+GATED_CODECS: Final = (VideoCodec("h264", 38, False), VideoCodec("av1", 50, False))
 FULL_CODECS: Final = (
     *(
         VideoCodec("h264", crf, periodic)

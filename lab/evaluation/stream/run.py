@@ -44,13 +44,16 @@ ASKS: Final[tuple[Scheme, ...]] = tuple(Ranked(Rule("top_k", share), "avif", 45)
 """What a belief asks with: the 12 or 24 most attended of 196 patches."""
 SECONDS_BY_FPS: Final = {1.0: 80.0, 5.0: 60.0, 25.0: 12.0}
 """How long each camera is watched: slow streams longer, so that each rate sees several objects pass."""
+OTHER_RATES_FRAMES: Final = 300
+"""Of each camera, at any other rate."""
 
 
 def evaluate_stream(request: EvaluateRequest, edge: FullModel, server: FullModel, progress: Progress) -> Path:
     """The reports of all sources and rates are written; returns the page over all of them."""
     begun = time.monotonic()
     pages: list[StreamPart] = []
-    for fps, seconds in SECONDS_BY_FPS.items():
+    for fps in SECONDS_BY_FPS if request.fps is None else (request.fps,):
+        seconds = SECONDS_BY_FPS.get(fps, OTHER_RATES_FRAMES / fps)
         watched = min(seconds, float(request.limit or seconds))
         if request.scenes is not None or (request.clips is None and request.tracks is None):
             number = request.scenes or DEFAULT_CAMERAS
@@ -119,11 +122,11 @@ def still_schemes(request: EvaluateRequest, attention: Attention) -> list[Scheme
     wanted: list[Scheme] = [Whole(), *ASKS]
     if request.rivals or request.full:
         main = Rule("attention_sum", delta_for_share(attention, MAIN_SHARE))
-        wanted += [Whole("webp", 75), Whole("avif", 45), Ranked(main, "avif", 45)]
+        wanted += [Whole("avif", 45), Ranked(main, "avif", 45)]
     if request.full:
         headline = Rule("attention_sum", HEADLINE_DELTA)
         wanted += [Ranked(main), Ranked(headline), Ranked(headline, "avif", 45)]
-        wanted += [Whole("avif", 30), Whole("avif", 60)]
+        wanted += [Whole("avif", 30), Whole("avif", 60), Whole("webp", 75)]
     return wanted
 
 

@@ -144,6 +144,7 @@ def test_payloads_hold_whole_images_and_patches(pair_up: Callable[..., PairedPre
         ({"scenes": 5, "unlabelled": True}, "--unlabelled"),
         ({"data": Path(), "labels": Path(), "unlabelled": True}, "--labels"),
         ({"scenes": 5, "clips": Path()}, "--clips belongs to --stream"),
+        ({"scenes": 5, "recording": Path()}, "--recording belongs to --stream"),
         ({"stream": True, "data": Path()}, "no --data"),
         ({"stream": True, "fps": 0.0}, "fps: 0.0"),
     ],
