@@ -138,6 +138,9 @@ class VideoSession:
         if not streams:
             what = "only a cover picture" if self._container.streams.video else "no video stream"
             raise CameraError(Trouble.NO_VIDEO, f"{self._source.shown}: {what} in it")
+        streams = [
+            stream for stream in streams if stream.frames != 1
+        ] or streams  # a cover that is not marked
         best = self._container.streams.best("video")
         stream = best if best in streams else streams[0]
         context = stream.codec_context

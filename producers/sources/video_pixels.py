@@ -26,6 +26,16 @@ _EXACT: Final = (
 )
 
 
+def _newer_kind(kinds: Any, number: object) -> Any:
+    """A kind of side data that this FFmpeg gives and PyAV does not know, such as EXIF: PyAV would raise."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"KIND_{number}", number
+    return kind
+
+
+SideDataType._missing_ = classmethod(_newer_kind)  # type: ignore[assignment]
+
+
 def shown_pixels(frame: VideoFrame, aspect: Fraction | None) -> npt.NDArray[np.uint8]:
     """Return the frame as (height, width, 3) uint8 RGB, upright.
 

@@ -216,6 +216,25 @@ def test_a_cover_picture_is_no_video(
     session.close()
 
 
+def test_one_picture_beside_a_video_is_a_cover_though_nothing_marks_it(
+    tmp_path: Path, quick: OpenOptions
+) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as output:
+        cover, film = (output.add_stream("libx264", rate=10) for _ in range(2))
+        for stream, size in ((cover, 320), (film, 64)):
+            stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        for stream, count in ((cover, 1), (film, 5)):
+            for number in range(count):
+                frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode())
+    session = parse_source(str(path)).open(quick)
+    assert len(levels(session)) == 5
+    session.close()
+
+
 def test_a_stream_may_change_its_size(
     make_stream: Callable[..., bytes], tmp_path: Path, quick: OpenOptions
 ) -> None:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
+from PIL import Image
 
 from producers.sources.registry import parse_source
 from producers.sources.source import Captured, OpenOptions, RawImage
@@ -167,7 +168,7 @@ def first(path: Path, options: OpenOptions) -> Pixels:
     return picture.image.pixels
 
 
-@pytest.mark.parametrize("container", ["mp4", "mov"])
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
 @pytest.mark.parametrize("matrix", sorted(MATRICES))
 def test_clips_are_upright_whatever_their_display_matrix(
     tmp_path: Path, container: str, matrix: tuple[int, int, int, int], quick: OpenOptions
@@ -177,6 +178,34 @@ def test_clips_are_upright_whatever_their_display_matrix(
     found, expected = first(tmp_path / f"a.{container}", quick), placed(quarters(), matrix)
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected)[8:-8:8, 8:-8:8].mean() < 4
+
+
+@pytest.mark.parametrize("container", ["avi", "mov"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_clips_of_photos_are_upright_whatever_their_exif_says(
+    tmp_path: Path, container: str, orientation: int, quick: OpenOptions
+) -> None:
+    """Motion JPEG as photo and dash cameras write it; the turns are those of EXIF (CIPA DC-008, 4.6.4)."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = quarters()
+    if orientation in {5, 6, 7, 8}:
+        stored = stored.swapaxes(0, 1)
+    stored = stored[:, ::-1] if orientation in {2, 3, 7, 8} else stored
+    stored = stored[::-1] if orientation in {3, 4, 6, 7} else stored
+    photo = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored)).save(photo, "JPEG", quality=98, subsampling=0, exif=exif)
+    path = tmp_path / f"a.{container}"
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream("mjpeg", rate=10)
+        stream.height, stream.width = stored.shape[:2]
+        stream.pix_fmt = "yuvj444p"
+        packet = av.Packet(photo.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+        output.mux(packet)
+    found = first(path, quick)
+    assert found.shape == quarters().shape
+    assert np.abs(found.astype(int) - quarters())[8:-8:8, 8:-8:8].mean() < 4
 
 
 @pytest.mark.parametrize(
