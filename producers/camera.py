@@ -81,7 +81,7 @@ class CameraSpec:
                 "camera: want NAME=SOURCE, such as front=rtsp://host/stream or photos=./photos"
             )
         return cls(
-            name=name,
+            name=name.strip(),
             source=parse_source(source),
             fps=fps,
             loop=loop,

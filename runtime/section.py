@@ -8,6 +8,8 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
+from runtime.units import in_own_unit
+
 FILE_SUFFIX = "_file"
 _OFF = frozenset({"", "off", "none"})
 
@@ -41,11 +43,11 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_secret_files(cls, values: Any) -> Any:
-        """`password_file = PATH` stands for `password = its content`, for every secret field."""
+    def _read_as_written(cls, values: Any) -> Any:
+        """`password_file = PATH` stands for `password = its content`, and `timeout_s = "2m"` for `timeout_s = 120`."""
         if not isinstance(values, dict):
             return values
-        read = dict(values)
+        read: dict[str, Any] = {name: in_own_unit(name, value) for name, value in values.items()}
         for name in cls.secret_names():
             path = read.pop(name + FILE_SUFFIX, None)
             if path is None:

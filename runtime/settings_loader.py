@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from runtime.redact import redact
 from runtime.section import FILE_SUFFIX, Section
 from runtime.settings import ProgramSettings
+from runtime.units import wanted
 from schemas.errors import SettingsError
 
 ENV_PREFIX: Final = "SACCADE__"
@@ -147,6 +148,8 @@ def _explain(error: ErrorDetails, known: Collection[str]) -> str:
         return f"{key}: no such setting{_hint(key.split('.'), known)}"
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
     value = error["input"]
+    if error["type"] in {"float_parsing", "int_parsing"}:
+        message = f"must be a number{f' of {unit}' if (unit := wanted(key)) else ''}"
     if isinstance(value, (dict, Section)):
         return f"{key}: {message}"
     if any(word in key for word in _SECRET_WORDS):

@@ -1,6 +1,6 @@
 """Budgets as people write them: rates in tc's units, `auto`, volumes, and schedules of rates.
 
-`400kbit`, `2mbit` (bits per second), `80kbps` (kilobytes per second, as tc has it), `64000` (bits per
+`400kbit`, `2 Mbit/s` (bits per second), `80kbps` (kilobytes per second, as tc has it), `64000` (bits per
 second), `auto`, `5GB/month`, `1600kbit@0,300kbit@20,0@40`.
 
 Pure; used by settings, the controller and the simulation.
@@ -19,7 +19,7 @@ _SCALES: Final = {
     **{"ki": 2.0**10, "mi": 2.0**20, "gi": 2.0**30, "ti": 2.0**40},
 }
 _PERIODS_S: Final = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0}
-_RATE = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<scale>[kmgt]i?)?(?P<unit>bit|bps)?")
+_RATE = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<scale>[kmgt]i?)?(?P<unit>bits?(?:/s)?|bps)?")
 _VOLUME = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<scale>[kmgt]i?)?b/(?P<period>hour|day|week|month)")
 _ALLOWED = "a rate (400kbit, 2mbit, 80kbps), auto, a volume (5GB/month) or RATE@SECOND,RATE@SECOND,..."
 

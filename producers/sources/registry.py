@@ -7,8 +7,10 @@ when a camera first names it.
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import entry_points
 from typing import Final, cast
+from urllib.parse import unquote, urlsplit
 
 from producers.credentials import hidden_before_at
 from producers.sources import http_camera, image_files, standard_input, stream, video_file, webcam
@@ -16,6 +18,8 @@ from producers.sources.source import Source, SourceKind
 from schemas.errors import SettingsError
 
 PLUGINS: Final = "saccade.sources"
+_AROUND: Final = " \t\r\n\u00a0\u200b\ufeff\"'`<>“”‘’«»"
+"""What chat programs, documents and terminals leave around an address."""
 KINDS: Final[tuple[SourceKind, ...]] = (standard_input, webcam, http_camera, stream)
 """Kinds that are known by how they are written, asked in this order."""
 FILE_KINDS: Final[tuple[SourceKind, ...]] = (image_files, video_file)
@@ -28,6 +32,9 @@ def parse_source(text: str) -> Source:
     Raises:
         SettingsError: it names nothing that there is; one line, without credentials.
     """
+    if "\0" in text:
+        raise SettingsError("source: no address or path holds a zero byte")
+    text = _as_meant(text)
     if not text:
         raise SettingsError(f"source is empty: want {wanted()}")
     for kind in KINDS:
@@ -51,6 +58,14 @@ def wanted() -> str:
     plugins = [f"{plugin.name}:…" for plugin in entry_points(group=PLUGINS)]
     forms = [*(kind.FORM for kind in (*FILE_KINDS, *KINDS)), *plugins]
     return f"{', '.join(forms[:-1])} or {forms[-1]}"
+
+
+def _as_meant(text: str) -> str:
+    """Return what was pasted without the signs around it, and a URL of a file as its path."""
+    bare = text.strip(_AROUND)
+    if bare != text and not os.path.lexists(text):
+        text = bare
+    return unquote(urlsplit(text).path) if text.lower().startswith("file://") else text
 
 
 def _plugin(text: str) -> SourceKind | None:

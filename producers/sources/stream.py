@@ -33,8 +33,11 @@ _ALLOWED: Final = {
 """Scheme → formats and protocols that FFmpeg may use: what a camera answers cannot lead elsewhere."""
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _RAW: Final = re.compile(r"[@\[\] ]|%(?![0-9A-Fa-f]{2})")
-_PLACE: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:@\[\]]+)(:\d{1,5})?")
+_PLACE: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%25[\w.-]+)?\]|[^:@\[\]\s]+)(:(?P<port>\d{1,5})?)?")
 """A host and perhaps a port."""
+_MAX_PORT: Final = 65_535
+_UNWRITTEN: Final = re.compile(r"[^!-~]")
+"""What no URL holds as it is: spaces, and letters of other alphabets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +84,25 @@ def parse(text: str) -> StreamUrl:
 def checked(text: str) -> str:
     """Return the URL when its scheme is known, its host is there and its password is written as URLs want it.
 
+    As browsers do, the scheme is written small, and what a host or path cannot hold as it is, is encoded.
+
     Raises:
         SettingsError: says what is wrong, and shows neither user nor password.
     """
     scheme, _, rest = text.partition("://")
-    safe = shown_url(text)
     if scheme.lower() not in _ALLOWED:
-        raise SettingsError(f"source {safe}: scheme {scheme!r} is none of {', '.join(sorted(_ALLOWED))}")
+        known = ", ".join(sorted(_ALLOWED))
+        raise SettingsError(f"source {shown_url(text)}: scheme {scheme!r} is none of {known}")
+    scheme = scheme.lower()
     _check_user_info(scheme, rest)
-    place = safe.partition("://")[2]
-    if not place or place.startswith(("/", ":", "?")):
-        raise SettingsError(f"source {safe}: this URL has no valid host and port")
-    return text
+    authority = _authority(rest)
+    user_info, at, place = authority.rpartition("@")
+    found = _PLACE.fullmatch(place)
+    if found is None or int(found["port"] or 0) > _MAX_PORT:
+        hint = f"; an IPv6 address stands in brackets: {scheme}://[::1]/…" if place.count(":") > 1 else ""
+        raise SettingsError(f"source {scheme}://…: this URL has no valid host and port{hint}")
+    tail = _UNWRITTEN.sub(lambda sign: quote(sign[0]), rest[len(authority) :])
+    return f"{scheme}://{user_info}{at}{_ascii_host(scheme, place)}{tail}"
 
 
 def names_playlist(url: str) -> bool:
@@ -119,13 +129,25 @@ def ffmpeg_options(url: str, transport: str, options: OpenOptions) -> dict[str, 
     return chosen
 
 
+def _authority(rest: str) -> str:
+    """Return user, password, host and port of what follows a URL's scheme."""
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
+
+
+def _ascii_host(scheme: str, place: str) -> str:
+    try:
+        return place if place.isascii() else place.encode("idna").decode()
+    except UnicodeError:
+        raise SettingsError(f"source {scheme}://…: no host can have this name") from None
+
+
 def _check_user_info(scheme: str, rest: str) -> None:
     """Return when user and password hold none of the characters that cut a URL elsewhere.
 
     At most one @ ends user and password, and what follows it is a host. Where this does not hold, a part of the
     password would be taken for the host, the path or the query.
     """
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    authority = _authority(rest)
     user_info, at, place = authority.rpartition("@")
     path, _, query = rest[len(authority) :].partition("?")
     sound = _PLACE.fullmatch(place) is not None
@@ -148,7 +170,7 @@ def _without_transport(url: str) -> tuple[str, str]:
     if not url.lower().startswith(("rtsp://", "rtsps://")):
         return url, ""
     place, question, query = url.partition("?")
-    wanted = dict(parse_qsl(query)).get("transport", "")
+    wanted = dict(parse_qsl(query)).get("transport", "").lower()
     if not question or wanted not in TRANSPORTS:
         return url, ""
     kept = "&".join(part for part in query.split("&") if not part.startswith("transport="))

@@ -37,14 +37,14 @@ class Webcam:
 
 def claims(text: str) -> bool:
     """Return whether `text` is written like a webcam."""
-    return text.startswith("webcam:") or _DEVICE.fullmatch(text) is not None
+    return text.lower().startswith("webcam:") or _DEVICE.fullmatch(text) is not None
 
 
 def parse(text: str) -> Webcam:
     """Return the webcam; `SettingsError` where its number is none."""
-    if not text.startswith("webcam:"):
+    _, colon, number = text.partition(":")
+    if not colon:
         return Webcam(text)
-    number = text.removeprefix("webcam:")
     if not (number.isascii() and number.isdigit()):
         raise SettingsError(f"source {text!r}: want webcam:N with N = 0, 1, … (the N of /dev/videoN)")
     return Webcam(f"/dev/video{int(number)}")

@@ -8,7 +8,7 @@ from schemas.errors import SettingsError
 
 
 def test_parse_takes_the_name_before_the_first_equals_sign() -> None:
-    spec = CameraSpec.parse("front=rtsp://cam/live?token=a=b", fps=5, loop=True, limit=3)
+    spec = CameraSpec.parse(" front = rtsp://cam/live?token=a=b", fps=5, loop=True, limit=3)
     assert (spec.name, spec.fps, spec.loop, spec.limit) == ("front", 5, True, 3)
     assert str(spec) == "front=rtsp://cam/live?***"
 

@@ -30,7 +30,17 @@ def test_folder_image_and_video_file_are_told_apart(tmp_path: Path) -> None:
     assert parse_source(str(tmp_path / "clip.mp4")) == VideoFile(tmp_path / "clip.mp4")
 
 
-@pytest.mark.parametrize("text", ["webcam:2", "/dev/video2"])
+def test_files_are_found_as_browsers_and_shells_write_them(tmp_path: Path) -> None:
+    clip = tmp_path / "a clip.mp4"
+    clip.write_bytes(b"")
+    for text in (f'"{clip}"', f" {clip}\n", clip.as_uri(), clip.as_uri().replace("file:", "FILE:")):
+        assert parse_source(text) == VideoFile(clip)
+    odd = tmp_path / "'odd'.mp4 "
+    odd.write_bytes(b"")
+    assert parse_source(str(odd)) == VideoFile(odd)
+
+
+@pytest.mark.parametrize("text", ["webcam:2", "Webcam:2", "/dev/video2", "/dev/video2\n"])
 def test_both_spellings_of_a_webcam_name_its_device(text: str) -> None:
     assert parse_source(text) == Webcam("/dev/video2")
 
@@ -56,6 +66,7 @@ def test_stream_urls_keep_their_credentials_out_of_repr(scheme: str) -> None:
     [
         ("", "empty"),
         ("no/such/thing", "no such file or folder"),
+        ("a\0b", "zero byte"),
         ("ftp://admin:hunter2@cam/live", "scheme 'ftp' is none of"),
         ("rtsp://admin:hunter2@cam:99999/live", "no valid host and port"),
         ("rtsp://", "no valid host and port"),

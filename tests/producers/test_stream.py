@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.sources.http_camera import HttpCamera
 from producers.sources.registry import parse_source
 from producers.sources.source import OpenOptions
 from producers.sources.stream import StreamUrl, ffmpeg_options, names_playlist, parse
@@ -49,11 +50,55 @@ def test_signs_that_mislead_nobody_are_taken(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pasted", "meant"),
+    [
+        (" rtsp://h/s\n", "rtsp://h/s"),
+        ('"rtsp://h/s"', "rtsp://h/s"),
+        ("“rtsp://h/s”", "rtsp://h/s"),
+        ("<rtsp://h/s>", "rtsp://h/s"),
+        ("\ufeffrtsp://h/s\u200b", "rtsp://h/s"),
+        ("RTSP://H/S", "rtsp://H/S"),
+        ("rtsp://h/a stream", "rtsp://h/a%20stream"),
+        ("rtsp://u:p@h/über?x=a b", "rtsp://u:p@h/%C3%BCber?x=a%20b"),
+        ("rtsp://übung.example:554/s", "rtsp://xn--bung-zra.example:554/s"),
+        ("rtsp://[fe80::1%25eth0]:554/s", "rtsp://[fe80::1%25eth0]:554/s"),
+        ("http://h/a%20b", "http://h/a%20b"),
+        ("HTTP://h/snap.jpg?user=a&pwd=b c", "http://h/snap.jpg?user=a&pwd=b%20c"),
+    ],
+)
+def test_an_address_is_taken_as_it_is_pasted(pasted: str, meant: str) -> None:
+    source = parse_source(pasted)
+    assert isinstance(source, StreamUrl | HttpCamera)
+    assert source.url == meant
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("rtsp://::1/s", "no valid host and port; an IPv6 address stands in brackets: rtsp://[::1]/…"),
+        ("rtsp://fe80::1:554/s", "an IPv6 address stands in brackets"),
+        ("rtsp://ho st/s", "rtsp://…: this URL has no valid host and port"),
+        ("rtsp://host:abc/s", "no valid host and port"),
+        ("rtsp://host:65536/s", "no valid host and port"),
+        ("http://user:hunter2@/x", "no valid host and port"),
+        ("rtsp://admin:hunter2", "no valid host and port"),
+        ("rtsp://ü..example/s", "no host can have this name"),
+    ],
+)
+def test_an_address_without_a_sound_host_is_told_without_a_password(url: str, told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_source(url)
+    assert told in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("url", "kept", "transport"),
     [
         ("rtsp://h/s?transport=udp", "rtsp://h/s", "udp"),
         ("rtsp://h/s?a=1&transport=multicast&b=2", "rtsp://h/s?a=1&b=2", "multicast"),
         ("rtsps://h/s?transport=tcp", "rtsps://h/s", "tcp"),
+        ("rtsp://h/s?transport=UDP", "rtsp://h/s", "udp"),
         ("rtsp://h/s?transport=RTP", "rtsp://h/s?transport=RTP", ""),
         ("tcp://h:1/s?transport=udp", "tcp://h:1/s?transport=udp", ""),
     ],

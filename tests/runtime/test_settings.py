@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_one_line(content: str | None, tmp_path: P
     ("overrides", "parts"),
     [
         ({"edge": {"tau": -1}}, ["edge.tau = -1", "must be greater than or equal to 0"]),
-        ({"edge": {"delta": "much"}}, ["edge.delta = 'much'", "must be a valid number"]),
+        ({"edge": {"delta": "much"}}, ["edge.delta = 'much'", "must be a number"]),
         ({"edge": {"selection": "best"}}, ["edge.selection", "attention_sum"]),
         ({"edge": {"score": "luck"}}, ["edge.score", "min_entropy"]),
         ({"edge": {"score": "margin"}, "budget": {"rate": "400kbit"}}, ["edge.score", "without a budget"]),

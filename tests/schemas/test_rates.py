@@ -15,6 +15,8 @@ from schemas.rates import Auto, Schedule, Volume, constant, parse_budget, parse_
         ("400kbit", 50_000),
         ("2mbit", 250_000),
         ("2Mbit", 250_000),
+        ("2 Mbit/s", 250_000),
+        ("500 kbits/s", 62_500),
         ("1.5mbit", 187_500),
         ("80kbps", 80_000),
         ("1kibit", 128),
