@@ -7,8 +7,7 @@ did would have to encode at the hand-over to Kafka, when it is known what the se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.metrics import FrameMetrics
-from edge_workers.prepare import Prepare
+from edge_workers.prepare import Prepare, crop_all
 from edge_workers.task import FrameTask
 from edge_workers.trace import EdgeTracer
 from gating.select import select
 from runtime.channel import Channel, ChannelClosed
+from runtime.codec_threads import CodecThreads
 from runtime.site_clock import SiteClock
-from runtime.spread import spread
 from schemas.geometry import CROP_SIDE, NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.operating_point import OperatingPoint
@@ -52,18 +51,17 @@ def cheaper(point: OperatingPoint) -> Iterator[OperatingPoint]:
         kept //= 4
 
 
-def encode(tasks: Sequence[FrameTask], *, classes_hash: str, max_record_bytes: int) -> None:
-    """Every task has its record, encoded at its point or at the first cheaper one within the limit, its new point."""
-    for task in tasks:
-        for point in cheaper(task.point):
-            task.point = point
-            positions = select(task.outputs.attention, point)
-            task.num_patches = len(positions)
-            task.record = _record(task, point, positions, classes_hash)
-            data = encode_offload(task.record)
-            task.data = data if len(data) <= max_record_bytes else None
-            if task.data is not None:
-                break
+def encode(task: FrameTask, *, classes_hash: str, max_record_bytes: int) -> None:
+    """The task has its record, encoded at its point or at the first cheaper one within the limit, its new point."""
+    for point in cheaper(task.point):
+        task.point = point
+        positions = select(task.outputs.attention, point)
+        task.num_patches = len(positions)
+        task.record = _record(task, point, positions, classes_hash)
+        data = encode_offload(task.record)
+        task.data = data if len(data) <= max_record_bytes else None
+        if task.data is not None:
+            break
 
 
 def _record(
@@ -90,8 +88,7 @@ class Offerer:
     def __init__(
         self,
         uplink: Uplink,
-        threads: Executor,
-        num_threads: int,
+        threads: CodecThreads,
         *,
         site_clock: SiteClock,
         classes_hash: str,
@@ -104,7 +101,6 @@ class Offerer:
     ) -> None:
         self._uplink = uplink
         self._threads = threads
-        self._num_threads = num_threads
         self._site_clock = site_clock
         self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
@@ -124,8 +120,10 @@ class Offerer:
             tasks = [task for batch in batches for task in batch]
             with self._metrics.stage("offer", tasks):
                 tasks = await self._decoded(tasks)
-                await spread(self._threads, self._num_threads, self._encoding(), tasks)
-            for task in tasks:
+                outcomes = await self._threads.spread(self._encoding(), tasks)
+            for task, outcome in zip(tasks, outcomes, strict=True):
+                if outcome is not None:  # it was left behind
+                    task.data = None
                 self._offer(task)
 
     async def _decoded(self, tasks: list[FrameTask]) -> list[FrameTask]:
@@ -134,7 +132,7 @@ class Offerer:
         if not stills:
             return tasks
         pairs = [(task, np.empty((CROP_SIDE, CROP_SIDE, 3), np.uint8)) for task in stills]
-        await spread(self._threads, self._num_threads, self._prepare, pairs)
+        await crop_all(self._threads, self._prepare, pairs)
         for task in stills:
             if task.refusal is not None:  # its label is that of the frame that it looks like
                 self._unasked(task)

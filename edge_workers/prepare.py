@@ -7,10 +7,8 @@ here, on the event loop, in the order of their turns; only those that are not ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +22,13 @@ from imaging.decode import decode_image
 from imaging.glance import glance
 from runtime.channel import Channel
 from runtime.clock import Clock
-from runtime.spread import spread
+from runtime.codec_threads import CodecThreads
 from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE
 from schemas.label import State
 from vit.preprocess import Pixels, crop_box
 
-Prepare = Callable[[Sequence[tuple[FrameTask, NDArray[np.uint8]]]], None]
+Prepare = Callable[[tuple[FrameTask, Pixels]], None]
 """`prepare` for one model and limit."""
 _MOST_BATCHES = 4
 """So many batches of frames are glanced at for one batch that the model sees; those found still wait for it."""
@@ -45,32 +43,41 @@ class Batch:
 
 
 def prepare(
-    tasks: Sequence[tuple[FrameTask, NDArray[np.uint8]]],
+    pair: tuple[FrameTask, Pixels],
     *,
     max_frame_pixels: int,
     resize_crop: Callable[[Pixels], Pixels],
 ) -> None:
-    """Every task has its crop, in the (224, 224, 3) array beside it, or is refused with the reason."""
-    for task, crop in tasks:
-        frame = task.frame
-        try:
-            size = (frame.width, frame.height)
-            crop[...] = resize_crop(decode_image(frame.image, frame.encoding, max_frame_pixels, size=size))
-        except DecodeError as error:
-            task.refuse(State.UNDECODABLE, error.reason, str(error))
+    """The (224, 224, 3) array beside the task holds its crop. The task itself is not touched.
+
+    Raises:
+        DecodeError: the frame's image cannot be read, or is not what the frame says.
+    """
+    task, crop = pair
+    frame, size = task.frame, (task.frame.width, task.frame.height)
+    crop[...] = resize_crop(decode_image(frame.image, frame.encoding, max_frame_pixels, size=size))
+
+
+def glance_at(task: FrameTask, *, max_frame_pixels: int) -> Tiles | None:
+    """Return what the frame roughly shows of what the model would see; None where only decoding it can tell."""
+    frame = task.frame
+    if frame.encoding != "jpeg" or frame.still:
+        return None
+    return glance(frame.image, max_frame_pixels, crop_box(frame.width, frame.height), TILES)
+
+
+async def crop_all(
+    threads: CodecThreads,
+    prepare: Prepare,
+    pairs: Sequence[tuple[FrameTask, Pixels]],
+) -> None:
+    """Every task has its crop, in the array beside it, or is refused with the reason."""
+    outcomes = await threads.spread(prepare, pairs)
+    for (task, crop), outcome in zip(pairs, outcomes, strict=True):
+        if isinstance(outcome, DecodeError):
+            task.refuse(State.UNDECODABLE, outcome.reason, str(outcome))
         else:
             task.crop = crop
-
-
-def glances(tasks: Sequence[FrameTask], *, max_frame_pixels: int) -> list[Tiles | None]:
-    """Return what each frame roughly shows of what the model would see; None where only decoding it can tell."""
-    found = []
-    for task in tasks:
-        frame = task.frame
-        can_glance = frame.encoding == "jpeg" and not frame.still
-        window = crop_box(frame.width, frame.height)
-        found.append(glance(frame.image, max_frame_pixels, window, TILES) if can_glance else None)
-    return found
 
 
 class Preparer:
@@ -82,8 +89,7 @@ class Preparer:
     def __init__(
         self,
         reader: FrameReader,
-        threads: Executor,
-        num_threads: int,
+        threads: CodecThreads,
         *,
         batch_frames: int,
         max_frame_pixels: int,
@@ -96,10 +102,9 @@ class Preparer:
         self._reader = reader
         self._metrics = metrics
         self._threads = threads
-        self._num_threads = num_threads
         self._batch_frames = batch_frames
         self._prepare = prepare
-        self._glances = partial(glances, max_frame_pixels=max_frame_pixels)
+        self._glance_at = partial(glance_at, max_frame_pixels=max_frame_pixels)
         self._prepared = prepared
         self._clock = clock
         self._stillness = stillness
@@ -139,10 +144,10 @@ class Preparer:
         if self._stillness is None or not tasks:
             return tasks
         with self._metrics.stage("glance", tasks):
-            shares = await spread(self._threads, self._num_threads, self._glances, tasks)
+            glanced = await self._threads.spread(self._glance_at, tasks)
             now_s = self._clock.monotonic_s()
-            for task, tiles in zip(tasks, chain.from_iterable(shares), strict=True):
-                if tiles is not None:
+            for task, tiles in zip(tasks, glanced, strict=True):
+                if tiles is not None and not isinstance(tiles, DecodeError):
                     camera = self._stillness.of(task.camera, now_s)
                     before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
                     task.outputs = before or task.outputs
@@ -154,6 +159,6 @@ class Preparer:
         if moving:
             pairs = list(zip(moving, crops, strict=True))
             with self._metrics.stage("prepare", moving):
-                await spread(self._threads, self._num_threads, self._prepare, pairs)
+                await crop_all(self._threads, self._prepare, pairs)
         sound = [row for row, task in enumerate(moving) if task.refusal is None]
         return Batch(tasks, crops if len(sound) == len(moving) else crops[sound])

@@ -18,7 +18,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from gating.gate import Gate
 from gating.stillness import CameraStillness
 from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
+from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
 from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
@@ -114,10 +114,8 @@ class EdgeWorker:
         self._clock = clock
         self._metrics = metrics.consumer
         self._frame_metrics = FrameMetrics(metrics, settings.topics.frames, clock)
-        self._threads = ThreadPoolExecutor(
-            settings.edge.decode_threads,
-            thread_name_prefix="codec",
-            initializer=adapters.engine.in_codec_thread,
+        self._threads = CodecThreads(
+            settings.edge.decode_threads, initializer=adapters.engine.in_codec_thread
         )
         self._site_clock = SiteClock()
         self._clock_keeper = ClockKeeper(
@@ -181,7 +179,6 @@ class EdgeWorker:
         return Preparer(
             self._reader,
             self._threads,
-            self._settings.edge.decode_threads,
             batch_frames=self._settings.edge.batch_frames,
             max_frame_pixels=self._settings.producer.max_frame_pixels,
             prepare=self._prepare,
@@ -208,7 +205,6 @@ class EdgeWorker:
         return Offerer(
             self._adapters.uplink,
             self._threads,
-            self._settings.edge.decode_threads,
             site_clock=self._site_clock,
             classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
@@ -263,7 +259,7 @@ class EdgeWorker:
 
     def close(self) -> None:
         """The codec threads are let go of."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 ConnectEdge = Callable[[EdgeProgramSettings, AsyncExitStack], Awaitable[EdgePorts]]

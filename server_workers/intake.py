@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
 from runtime.clock import Clock
+from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery, Intake, RecordSource
 from runtime.offsets import TopicPartition
-from runtime.spread import spread
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
 from schemas.offload import decode_offload, positions_of
@@ -41,14 +40,12 @@ class RecordCheck:
     topic: str
     """The prefix of the topics of all sites."""
 
-    def open(self, task: AnswerTask, now_s: float) -> None:
-        """The task has its verdict and, where it waits for the model, its patches."""
-        try:
-            self._open(task, now_s)
-        except DecodeError as error:
-            task.refuse(error.reason, str(error))
+    def open(self, task: AnswerTask, clock: Clock) -> None:
+        """The task has its verdict and, where it waits for the model, its patches.
 
-    def _open(self, task: AnswerTask, now_s: float) -> None:
+        Raises:
+            DecodeError: the record is to be refused.
+        """
         came = task.delivery.record
         task.record = record = decode_offload(task.delivery.value, max_offload_bytes=self.max_offload_bytes)
         if record.site != topic_site(came.topic, self.topic):
@@ -59,17 +56,11 @@ class RecordCheck:
             found = f"offload.classes_hash: {record.classes_hash!r:.80}"
             raise DecodeError("classes", f"{found}, this server's model has {self.classes_hash!r}")
         task.deadline_s = self.deadline_of(record.site, record.deadline_ns)
-        if task.deadline_s < now_s:
+        if task.deadline_s < clock.monotonic_s():
             task.verdict = Verdict.EXPIRED
             return
         task.positions = positions_of(record.bitmap)
         task.patches = decode_patches(record.codec, record.patches, task.positions)
-
-
-def open_all(tasks: Sequence[AnswerTask], *, check: RecordCheck, clock: Clock) -> None:
-    """Each record checked and decoded; one that is not sound spoils no other."""
-    for task in tasks:
-        check.open(task, clock.monotonic_s())
 
 
 class RecordReader:
@@ -83,8 +74,7 @@ class RecordReader:
         source: RecordSource,
         batcher: Batcher[AnswerTask],
         letters: DeadLetters,
-        threads: Executor,
-        num_threads: int,
+        threads: CodecThreads,
         *,
         check: RecordCheck,
         clock: Clock,
@@ -93,10 +83,9 @@ class RecordReader:
         self._batcher = batcher
         self._letters = letters
         self._threads = threads
-        self._num_threads = num_threads
         self._clock = clock
         self._tally = tally
-        self._open = partial(open_all, check=check, clock=clock)
+        self._open = partial(check.open, clock=clock)
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
         self.over = False
@@ -109,7 +98,7 @@ class RecordReader:
                 await self._hold()
             else:
                 self.intake.resume()
-                num_records = _POLL_RECORDS_A_THREAD * self._num_threads
+                num_records = _POLL_RECORDS_A_THREAD * self._threads.num_threads
                 await self._accept(await self.intake.poll(num_records, _POLL_S))
 
     def end(self) -> None:
@@ -139,8 +128,10 @@ class RecordReader:
         unplaced = dict.fromkeys(tasks)
         try:
             with self._tally.stage("decode"):
-                await spread(self._threads, self._num_threads, self._open, tasks)
-            for task in tasks:
+                outcomes = await self._threads.spread(self._open, tasks)
+            for task, outcome in zip(tasks, outcomes, strict=True):
+                if isinstance(outcome, DecodeError):
+                    task.refuse(outcome.reason, str(outcome))
                 await self._place(task)
                 del unplaced[task]
         except asyncio.CancelledError:

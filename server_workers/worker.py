@@ -14,7 +14,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gating.task import CLASSIFICATION
 from runtime.clock import Clock, SystemClock
+from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
 from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
@@ -95,7 +95,7 @@ class ServerWorker:
         self._sites = adapters.ports.sites
         self._weights_hash = adapters.engine.weights_hash
         self.letters = DeadLetters(adapters.ports.letters_sink)
-        self._threads = ThreadPoolExecutor(server.decode_threads, thread_name_prefix="codec")
+        self._threads = CodecThreads(server.decode_threads)
         self._tally = ServerTally(metrics, settings.topics.offload)
         self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
         self._reader = RecordReader(
@@ -103,7 +103,6 @@ class ServerWorker:
             self._batcher,
             self.letters,
             self._threads,
-            server.decode_threads,
             check=RecordCheck(
                 adapters.engine.classes_hash,
                 settings.edge.max_offload_bytes,
@@ -186,7 +185,7 @@ class ServerWorker:
 
     def close(self) -> None:
         """The codec threads are let go of."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _queue(self, redis: SiteRedis) -> LabelQueue:
         # Where one Redis is all there is, waiting for it costs nobody else anything.

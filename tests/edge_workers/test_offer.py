@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -19,6 +18,7 @@ from edge_workers.task import FrameTask
 from gating.select import select
 from runtime.channel import Channel
 from runtime.clock import ManualClock
+from runtime.codec_threads import CodecThreads
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.offload import decode_offload, positions_of
@@ -35,7 +35,7 @@ Offer = Callable[..., Any]
 
 
 def encoded(task: FrameTask, max_record_bytes: int = 1 << 20) -> FrameTask:
-    encode([task], classes_hash="abcdef01", max_record_bytes=max_record_bytes)
+    encode(task, classes_hash="abcdef01", max_record_bytes=max_record_bytes)
     return task
 
 
@@ -115,11 +115,10 @@ def offer(asking_task: Make) -> Offer:
         await channel.put(tasks)
         channel.close()
         stand_in: Any = uplink
-        with ThreadPoolExecutor(2) as threads:
+        with CodecThreads(2) as threads:
             offerer = Offerer(
                 stand_in,
                 threads,
-                2,
                 site_clock=site_clock,
                 classes_hash="abcdef01",
                 max_offload_bytes=200_000,

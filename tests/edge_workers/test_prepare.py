@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 import simplejpeg
 
 from edge_workers.metrics import FrameMetrics
@@ -16,7 +16,9 @@ from gating.cameras import Cameras
 from gating.stillness import CameraStillness
 from runtime.channel import Channel
 from runtime.clock import ManualClock
+from runtime.codec_threads import CodecThreads
 from runtime.metrics import Metrics
+from schemas.errors import DecodeError
 from schemas.label import State
 from vit.preprocess import resize_crop
 
@@ -43,13 +45,10 @@ class FakeReader:
         return taken
 
 
-def preparer(
-    reader: Any, threads: ThreadPoolExecutor, prepared: Channel[Batch], stillness: Any = None
-) -> Preparer:
+def preparer(reader: Any, threads: CodecThreads, prepared: Channel[Batch], stillness: Any = None) -> Preparer:
     return Preparer(
         reader,
         threads,
-        2,
         batch_frames=3,
         max_frame_pixels=1 << 20,
         prepare=partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop),
@@ -62,9 +61,9 @@ def preparer(
 
 def test_an_image_with_more_pixels_than_allowed_is_refused(read_task: Make) -> None:
     task = read_task(0, image=jpeg(1))
-    prepare([(task, np.empty((224, 224, 3), np.uint8))], max_frame_pixels=1000, resize_crop=resize_crop)
-    assert task.refusal is not None
-    assert (task.refusal.state, task.refusal.cause) == (State.UNDECODABLE, "too_large")
+    with pytest.raises(DecodeError) as refused:
+        prepare((task, np.empty((224, 224, 3), np.uint8)), max_frame_pixels=1000, resize_crop=resize_crop)
+    assert refused.value.reason == "too_large"
 
 
 async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_other(read_task: Make) -> None:
@@ -73,7 +72,7 @@ async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_oth
     tasks = [old, read_task(1, image=jpeg(10)), read_task(2, image=b"junk"), read_task(3, image=jpeg(200))]
     prepared: Channel[Batch] = Channel(9)
     reader = FakeReader(tasks)
-    with ThreadPoolExecutor(2) as threads:
+    with CodecThreads(2) as threads:
         await preparer(reader, threads, prepared).run()
     (batch,) = [batch async for batch in prepared]
     assert batch.tasks == tasks
@@ -89,7 +88,7 @@ async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_oth
 async def test_frames_are_chosen_no_earlier_than_the_model_takes_the_batch_before(read_task: Make) -> None:
     reader = FakeReader([read_task(seq, image=jpeg(seq)) for seq in range(7)])
     prepared: Channel[Batch] = Channel(0)
-    with ThreadPoolExecutor(2) as threads:
+    with CodecThreads(2) as threads:
         running = asyncio.create_task(preparer(reader, threads, prepared).run())
         left = []
         async for batch in prepared:
@@ -109,7 +108,7 @@ def standing(read_task: Make, levels: list[int], camera: str = "c") -> list[Fram
 
 async def batches_of(tasks: list[FrameTask], stillness: Any) -> list[Batch]:
     prepared: Channel[Batch] = Channel(99)
-    with ThreadPoolExecutor(2) as threads:
+    with CodecThreads(2) as threads:
         await preparer(FakeReader(tasks), threads, prepared, stillness).run()
     return [batch async for batch in prepared]
 

@@ -72,7 +72,7 @@ def test_a_refused_frame_and_a_gate_that_never_asks_have_less_to_tell(asking_tas
 
 def test_an_offloaded_frame_tells_what_was_sent_and_what_became_of_it(asking_task: Make) -> None:
     task, traces = asking_task(7, OperatingPoint(tau=0.5, delta=0.8, codec="avif", quality=45)), Traces()
-    encode([task], classes_hash="0" * 32, max_record_bytes=1 << 20)
+    encode(task, classes_hash="0" * 32, max_record_bytes=1 << 20)
     assert task.data is not None
     task.spans["offer"] = Span(3.0, 3.25)
     offload = OffloadTask(

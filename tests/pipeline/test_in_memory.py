@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from devstack.in_memory import FrameId, MemorySite
 from devstack.selftest import rendered_frames, selftest
 from devstack.settings import Settings, load_settings
 from edge_workers.worker import run_edge
+from imaging.decode import decode_image
+from runtime.codec_threads import CodecThreads
 from schemas.frame import Frame
 from schemas.label import Label, Source, State
 from schemas.offload import Offload, bitmap_of, encode_offload
@@ -36,7 +40,6 @@ def tau(tiny_model: Path, frames: list[Frame]) -> float:
     from edge_workers.engine import EdgeEngine
     from edge_workers.settings import EdgeSettings
     from gating.entropy import min_entropy_bits
-    from imaging.decode import decode_image
     from vit.preprocess import resize_crop
 
     engine = EdgeEngine(EdgeSettings(model=str(tiny_model), threads=1, dtype="float32"))
@@ -204,6 +207,30 @@ async def test_a_site_speaks_for_itself_only(tiny_model: Path, tau: float, frame
         await check_promises(site)
     assert site.refusals() == {"foreign_site": 2}
     assert await site.store.cameras() == sorted({frame.camera for frame in own})
+
+
+async def test_a_picture_whose_decoder_hangs_costs_itself_alone(
+    settings: Settings, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    hanging = frames[4]
+
+    def decode(image: bytes, *arguments: Any, **options: Any) -> Any:
+        if image == hanging.image:
+            never.wait()
+        return decode_image(image, *arguments, **options)
+
+    monkeypatch.setattr("edge_workers.prepare.decode_image", decode)
+    monkeypatch.setattr("edge_workers.worker.CodecThreads", partial(CodecThreads, limit_s=1.0))
+    site = MemorySite(settings)
+    async with site.running():
+        site.put(frames)
+        labels = await site.settled(TIMEOUT_S)
+    never.set()
+    refused = {frame for frame, label in labels.items() if label.state is State.UNDECODABLE}
+    assert refused == {(hanging.camera, hanging.seq)}
+    assert site.refusals() == {"too_slow": 1}
+    assert committed(site, settings.edge.group_id) == len(frames)
 
 
 async def test_the_self_test_counts_what_it_sees(settings: Settings) -> None:

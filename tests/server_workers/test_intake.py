@@ -7,8 +7,9 @@ import pytest
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.kafka import Record
+from schemas.errors import DecodeError
 from schemas.offload import Offload, bitmap_of, encode_offload
-from server_workers.intake import RecordCheck, open_all
+from server_workers.intake import RecordCheck
 from server_workers.task import AnswerTask, Verdict
 from vit.codecs import encode_patches
 
@@ -34,7 +35,11 @@ def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload")
         for offset, value in enumerate(values)
     ]
     check = RecordCheck(GOOD.classes_hash, 200_000, lambda site, deadline_ns: deadline_s, "offload")
-    open_all(tasks, check=check, clock=ManualClock(10.0))
+    for task in tasks:
+        try:
+            check.open(task, ManualClock(10.0))
+        except DecodeError as error:
+            task.refuse(error.reason, str(error))
     return tasks
 
 
