@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -28,9 +29,10 @@ class _Asked:
 class NewestNumbers:
     """Answers by scans that begin after the question; at most one at a time of a partition."""
 
-    def __init__(self, scan: Scan, *, num_partitions: int) -> None:
+    def __init__(self, scan: Scan, *, num_partitions: Callable[[], Awaitable[int]]) -> None:
         self._scan = scan
-        self._locks = [asyncio.Lock() for _ in range(num_partitions)]
+        self._num_partitions = num_partitions
+        self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._at_a_time = asyncio.Semaphore(MAX_SCANS)
         self._asked: dict[int, _Asked] = {}
 
@@ -40,7 +42,7 @@ class NewestNumbers:
         Raises:
             TransientError: Kafka does not answer, or the scan was cut short.
         """
-        partition, key = frames_partition(camera, len(self._locks)), camera.encode()
+        partition, key = frames_partition(camera, await self._num_partitions()), camera.encode()
         asked = self._asked.get(partition)
         if asked is not None:
             asked.keys.add(key)

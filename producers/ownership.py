@@ -76,13 +76,15 @@ class CameraOwnership:
         self._take_over_wait_s = take_over_wait_s
         self._tell = tell
         self._file: SequenceFile | None = None
+        self._bound = 0
+        """Below it, by this machine's file, all numbers may be used."""
         self._sequence: Sequence | None = None
         self._held_s = 0.0
 
     async def __aenter__(self) -> Self:
-        """The camera is ours and its numbers start above all that were used.
+        """The camera is ours.
 
-        Waits for as long as Redis or Kafka do not answer or the disk is full.
+        Waits for as long as Redis does not answer or the disk is full.
 
         Raises:
             LeaseError: another live producer publishes it.
@@ -91,11 +93,12 @@ class CameraOwnership:
         self._file = await self._with_disk(SequenceFile, self._state_dir, self._camera)
         try:
             self._owner = await self._with_disk(producer_id, self._state_dir)
-            first = await self._take_lease(self._file)
+            bound = await asyncio.to_thread(self._file.bound)
+            self._bound = bound or 0
+            await self._take_lease()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
-        self._sequence = Sequence(first, block=self._block)
         return self
 
     async def __aexit__(
@@ -111,14 +114,17 @@ class CameraOwnership:
                 self._file.close()
 
     async def next(self) -> int:
-        """Return a number above all before it; its block is on disk.
+        """Return a number above all before it and all that were used; its block is on disk.
+
+        The first one waits for as long as Redis or Kafka do not tell which was the newest.
 
         Raises:
             LeaseError: this process stood still for so long that another producer has taken the camera.
             SettingsError: the disk refuses a new block for good; a full disk is waited for.
         """
-        assert self._sequence is not None
         assert self._file is not None
+        if self._sequence is None:
+            self._sequence = Sequence(await self._known_first(), block=self._block)
         if self._clock.monotonic_s() - self._held_s > CAMERA_LEASE_TTL_S:
             await self._renew()
         bound = self._sequence.wanted_bound
@@ -149,8 +155,7 @@ class CameraOwnership:
         # While Redis is away nobody can take over, and asking for every number would only hold frames up.
         self._held_s = asked_s
 
-    async def _take_lease(self, file: SequenceFile) -> int:
-        """Hold the lease and return the first number."""
+    async def _take_lease(self) -> None:
         refused_since_s: float | None = None
         told = False
         while True:
@@ -158,7 +163,7 @@ class CameraOwnership:
             try:
                 if await self._store.hold_camera(self._camera, self._owner):
                     self._held_s = asked_s
-                    return await self._first_number(file)
+                    return
                 why = "another producer holds it, perhaps a dead one"
                 refused_since_s = asked_s if refused_since_s is None else refused_since_s
                 if asked_s - refused_since_s >= self._take_over_wait_s:
@@ -171,18 +176,29 @@ class CameraOwnership:
                 told = True
             await asyncio.sleep(min(1.0, self._renew_interval_s))
 
-    async def _first_number(self, file: SequenceFile) -> int:
+    async def _known_first(self) -> int:
+        """Return the first number, as soon as Redis and Kafka tell what was used."""
+        told = False
+        while True:
+            try:
+                return await self._first_number()
+            except TransientError as away:
+                if not told:
+                    _log.warning("waiting for the first number", camera=self._camera, why=str(away))
+                    told = True
+            await asyncio.sleep(min(1.0, self._renew_interval_s))
+
+    async def _first_number(self) -> int:
         """Return a number above all that file, Redis and Kafka know of.
 
         Each of them alone can be behind. Another machine may have published the camera since the file was written;
         its frames have no label in Redis while the edge is down; and it had reserved up to a block more than Kafka
         holds.
         """
-        bound = await asyncio.to_thread(file.bound)
         in_redis = await self._store.newest_seq(self._camera)
         in_kafka = await self._newest_in_kafka(self._camera)
-        above = [n + 1 + self._block for n in (in_redis, in_kafka) if n is not None and n >= (bound or 0)]
-        return max([bound or 0, *above])
+        above = [n + 1 + self._block for n in (in_redis, in_kafka) if n is not None and n >= self._bound]
+        return max([self._bound, *above])
 
     async def _with_disk(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the blocking action on the state folder does, again and again while the disk is full."""

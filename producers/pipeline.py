@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from producers.camera import CameraSpec
@@ -20,8 +20,9 @@ from producers.sources.source import EncodedImage
 from producers.standstill import Standstill
 from producers.trouble import CameraError, Trouble, trouble_of
 from runtime.clock import Clock
+from runtime.codec_threads import CodecThreads
 from runtime.log import get_logger
-from schemas.errors import SourceError
+from schemas.errors import DecodeError, SourceError
 from schemas.frame import Frame
 
 _log = get_logger(__name__)
@@ -43,7 +44,7 @@ class Numbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CameraContext:
-    """What a camera's pipeline shares with others (`pool`, `publisher`, `clock`) or has of its own."""
+    """What a camera's pipeline shares with others (`threads`, `publisher`, `clock`) or has of its own."""
 
     site: str
     camera: str
@@ -52,7 +53,7 @@ class CameraContext:
     publisher: Publisher
     stats: CameraStats
     clock: Clock
-    pool: Executor
+    threads: CodecThreads
     open_source: SourceOpener
 
 
@@ -184,5 +185,8 @@ class CameraPipeline:
         region = self._spec.region
         if isinstance(image, EncodedImage) and not region and fits(image, self._limits):
             return image
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._context.pool, encode, image, self._limits, region)
+        encoding = partial(encode, limits=self._limits, region=region)
+        (encoded,) = await self._context.threads.spread(encoding, [image])
+        if isinstance(encoded, DecodeError):
+            raise encoded
+        return encoded

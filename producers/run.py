@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from producers.publish import Publisher
 from producers.settings import ProducerProgramSettings
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
+from runtime.codec_threads import CodecThreads
 from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
@@ -28,7 +28,7 @@ from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.redis_store import RedisStore
 from runtime.status_server import serve_status
-from schemas.errors import DecodeError, SettingsError, StackError
+from schemas.errors import DecodeError, SettingsError, StackError, TransientError
 from schemas.frame import decode_frame
 from schemas.topics import frames_specs, max_frame_record_bytes
 
@@ -53,13 +53,13 @@ async def run_producers(
 
     The cameras of `camera_file` come beside them; it may be edited meanwhile, and only `stop` ends the work then.
 
-    A camera that fails ends alone and its summary says why. At the end, what Kafka's client holds has up to
+    Without Kafka the cameras are read all the same, and their frames dropped as each camera's policy says. A camera
+    that fails ends alone and its summary says why. At the end, what Kafka's client holds has up to
     `producer.drain_s` to be acknowledged.
 
     Raises:
         SettingsError: two cameras of one name, or a limit on the way that does not let a frame through.
         StackError: the topic is missing.
-        TransientError: Kafka or Redis did not answer at start.
         StoppedEarly: `stop` was set before the cameras could begin.
     """
     listed = [] if camera_file is None else await asyncio.to_thread(load_cameras, camera_file)
@@ -98,20 +98,24 @@ async def _all_cameras(
 async def open_ports(
     settings: ProducerProgramSettings, stack: AsyncExitStack, metrics: Metrics, health: Health, clock: Clock
 ) -> ProducerPorts:
-    """Return what the cameras share, open until `stack` ends; the topic takes the largest frame."""
-    await check_frames_topic(settings)
+    """Return what the cameras share, open until `stack` ends; the topic, if Kafka tells, takes the largest frame."""
+    try:
+        await check_frames_topic(settings)
+    except TransientError as away:
+        _log.warning("begins without Kafka", why=str(away))
     store = await stack.enter_async_context(RedisStore(settings.redis))
     sink = await stack.enter_async_context(frames_sink(settings))
-    pool = stack.enter_context(ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="encode"))
-    num_partitions = await sink.num_partitions(settings.topics.frames)
+    publisher = Publisher(sink, topic=settings.topics.frames)
     return ProducerPorts(
-        publisher=Publisher(sink, topic=settings.topics.frames, num_partitions=num_partitions),
+        publisher=publisher,
         flush=sink.flush,
         in_flight_bytes=lambda: sink.in_flight_bytes,
         trouble=lambda: sink.trouble,
         store=store,
-        newest_in_kafka=NewestNumbers(partial(newest_seqs, settings), num_partitions=num_partitions),
-        pool=pool,
+        newest_in_kafka=NewestNumbers(
+            partial(newest_seqs, settings), num_partitions=publisher.num_partitions
+        ),
+        threads=stack.enter_context(CodecThreads(ENCODE_THREADS)),
         metrics=metrics,
         health=health,
         clock=clock,
@@ -125,6 +129,7 @@ def frames_sink(settings: ProducerProgramSettings) -> Sink:
         max_request_bytes=max_frame_record_bytes(settings.producer.max_frame_bytes),
         max_in_flight_bytes=settings.producer.max_in_flight_bytes,
         linger_ms=settings.producer.linger_ms,
+        in_background=True,
     )
 
 

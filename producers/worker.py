@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -20,6 +19,7 @@ from producers.settings import ProducerSettings
 from producers.sources.source import OpenOptions, Session
 from producers.trouble import trouble_of
 from runtime.clock import Clock
+from runtime.codec_threads import CodecThreads
 from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.log import get_logger
 from runtime.metrics import Metrics
@@ -51,7 +51,7 @@ class ProducerPorts:
     trouble: Callable[[], str | None]
     store: ProducerStore
     newest_in_kafka: Callable[[str], Awaitable[int | None]]
-    pool: Executor
+    threads: CodecThreads
     metrics: Metrics
     health: Health
     clock: Clock
@@ -170,7 +170,7 @@ class ProducerWorker:
                 publisher=ports.publisher,
                 stats=self.stats[camera],
                 clock=ports.clock,
-                pool=ports.pool,
+                threads=ports.threads,
                 open_source=partial(self._session, spec),
             )
             await CameraPipeline(spec, context).run()

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -59,6 +58,7 @@ async def publish(_: str) -> None:
     from producers.settings import ProducerProgramSettings
     from producers.worker import ProducerPorts, ProducerWorker
     from runtime.clock import SystemClock
+    from runtime.codec_threads import CodecThreads
     from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
     from runtime.memory_kafka import MemoryBroker, MemorySink
     from runtime.memory_store import MemoryStore
@@ -71,20 +71,20 @@ async def publish(_: str) -> None:
     async def nothing(_: str) -> None:
         return None
 
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+    with tempfile.TemporaryDirectory() as folder, CodecThreads(1) as threads:
         for name in ("a.jpg", "b.png"):
             Image.new("RGB", (64, 48), (200, 90, 30)).save(Path(folder) / name)
         producer = {"state_dir": folder, "fps": 0}
         settings = load_settings(ProducerProgramSettings, None, {"producer": producer}, {})
         broker, clock = MemoryBroker(), SystemClock()
         ports = ProducerPorts(
-            publisher=Publisher(MemorySink(broker), topic="frames", num_partitions=broker.num_partitions),
+            publisher=Publisher(MemorySink(broker), topic="frames"),
             flush=flushed,
             in_flight_bytes=lambda: 0,
             trouble=lambda: None,
             store=MemoryStore(settings.redis),
             newest_in_kafka=nothing,
-            pool=pool,
+            threads=threads,
             metrics=Metrics("producer"),
             health=Health(clock, 30, [REDIS_ANSWERS, KAFKA_ACCEPTS]),
             clock=clock,

@@ -325,6 +325,9 @@ class MemorySink:
         self.room = asyncio.Event()
         self.room.set()
 
+    async def num_partitions(self, topic: str) -> int:
+        return 48
+
     async def send(
         self,
         topic: str,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 
@@ -34,13 +34,20 @@ class Topic:
         return {key: number(key.decode()) for key in keys if key != b"new"}
 
 
+def has(num_partitions: int) -> Callable[[], Awaitable[int]]:
+    async def told() -> int:
+        return num_partitions
+
+    return told
+
+
 def number(camera: str) -> int:
     return int(camera.removeprefix("cam"))
 
 
 async def test_two_hundred_cameras_take_two_scans_a_partition_at_most_and_few_at_a_time() -> None:
     topic = Topic()
-    numbers = NewestNumbers(topic.scan, num_partitions=PARTITIONS)
+    numbers = NewestNumbers(topic.scan, num_partitions=has(PARTITIONS))
     cameras = [f"cam{n}" for n in range(200)]
     asking = [asyncio.create_task(numbers(camera)) for camera in cameras]
     await topic.begun.wait()
@@ -52,7 +59,7 @@ async def test_two_hundred_cameras_take_two_scans_a_partition_at_most_and_few_at
 
 async def test_who_asks_during_a_scan_is_answered_by_the_next_one() -> None:
     topic = Topic()
-    numbers = NewestNumbers(topic.scan, num_partitions=1)
+    numbers = NewestNumbers(topic.scan, num_partitions=has(1))
     first = asyncio.create_task(numbers("cam1"))
     await topic.begun.wait()
     second, third = asyncio.create_task(numbers("cam2")), asyncio.create_task(numbers("new"))
@@ -67,7 +74,7 @@ async def test_a_scan_that_fails_or_is_cut_short_fails_all_who_wait_for_it_and_c
     cancelled: bool,
 ) -> None:
     topic = Topic()
-    numbers = NewestNumbers(topic.scan, num_partitions=1)
+    numbers = NewestNumbers(topic.scan, num_partitions=has(1))
     first = asyncio.create_task(numbers("cam0"))
     await topic.begun.wait()
     leader = asyncio.create_task(numbers("cam1"))

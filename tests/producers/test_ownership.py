@@ -163,11 +163,12 @@ async def test_without_redis_a_camera_waits_and_a_held_one_goes_on(tmp_path: Pat
     assert not taking.done()
     store.away = False
     camera = await taking
+    assert await camera.next() == 0
     store.away = True
     keeping = asyncio.create_task(camera.keep())
     await asyncio.wait([keeping], timeout=0.1)
     assert not keeping.done()
-    assert await camera.next() == 0
+    assert await camera.next() == 1
     keeping.cancel()
     await asyncio.wait([keeping])
     await camera.__aexit__(None, None, None)

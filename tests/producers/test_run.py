@@ -19,6 +19,9 @@ import pytest
 from PIL import Image
 
 from devstack import EmbeddedStack
+from devstack.demo.probe import get
+from devstack.demo.processes import free_port as free_port_number
+from devstack.link.relay import relay_to
 from devstack.settings import Settings, load_settings
 from producers.camera import CameraSpec
 from producers.camera_stats import ProducerSummary
@@ -234,6 +237,43 @@ async def test_a_topic_that_is_missing_or_too_small_is_told_at_start(
     assert (await run(small, camera)).published == 10
     with pytest.raises(SettingsError, match=r"producer\.max_frame_bytes .* max\.message\.bytes is 101536"):
         await run(settings, camera)
+
+
+async def test_without_kafka_cameras_are_read_and_drop_by_policy_and_publish_as_soon_as_it_answers(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.kafka_admin.ADMIN_START_TIMEOUT_S", 0.5)
+    kafka_port = free_port_number()
+    settings = await made(
+        {**tree, "metrics": {"port": free_port_number()}}, drop="oldest", queue_frames=2, fps=20
+    )
+    address = f"127.0.0.1:{kafka_port}"
+    away = settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": address})}
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        run_producers(away, [CameraSpec.parse("gate=scenes:2900000021?width=64&height=64")], stop=stop)
+    )
+    gate = f"{settings.site}/gate"
+    async with asyncio.timeout(60), RedisStore(settings.redis) as store:
+        while not (states := await store.read_cameras(settings.site)) or not states[0].dropped:
+            await asyncio.sleep(0.05)
+        assert (states[0].state, states[0].published) == ("online", 0)
+        assert settings.metrics.port is not None
+        status, told = await get(settings.metrics.port, "/readyz")
+        assert status == 503
+        assert "kafka_accepts" in told
+        assert address in told
+        async with relay_to(
+            lambda: ("127.0.0.1", int(settings.kafka.bootstrap_servers.split(":")[1])), port=kafka_port
+        ):
+            await until_published(settings, gate, 5)
+            stop.set()
+            summary = await running
+    seqs = [frame.seq for frame in (await frames_of(settings))[gate]]
+    assert seqs == list(range(len(seqs)))
+    assert summary.published == len(seqs)
 
 
 async def test_frames_above_the_limit_are_made_smaller_or_counted(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from producers.sources.stream import StreamUrl
 from producers.trouble import CameraError, Trouble
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import SystemClock
+from runtime.codec_threads import CodecThreads
 from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.metrics import Metrics
 from schemas.camera_state import CameraState
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, folder: Path, sink: Any, store: Any) -> None:
         self.sink = sink
         self.stop = asyncio.Event()
-        self.pool = ThreadPoolExecutor(1)
+        self.threads = CodecThreads(1)
         self.health = Health(SystemClock(), 30, [REDIS_ANSWERS, KAFKA_ACCEPTS])
         self.metrics = Metrics("producer")
         self.settings = ProducerSettings(
@@ -50,13 +50,13 @@ class Bench:
         self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "", changes: Any = None
     ) -> asyncio.Task[None]:
         ports = ProducerPorts(
-            publisher=Publisher(self.sink, topic="frames", num_partitions=48),
+            publisher=Publisher(self.sink, topic="frames"),
             flush=self._flushed,
             in_flight_bytes=lambda: 0,
             trouble=lambda: self.trouble,
             store=self.store,
             newest_in_kafka=self._nothing,
-            pool=self.pool,
+            threads=self.threads,
             metrics=self.metrics,
             health=self.health,
             clock=SystemClock(),
@@ -86,7 +86,7 @@ class Bench:
 async def bench(tmp_path: Path, sink: Any, store: Any) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path, sink, store)
     yield bench
-    bench.pool.shutdown()
+    bench.threads.close()
 
 
 async def test_a_file_is_published_whole_numbered_in_order_with_its_truth(

@@ -147,22 +147,3 @@ def test_commands_without_kafka_fail_with_status_1_and_one_line(
     ran = cli(*arguments, "--kafka", f"127.0.0.1:{closed_port}")
     assert (ran.status, ran.out) == (1, "")
     assert f"127.0.0.1:{closed_port}" in ran.reason
-
-
-def test_a_worker_without_kafka_fails_with_status_1_and_says_so(
-    cli: Any, closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.kafka_admin.ADMIN_START_TIMEOUT_S", 0.5)
-    ran = cli(
-        "produce",
-        "--camera",
-        "gate=scenes:2900000001",
-        "--kafka",
-        f"127.0.0.1:{closed_port}",
-        "--set",
-        f"producer.state_dir={tmp_path}",
-        "--set",
-        "metrics.port=off",
-    )
-    assert (ran.status, ran.out) == (1, "")
-    assert f"127.0.0.1:{closed_port}" in ran.err.splitlines()[-1]
