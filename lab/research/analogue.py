@@ -27,18 +27,22 @@ _BATCH: Final = 128
 
 
 class ExitHead(nn.Module):
-    """The device's own answer from the features at the split point: averages and maxima, one hidden layer."""
+    """The device's own answer from the features at the split point: one 3×3 convolution, averages, one layer."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 * channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, num_classes)
+            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(2 * channels),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(2 * channels, num_classes),
         )
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, classes) of features (B, C, H, W)."""
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
-        logits: Tensor = self.layers(pooled)
+        logits: Tensor = self.layers(features)
         return logits
 
 
@@ -94,9 +98,10 @@ def train_exit_and_code(
     folder: Path,
     progress: Progress,
 ) -> tuple[SplitCNN, ExitHead, AnalogueCode]:
-    """Return a copy of the network with a trained exit and code: code and server's part learn, the device's does not.
+    """Return a copy of the network with a trained exit and code.
 
-    The exit learns first, on frozen features. Then code and server's part learn over SNRs spread evenly in dB.
+    First exit and network learn together, the sum of their cross-entropies, so that the device's features serve both.
+    Then code and server's part learn over SNRs spread evenly in dB.
     """
     net = deepcopy(reference)
     with torch.no_grad():
@@ -107,8 +112,10 @@ def train_exit_and_code(
     ahead = list(net.stages)[list(net.stages).index(split) + 1 :]
     served = [net.stages[name] for name in ahead]
 
-    def exit_loss(pixels: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(head(net.device(split, pixels)), truth)
+    def joint_loss(pixels: Tensor, truth: Tensor) -> Tensor:
+        features = net.device(split, pixels)
+        ends = head(features), net.server(split, features)
+        return functional.cross_entropy(ends[0], truth) + functional.cross_entropy(ends[1], truth)
 
     def code_loss(pixels: Tensor, truth: Tensor) -> Tensor:
         low, high = TRAINED_SNRS_DB
@@ -116,7 +123,7 @@ def train_exit_and_code(
         return functional.cross_entropy(net.server(split, code(net.device(split, pixels), snr_db)), truth)
 
     name = f"{split}-{maps}"
-    fit(whole, [head], exit_loss, pictures, schedules[0], folder / f"exit-{name}.pt", progress)
+    fit(whole, [net, head], joint_loss, pictures, schedules[0], folder / f"exit-{name}.pt", progress)
     fit(whole, [code, *served], code_loss, pictures, schedules[1], folder / f"code-{name}.pt", progress)
     return net, head, code
 

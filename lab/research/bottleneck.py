@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lab.progress import Progress
+from lab.research.cost import Cost, fastest_ms
 from lab.research.feature_coding import Levels, encode, encode_indices, rate_bits, tables_from
 from lab.research.fitting import Schedule, fit
 from lab.research.pictures import Pictures
@@ -38,7 +39,7 @@ def to_levels(values: Tensor, bits: int) -> Tensor:
 
     The gradient passes the rounding as if it were not there (straight-through) and stops where a value was clipped.
     """
-    scaled: Tensor = values.clamp(0.0, 1.0) * (2**bits - 1)
+    scaled: Tensor = values.float().clamp(0.0, 1.0) * (2**bits - 1)
     return scaled + (scaled.round() - scaled).detach()
 
 
@@ -81,8 +82,7 @@ class Answers:
     coded_bytes: NDArray[np.float64]
     ideal_bytes: NDArray[np.float64]
     plain_bytes: float
-    device_macs: int
-    server_macs: int
+    cost: Cost
 
 
 def train_passage(
@@ -129,24 +129,25 @@ def answer(net: SplitCNN, split: str, bottleneck: Bottleneck, counted: Pictures,
         with torch.inference_mode():
             logits = net.server(split, bottleneck.rebuild(torch.from_numpy(batch).float()))
         probabilities.append(logits.double().softmax(1).numpy())
-    one = normalised(asked.pixels[:1])
-    with torch.no_grad():
-        features = net.device(split, one)
-        passage = bottleneck.narrow(features)
-        device_macs = macs(_Called(net, lambda pixels: net.device(split, pixels)), one) + macs(
-            _Called(bottleneck, lambda maps: bottleneck.narrow(maps).levels), features
-        )
-        server_macs = macs(_Called(bottleneck, bottleneck.rebuild), passage.levels) + macs(
-            _Called(net, lambda maps: net.server(split, maps)), features
-        )
+    passage, cost = _first(net, split, bottleneck, normalised(asked.pixels[:1]))
     return Answers(
         probabilities=np.concatenate(probabilities),
         coded_bytes=np.array(coded, np.float64),
         ideal_bytes=np.array(ideal),
         plain_bytes=_plain_bytes(bottleneck, passage),
-        device_macs=device_macs,
-        server_macs=server_macs,
+        cost=cost,
     )
+
+
+def _first(net: SplitCNN, split: str, bottleneck: Bottleneck, one: Tensor) -> tuple[Passage, Cost]:
+    """Return what one picture (1, 3, side, side) sends, and its cost on both sides without the coder."""
+    both = nn.ModuleList([net, bottleneck])
+    device = _Called(both, lambda pixels: bottleneck.narrow(net.device(split, pixels)))
+    server = _Called(both, lambda levels: net.server(split, bottleneck.rebuild(levels)))
+    with torch.inference_mode():
+        passage: Passage = device(one)
+        times = fastest_ms(lambda: device(one)), fastest_ms(lambda: server(passage.levels))
+    return passage, Cost(macs(device, one), macs(server, passage.levels), *times)
 
 
 def _plain_bytes(bottleneck: Bottleneck, passage: Passage) -> float:
@@ -171,9 +172,9 @@ def _passages(
 class _Called(nn.Module):
     """A part of a module's work as a module, for `macs`."""
 
-    def __init__(self, owner: nn.Module, call: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, owner: nn.Module, call: Callable[[Tensor], object]) -> None:
         super().__init__()
         self.owner, self._call = owner, call
 
-    def forward(self, given: Tensor) -> Tensor:
+    def forward(self, given: Tensor) -> Any:
         return self._call(given)

@@ -13,17 +13,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def noise_power(snr_db: Floats | float) -> Floats:
-    """Return the power of a symbol's noise, both parts together: 10^(-SNR/10)."""
-    return np.asarray(10.0 ** (-np.asarray(snr_db, np.float64) / 10.0))
-
-
-def white_noise(shape: tuple[int, ...], snr_db: float, random: np.random.Generator) -> NDArray[np.complex128]:
-    """Return complex noise whose parts have half of `noise_power` each."""
-    parts = random.normal(0.0, np.sqrt(noise_power(snr_db) / 2.0), (2, *shape))
-    return np.asarray(parts[0] + 1j * parts[1])
-
-
 def faded_snr_db(mean_snr_db: float, count: int, random: np.random.Generator) -> Floats:
     """Return (count,) SNRs under Rayleigh block fading: the mean one times |h|², which is exponential of mean 1."""
     return np.asarray(mean_snr_db + 10.0 * np.log10(random.exponential(1.0, count)))

@@ -6,8 +6,6 @@ Source: section V and eq. 9 of Im et al., arXiv 2404.07217.
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.geometry import NUM_PATCHES
-
 RATES_MBIT_S: Final = (1, 8, 20)
 """Uplinks of Figs. 15 and 16."""
 PAPER_CLIENT_MS: Final = 10.99
@@ -28,20 +26,6 @@ class Latency:
     def total_ms(self) -> float:
         """Mean time of a frame with the method."""
         return self.client_ms + self.uplink_ms + self.server_ms
-
-    @property
-    def reduction(self) -> float:
-        """The share of the server-only time that the method saves; negative where it is slower."""
-        return 1.0 - self.total_ms / self.server_only_ms
-
-
-def macs_ratio(num_patches: float, embed_dim: int = 768) -> float:
-    """Return eq. 9 at `num_patches` tokens over eq. 9 at 196; the paper leaves out the class token here."""
-
-    def per_layer(n: float) -> float:
-        return 12 * n * embed_dim**2 + 2 * n**2 * embed_dim
-
-    return per_layer(num_patches) / per_layer(NUM_PATCHES)
 
 
 def latency(

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from dataclasses import dataclass, field
 
 import torch
 
 from lab.progress import Progress
+from lab.research.bench import Bench, RivalsRequest, TableRow, prepare, reference_rows
+from lab.research.exit_rows import ExitRow, analogue_recordings, digital_recordings, judge
+from lab.research.own_rows import own_rows
 from lab.research.rivals import (
-    Bench,
-    ExitRow,
-    RivalsRequest,
-    TableRow,
+    QUALITIES,
+    EqualAccuracy,
     aecnn_rows,
-    early_exit_rows,
-    exit_and_code,
-    gated_rows,
-    prepare,
-    reference_row,
+    at_equal_accuracy,
     whole_image_rows,
 )
 
-QUALITIES: Final[tuple[tuple[Literal["JPEG", "WEBP"], int], ...]] = (
-    ("JPEG", 10),
-    ("JPEG", 40),
-    ("WEBP", 0),
-    ("WEBP", 20),
-    ("WEBP", 60),
-)
+
+@dataclass(frozen=True)
+class Measured:
+    """All that a run found; lists are empty where the subject has no such rows."""
+
+    bench: Bench
+    rows: list[TableRow]
+    exit_rows: list[ExitRow] = field(default_factory=list)
+    equals: list[EqualAccuracy] = field(default_factory=list)
 
 
 def measure(
@@ -39,18 +38,24 @@ def measure(
     progress: Progress,
     *,
     threads: int,
-) -> tuple[Bench, list[TableRow], list[ExitRow]]:
-    """Return the bench and the rows of "aecnn", "early-exit", or both and whole images for "table"."""
+) -> Measured:
+    """Return the rows of "aecnn", of "early-exit", or of "table": both, whole images and Saccade's own."""
     torch.set_num_threads(threads)
     bench = prepare(request, progress)
-    rows = [reference_row(bench)]
+    rows = reference_rows(bench)
     exit_rows: list[ExitRow] = []
-    if subject in {"early-exit", "table"}:
-        parts = exit_and_code(bench, code_maps)
-        exit_rows = early_exit_rows(bench, parts)
-    if subject == "table":
-        rows += whole_image_rows(bench, QUALITIES)
-        rows += gated_rows(bench, QUALITIES, parts)
     if subject in {"aecnn", "table"}:
         rows += aecnn_rows(bench, points)
-    return bench, rows, exit_rows
+    if subject in {"early-exit", "table"}:
+        analogue = analogue_recordings(bench, code_maps)
+        digital = digital_recordings(bench, analogue, points[0])
+        exit_rows = [
+            row
+            for code, each in (("analogue", analogue), ("digital", digital))
+            for row in judge(code, each, seed=request.seed)
+        ]
+        if subject == "table":
+            rows += whole_image_rows(bench, QUALITIES, (analogue.held.exit, analogue.test.exit))
+    if subject == "table" and request.data is not None:
+        rows += own_rows(bench, request.data)
+    return Measured(bench, rows, exit_rows, at_equal_accuracy(rows, bench.test.tracks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -47,13 +48,26 @@ def research(
     points: Annotated[
         str,
         typer.Option(help="AECNN's points, as MAPSxBITS, by comma; BottleNet++ gets the same plain bytes."),
-    ] = "2x4,4x4,8x4",
+    ] = "2x4,1x4,2x2,4x4,8x4",
     code_maps: Annotated[int, typer.Option(help="Maps of the analogue code.", min=1)] = 8,
     length: Annotated[float, typer.Option(help="Multiplies the epochs of all training.", min=0.01)] = 1.0,
     limit: Annotated[
         int | None, typer.Option(help="At most so many pictures of train and test.", min=24)
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+    bfloat16: Annotated[
+        bool, typer.Option("--bf16", help="Train in bfloat16: twice as fast on processors that have it.")
+    ] = False,
+    edge_model: Annotated[
+        str | None,
+        typer.Option(
+            "--edge-model",
+            help="Saccade's pair; it gets new heads where it lacks the classes. Without: the shipped, tuned.",
+        ),
+    ] = None,
+    server_model: Annotated[
+        str | None, typer.Option("--server-model", help="The same pair's server.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
     quick: Annotated[
         bool,
@@ -66,19 +80,37 @@ def research(
     """Train and measure AECNN, BottleNet++ and early exit (reconstructions where theirs is unknown)."""
     if (data is None) != quick:
         raise SettingsError("research needs either --data or --quick")
+    if (edge_model is None) != (server_model is None):
+        raise SettingsError("--edge-model and --server-model are a pair: give both or none")
     at = maps_and_bits(points)
     from lab.progress import TerminalProgress
-    from lab.research import rivals
+    from lab.research import bench
     from lab.research.rivals_report import write_report
     from lab.research.rivals_run import measure
 
-    request = rivals.RivalsRequest(data, out, network, weights, small_stem, split, side, length, limit, seed)
     if quick:
-        request = rivals.quick(out, split=split, seed=seed, limit=limit)
+        request = bench.quick(out, split=split, seed=seed, limit=limit)
+    else:
+        pair = None if edge_model is None or server_model is None else (edge_model, server_model)
+        request = bench.RivalsRequest(
+            data,
+            out,
+            network,
+            weights,
+            small_stem,
+            split,
+            side,
+            length,
+            limit,
+            seed,
+            bfloat16,
+            pair,
+        )
+    begun_s = time.monotonic()
     with TerminalProgress() as progress:
-        bench, rows, exit_rows = measure(subject.value, request, at, code_maps, progress, threads=threads)
+        measured = measure(subject.value, request, at, code_maps, progress, threads=threads)
     command = shlex.join(["saccade", *sys.argv[1:]])
-    typer.echo(str(write_report(out, command, bench, rows, exit_rows)))
+    typer.echo(str(write_report(out, command, measured, time.monotonic() - begun_s)))
 
 
 def maps_and_bits(points: str) -> tuple[tuple[int, int], ...]:

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from lab.evaluation.bootstrap import Interval, paired_difference
+from lab.evaluation.bootstrap import Interval, mean_interval, paired_difference
 from lab.evaluation.points import ALL, CALIBRATION, TEST, Point, Setting
 from lab.evaluation.stream.frames import Frames, Outcome
 from lab.evaluation.sweep import pareto_rows
+from lab.evaluation.wire import value_bytes
 
 NEAR: Final = (-0.01, 0.0, 0.005, 0.01, 0.02, 0.05)
 """How far below the server's answer on raw frames a setting may be, as shares; negative ones are above it."""
@@ -49,16 +50,20 @@ class Chosen:
 class ShownChoice:
     """Two settings, each chosen on one half of the cameras and shown on the other.
 
-    `settings` are both choices, `accuracy` and `bytes_per_frame` those of all cameras together, and
-    `batched_bytes_per_frame` what it would be in batches of eight. `gain` is the accuracy minus that of the server
-    on every raw frame, paired; its interval resamples whole cameras.
+    `settings` are both choices, `accuracy` and `bytes_per_frame` those of all cameras together,
+    `batched_bytes_per_frame` what it would be in batches of eight, and `payload_bytes_per_frame` the records' values
+    alone. `gain` is the accuracy minus that of the server on every raw frame, paired; intervals resample whole
+    cameras.
     """
 
     settings: tuple[Setting, ...]
     accuracy: float
+    accuracy_interval: Interval
     offload_ratio: float
     bytes_per_frame: float
     batched_bytes_per_frame: float
+    payload_bytes_per_frame: float
+    server_macs: float
     gain: float
     interval: Interval
 
@@ -184,13 +189,26 @@ class _BothWays:
         cameras = np.concatenate([self.frames.scored_cameras(reports) for _, reports in chosen])
         gain, interval = paired_difference(correct, reference, cameras)
         sizes = np.asarray([self.frames.rows(reports).size for _, reports in chosen], dtype=np.float64)
-        batched = [self.frames.batched_bytes(self.outcomes[place], reports) for place, reports in chosen]
+        sent = [self._sent(place, reports) for place, reports in chosen]
+
+        def mean(values: Sequence[float]) -> float:
+            return float(np.average(values, weights=sizes))
+
         return ShownChoice(
             settings=tuple(self.outcomes[place].setting for place in places),
             accuracy=float(correct.mean()),
-            offload_ratio=float(np.average([each.offload_ratio for each in shown], weights=sizes)),
-            bytes_per_frame=float(np.average([each.bytes_per_frame for each in shown], weights=sizes)),
-            batched_bytes_per_frame=float(np.average(batched, weights=sizes)),
+            accuracy_interval=mean_interval(correct, cameras),
+            offload_ratio=mean([each.offload_ratio for each in shown]),
+            bytes_per_frame=mean([each.bytes_per_frame for each in shown]),
+            batched_bytes_per_frame=mean([batched for batched, _ in sent]),
+            payload_bytes_per_frame=mean([payload for _, payload in sent]),
+            server_macs=mean([each.server_macs for each in shown]),
             gain=gain,
             interval=interval,
         )
+
+    def _sent(self, place: int, split: str) -> tuple[float, float]:
+        """Return the bytes a frame in batches, and those of the values alone."""
+        outcome, rows = self.outcomes[place], self.frames.rows(split)
+        values = outcome.offload[rows] * value_bytes(outcome.payload.wire_bytes[rows])
+        return self.frames.batched_bytes(outcome, split), float(values.mean())

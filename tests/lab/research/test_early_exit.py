@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.research.channels import digital_symbols, faded_snr_db, noise_power, white_noise
+from lab.research.channels import digital_symbols, faded_snr_db
 from lab.research.early_exit import (
     SCORES,
     Moment,
@@ -26,7 +26,7 @@ from lab.research.early_exit import (
     play_oracle,
     unsure,
 )
-from lab.research.rivals import judge
+from lab.research.exit_rows import AWARE, Recordings, in_packets, judge
 
 
 def recorded(count: int = 3000, seed: int = 3) -> Recorded:
@@ -43,13 +43,6 @@ def recorded(count: int = 3000, seed: int = 3) -> Recorded:
     hit = random.random((len(snrs), count)) < np.linspace(0.1, 0.95, len(snrs))[:, None]
     server = np.where(hit, truth, (truth + 2) % 4)
     return Recorded(truth, probabilities, snrs, server, np.full(server.shape, 64.0), np.arange(count) // 5)
-
-
-def test_noise_has_the_power_of_its_snr() -> None:
-    assert noise_power(np.array([-10.0, 0.0, 20.0])) == pytest.approx([10.0, 1.0, 0.01])
-    noise = white_noise((200_000,), 3.0, np.random.default_rng(0))
-    assert np.mean(np.abs(noise) ** 2) == pytest.approx(10**-0.3, rel=0.01)
-    assert noise.real.var() == pytest.approx(noise.imag.var(), rel=0.02)
 
 
 def test_fading_keeps_the_mean_power() -> None:
@@ -155,11 +148,31 @@ def test_scores_never_send_the_surest_first() -> None:
 
 
 def test_every_decision_is_judged_over_both_channels() -> None:
-    rows = judge(recorded(400, seed=3), recorded(400, seed=4), seed=1)
+    rows = judge("analogue", Recordings(recorded(400, seed=3), recorded(400, seed=4)), seed=1)
     by = {(row.channel, row.snr_db, row.decision): row for row in rows}
     assert len(by) == len(rows)
     for channel in ("AWGN", "Rayleigh"):
         assert by[channel, 10.0, "never"].symbols == 0
         assert by[channel, 10.0, "always"].symbols == 64
-        assert by[channel, 10.0, "oracle"].accuracy >= by[channel, 10.0, "expected gain > 0"].accuracy
+        assert by[channel, 10.0, "oracle"].accuracy >= by[channel, 10.0, AWARE].accuracy
+        for snr_db in (-10.0, 20.0):
+            always, never, aware = (by[channel, snr_db, name] for name in ("always", "never", AWARE))
+            assert max(always.gain, never.gain) == 0.0
+            assert aware.gain == pytest.approx(aware.accuracy - max(always.accuracy, never.accuracy))
     assert by["AWGN", -10.0, "always"].accuracy < by["AWGN", 20.0, "always"].accuracy
+
+
+def test_a_packet_beyond_the_capacity_is_lost_and_costs_all_symbols() -> None:
+    exits = Recorded(
+        truth=np.array([1, 1]),
+        exit=np.array([[0.9, 0.1], [0.2, 0.8]]),
+        snrs_db=np.array([0.0, 10 * np.log10(15.0)]),  # 1 and 4 bits a symbol
+        server=np.zeros((2, 2), np.int64),
+        symbols=np.full((2, 2), 64.0),
+        tracks=np.arange(2),
+    )
+    packets = in_packets(exits, np.array([1, 1]), np.array([16.0, 8.0]))
+    assert packets.symbols == pytest.approx(
+        np.array([[64.0, 64.0], [32.0, 16.0]])
+    )  # 128 bits need 128 symbols
+    assert packets.server.tolist() == [[0, 1], [1, 1]]

@@ -17,7 +17,7 @@ from lab.research.aecnn import ChannelAttention, ChannelPruning, largest, train_
 from lab.research.analogue import AnalogueCode, noisy, record, train_exit_and_code
 from lab.research.bottleneck import Bottleneck, answer, to_levels
 from lab.research.bottlenet import ConvolvedBottleneck, train_bottlenet
-from lab.research.fitting import Schedule, batch_of, fit
+from lab.research.fitting import Schedule, batch_of, fit, varied
 from lab.research.pictures import Pictures, drawn_tracks, read_tracks
 from lab.research.split_cnn import (
     SPLIT_POINTS,
@@ -131,6 +131,23 @@ def test_an_epoch_shows_every_picture_once() -> None:
     assert not np.array_equal(batch_of(0, 20, schedule), batch_of(4, 20, schedule))
 
 
+def test_the_rate_rises_in_the_first_tenth_and_falls_to_nothing() -> None:
+    schedule = Schedule(1, rate=1.0)
+    assert schedule.rate_at(0, 100) == pytest.approx(0.1)
+    assert schedule.rate_at(50, 100) == pytest.approx(0.5)
+    assert schedule.rate_at(99, 100) < 0.001
+
+
+def test_pictures_are_varied_by_the_seed_alone_and_stay_pictures() -> None:
+    pixels = normalised(drawn_tracks(2, SIDE, seed=1).pixels)
+    once, again, other = (varied(pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert once.shape == pixels.shape
+    assert torch.equal(once, again)
+    assert not torch.allclose(once, other)
+    assert once.abs().max() <= 2.0
+    assert (once - pixels).abs().mean() > 0.05
+
+
 def test_the_quantiser_by_hand() -> None:
     values = torch.tensor([-1.0, 0.1, 0.49, 0.51, 0.9, 2.0], requires_grad=True)
     levels = to_levels(values, 1)
@@ -211,8 +228,7 @@ def test_the_rivals_learn_to_pass_the_cut(trained: SplitCNN, pictures: Pictures,
         assert (answers.probabilities.argmax(1) == asked.truth).mean() > whole - 0.25
         assert answers.coded_bytes.mean() < 512 / 8
         assert (answers.coded_bytes >= answers.ideal_bytes * 0.999).all()
-        assert answers.device_macs > 0
-        assert answers.server_macs > 0
+        assert min(answers.cost) > 0
     assert np.array_equal(probabilities(trained, asked.pixels), before)
 
 
