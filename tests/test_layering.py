@@ -34,7 +34,7 @@ LAB = {
         *("schemas", "imaging", "vit", "gating", "uplink"),
         *("lab.scenes", "lab.research", "lab.simulation"),
     },
-    "lab.research": {"schemas", "vit", "gating", "lab.evaluation"},
+    "lab.research": {"schemas", "vit", "gating", "lab.evaluation", "lab.training"},
     "lab.simulation": {"schemas", "gating", "uplink", "devstack"},
     "lab.benchmarks": {*PRODUCT, "saccade", "devstack", "lab"},
 }

@@ -31,11 +31,6 @@ def most_uncertain(task: OffloadTask) -> float:
     return -task.score
 
 
-def most_gain_per_byte(task: OffloadTask) -> float:
-    """What a server's answer is expected to gain for each byte decides."""
-    return -task.expected_gain / max(task.num_bytes, 1)
-
-
 def until_deadline(task: OffloadTask) -> tuple[float, str]:
     """A task waits as long as its answer can come in time."""
     return task.deadline_s, "expired"

@@ -23,8 +23,9 @@ from lab.evaluation.stream.run import ASKS, recorded
 from lab.research.bench import Bench, TableRow
 from lab.research.cost import Cost, fastest_ms
 from lab.training.fine_tune import fine_tune
-from lab.training.heads import fit_heads
+from lab.training.report import Asking
 from schemas.geometry import NUM_PATCHES
+from schemas.operating_point import OperatingPoint
 from vit.weights import load_model
 
 PAIR_EPOCHS: Final = 20
@@ -72,18 +73,24 @@ def own_rows(bench: Bench, data: Path) -> list[TableRow]:
 
 
 def _pair(bench: Bench, data: Path) -> tuple[str, list[str]]:
-    """Return the pair's names: the given one where it knows the classes, with new heads where not; else a tuned one."""
-    out, work = bench.request.out / "pair", bench.request.out / "pair-work"
-    if bench.request.pair is None:
-        epochs = PAIR_EPOCHS * bench.request.length
-        files = fine_tune(
-            data / "train", out, work, epochs=epochs, seed=bench.request.seed, progress=bench.progress
-        )
-        return str(files[0]), [str(files[1])]
-    edge, server = bench.request.pair
+    """Return the pair's names: as given where it knows the classes; else with new heads, or the shipped one tuned."""
+    request = bench.request
+    edge, server = request.pair or ("shipped:edge", "shipped:server")
     if load_model(edge).classes != bench.learn.classes:
-        heads = fit_heads(data / "train", out, work, edge=edge, server=server, progress=bench.progress)
-        edge, server = map(str, heads)
+        out = request.out / "pair"
+        fine_tune(
+            data / "train",
+            out,
+            request.out / "pair-work",
+            asking=Asking(OperatingPoint(tau=0.0, delta=1.0), edge_weight=0.0),
+            edge=edge,
+            server=server,
+            heads_only=request.pair is not None,
+            epochs=PAIR_EPOCHS * request.length,
+            seed=request.seed,
+            progress=bench.progress,
+        )
+        edge, server = (str(out / f"{role}.safetensors") for role in ("edge", "server"))
     return edge, [server]
 
 
