@@ -99,13 +99,17 @@ class Gating:
         except ValueError as error:
             _log.warning("a server's answer does not fit the classes", camera=answer.camera, error=str(error))
             return []
+        asked = belief.asked(answer.seq)
+        if asked is not None:
+            (result,) = self._gate.decide(asked.logits[None], 0.0)
+            self._uplink.answered(result.score, agrees=result.answer.label == answer.classes[0])
         return self._finals(answer.camera, belief.answer(answer.seq, server)[1:], answer.seq)
 
     def _judge(self, tasks: Sequence[FrameTask], outputs: FloatArray) -> None:
         point = self._uplink.point
         for task, result in zip(tasks, self._gate.decide(outputs, point.tau), strict=True):
             task.gate, task.point = result, point
-            self._uplink.observe(result.score)
+            self._uplink.observe(result.score, is_still=task.is_still)
 
     def _believe(self, task: FrameTask, beliefs: Beliefs, now_s: float) -> None:
         """One after the other: whether a frame asks depends on what the frame before it asked."""

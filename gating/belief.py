@@ -173,6 +173,11 @@ class CameraBelief:
         while len(self._asks) > MAX_ASKS:
             del self._asks[next(iter(self._asks))]
 
+    def asked(self, seq: int) -> Step | None:
+        """Return the belief at a frame as it was when the server was asked; None where no answer is waited for."""
+        ask = self._asks.get(seq)
+        return None if ask is None else ask.step
+
     def hold(self, step: Step) -> bool:
         """The frame waits for the answer that `step.waits_for` names; False where it cannot, and stands as it is."""
         ask = self._asks.get(step.waits_for) if step.waits_for is not None else None

@@ -26,6 +26,8 @@ ROWS = (
     "codec",
     "offloaded",
     "accuracy expected/observed",
+    "still",
+    "servers disagree, expected",
     "held back",
 )
 
@@ -82,8 +84,18 @@ def column_of(state: dict[str, Any]) -> tuple[str, ...]:
         f"{point['codec']}-{point['quality']}",
         f"{state['offload_share']:.0%} of {state['frames_per_s']:.1f}/s",
         f"{share(state['expected_accuracy'])} / {share(state['observed_accuracy'])}",
+        f"{state.get('still_per_s', 0.0) / max(state['frames_per_s'], 1e-9):.0%}",
+        disagreement(state.get("disagreement")),
         ", ".join(f"{count} {cause}" for cause, count in sorted(state["held_back"].items())) or "–",
     )
+
+
+def disagreement(found: dict[str, Any] | None) -> str:
+    """Return how often the servers' answers name another class, and how often they should by the calibration."""
+    if found is None:
+        return "–"
+    drifted = ", drifted" if found["has_drifted"] else ""
+    return f"{share(found['observed'])}, {share(found['expected'])}{drifted}"
 
 
 def kilobytes(bytes_per_s: float | None) -> str:

@@ -28,13 +28,17 @@ _MAX_TEXT = 512
 
 @dataclass(frozen=True, slots=True)
 class HminBin:
-    """Accuracy of both models on the frames whose min-entropy lies in [lo, hi) bits."""
+    """Accuracy of both models on the frames whose min-entropy lies in [lo, hi) bits.
+
+    `agreement` is how often the server's answer to an ask names the edge's class; None where that was not measured.
+    """
 
     lo: float
     hi: float
     count: int
     edge_accuracy: float
     server_accuracy: float
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ def dump_frontier(frontier: Frontier, path: Path) -> None:
     document = asdict(frontier)
     for plain, point in zip(document["points"], frontier.points, strict=True):
         plain["point"] = point.point.to_json()
+    for each in document["accuracy_by_h_min"]:
+        if each["agreement"] is None:
+            del each["agreement"]
     document["belief"] = None if frontier.belief is None else frontier.belief.to_json()
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -159,6 +166,7 @@ def _bin(fields: Fields) -> HminBin:
         count=fields.integer("count", 0, _MAX_COUNT),
         edge_accuracy=fields.number("edge_accuracy", 0.0, 1.0),
         server_accuracy=fields.number("server_accuracy", 0.0, 1.0),
+        agreement=None if fields.is_null("agreement") else fields.number("agreement", 0.0, 1.0),
     )
 
 

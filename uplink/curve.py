@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -216,6 +217,17 @@ class Curve:
     def full_gain_at(self, scores: Floats) -> Floats:
         """(n,) bits -> (n,): how much likelier the server is right with the whole frame."""
         return self._gain[self._bin(scores)]
+
+    def corrected(self, corrections: Floats) -> Curve:
+        """Return the curve with the gain of each bin multiplied by its (b,) correction, and the edge as much worse.
+
+        The server's accuracy stays, and so does a bin in which it gains nothing.
+        """
+        curve = copy(self)
+        curve._gain = np.where(self._gain > 0, self._gain * corrections, self._gain)
+        curve._edge_accuracy = np.maximum(self._edge_accuracy - (curve._gain - self._gain), 0.0)
+        curve._gain_by_bin = curve._gain.tolist()
+        return curve
 
     def gain_at(self, score: float, family: int) -> float:
         """How much likelier than the edge's a server answer is right for a frame of this score."""

@@ -63,6 +63,16 @@ class UplinkMetrics(MetricGroup):
         self.accuracy_proxy = self.gauge(
             "accuracy_proxy", "Accuracy expected from the min-entropies seen and what was offloaded"
         )
+        self.disagreement = self.gauge(
+            "answers_disagreeing",
+            "Share of the servers' answers that name another class than the edge, lately",
+        )
+        self.expected_disagreement = self.gauge(
+            "answers_disagreeing_expected", "The same as the calibration expects it of these answers"
+        )
+        self.drifted = self.gauge(
+            "calibration_drifted", "1 while the servers' answers are unlike those of the calibration"
+        )
         self.lease_workers = self.gauge("uplink_workers", "Edge workers that share the budget")
 
     def in_state(self, state: str, cause: str) -> None:
@@ -121,6 +131,10 @@ class UplinkGauges:
         metrics.expected_accuracy.set(told.expected_accuracy)
         metrics.accuracy_proxy.set(told.observed_accuracy)
         metrics.lease_workers.set(told.num_workers)
+        if told.disagreement is not None:
+            metrics.disagreement.set(told.disagreement.observed)
+            metrics.expected_disagreement.set(told.disagreement.expected)
+            metrics.drifted.set(told.disagreement.has_drifted)
         if (told.state, told.cause) != self._in_force:
             self._in_force = (told.state, told.cause)
             metrics.in_state(told.state, told.cause)

@@ -18,6 +18,7 @@ from schemas.server_report import ServerReport
 from uplink.admission import Admission, AdmissionConfig
 from uplink.allowance import DEPTH_SHARE, burst_bytes
 from uplink.leases import Claim, Grant
+from uplink.self_check import Disagreement
 from uplink.task import Delivered, Dropped, OffloadTask
 from uplink.tuning import Tuning
 
@@ -35,7 +36,8 @@ class Explanation:
     1]. `budget_bytes_per_s` is what this worker was told (its share of it), `usable_bytes_per_s` what the
     link is believed to carry of it; `expected_bytes_per_s` is what the point in use is expected to ask for,
     `expected_accuracy` the curve's promise for the present frames, `observed_accuracy` the curve's value of
-    what really was sent and answered; `held_back` counts records by cause.
+    what really was sent and answered; `still_per_s` counts frames that were not classified again; `disagreement` is
+    None while too few answers came back; `held_back` counts records by cause.
     """
 
     state: str
@@ -53,6 +55,8 @@ class Explanation:
     frames_per_s: float
     expected_accuracy: float
     observed_accuracy: float
+    still_per_s: float
+    disagreement: Disagreement | None
     waiting_records: int
     waiting_bytes: int
     in_flight_bytes: float
@@ -100,9 +104,15 @@ class UplinkScheduler:
     def __repr__(self) -> str:
         return f"<UplinkScheduler {self.tuning!r} {self.admission!r}>"
 
-    def observe(self, score: float, now_s: float) -> None:
-        """A frame was classified, offloaded or not."""
+    def observe(self, score: float, now_s: float, *, is_still: bool = False) -> None:
+        """A frame has an answer, offloaded or not; a still one has that of the frame that it looks like."""
         self.tuning.mix.observe(score, now_s)
+        if is_still:
+            self.tuning.still.add(1.0, now_s)
+
+    def answered(self, score: float, *, agrees: bool) -> None:
+        """A server's answer came back about a frame of this score."""
+        self.tuning.check.answered(score, agrees=agrees)
 
     def enqueue(self, task: OffloadTask, now_s: float) -> list[OffloadTask]:
         """The task waits for its turn; returns those that had to leave for it, itself perhaps."""
@@ -209,6 +219,8 @@ class UplinkScheduler:
             frames_per_s=frames_per_s,
             expected_accuracy=choice.accuracy,
             observed_accuracy=choice.edge_accuracy + (gained_per_s / frames_per_s if frames_per_s else 0.0),
+            still_per_s=tuning.still.per_s(now_s),
+            disagreement=tuning.check.disagreement,
             waiting_records=len(admission.queue),
             waiting_bytes=admission.queue.waiting_bytes,
             in_flight_bytes=meter.flight.estimate_bytes,

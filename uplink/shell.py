@@ -127,9 +127,13 @@ class Uplink:
         limit = self._scheduler.admission.max_record_bytes
         return None if self._is_unlimited or limit <= 0 else int(limit)
 
-    def observe(self, score: float) -> None:
+    def observe(self, score: float, *, is_still: bool = False) -> None:
         """Note the gate's score (bits) of a frame, offloaded or not, for the forecast of the demand."""
-        self._scheduler.observe(score, self._clock.monotonic_s())
+        self._scheduler.observe(score, self._clock.monotonic_s(), is_still=is_still)
+
+    def answered(self, score: float, *, agrees: bool) -> None:
+        """Note whether a server's answer names the edge's class, for a frame of this score (bits)."""
+        self._scheduler.answered(score, agrees=agrees)
 
     def enqueue(self, task: OffloadTask) -> asyncio.Future[DeliveryResult]:
         """Queue a task; the future, which is its `delivery`, resolves to its one result. Never blocks or raises."""

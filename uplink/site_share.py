@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schemas.server_report import ServerReport
     from uplink.leases import Claim, Row
     from uplink.scheduler import UplinkScheduler
+    from uplink.self_check import Disagreement
     from uplink.volume import VolumePlan
 
 REPORT_S: Final = 1.0
@@ -85,6 +86,7 @@ class SiteShare:
         self._counted_bytes = 0.0
         self._spent_bytes = 0
         self._last_state: tuple[str, str] | None = None
+        self._has_drifted = False
 
     async def run(self, scheduler: UplinkScheduler) -> None:
         """Exchange until cancelled."""
@@ -160,11 +162,24 @@ class SiteShare:
         if (told.state, told.cause) != self._last_state:
             self._last_state = (told.state, told.cause)
             _log.info("uplink", state=told.state, cause=told.cause, tau=told.point.tau)
+        self._tell_drift(told.disagreement)
         state = {"worker": self._worker, **self._about, **told.to_json()}
         if self._volume is not None:
             state["spent_bytes"] = self._spent_bytes
         text = json.dumps(state, separators=(",", ":"), allow_nan=False)
         await self._store.publish_uplink(self._site, self._worker, text)
+
+    def _tell_drift(self, found: Disagreement | None) -> None:
+        if found is None or found.has_drifted == self._has_drifted:
+            return
+        self._has_drifted = found.has_drifted
+        shares = {"observed": round(found.observed, 3), "expected": round(found.expected, 3)}
+        if found.has_drifted:
+            _log.warning(
+                "servers disagree with the edge unlike in the calibration; run saccade calibrate", **shares
+            )
+        else:
+            _log.info("servers disagree with the edge as in the calibration again", **shares)
 
 
 def _renewed(

@@ -15,7 +15,8 @@ from typing import Final
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from uplink.admission import Limits
-from uplink.curve import OVERDEMAND, Choice, Curve, FrameMix
+from uplink.curve import OVERDEMAND, RATE_WINDOW_S, Choice, Curve, FrameMix
+from uplink.self_check import SelfCheck
 from uplink.task import OffloadTask
 
 STARTUP_S: Final = 2.0
@@ -174,17 +175,20 @@ class Tuning:
 
     With `is_fixed` the point in use stays the first one, and `choice` says what would be used.
 
-    State: the frames of now, what was offered and delivered lately, the last choice, and `is_dry`: nothing waits
-    and the bucket runs full, so that a lower threshold holds until the next record waits.
+    State: the frames of now, what was offered and delivered lately, how the servers' answers compare with the
+    calibration, the curve corrected by that, the last choice, and `is_dry`: nothing waits and the bucket runs full,
+    so that a lower threshold holds until the next record waits.
     """
 
     def __init__(self, frontier: Frontier, start: OperatingPoint, start_s: float, *, is_fixed: bool) -> None:
-        self.curve = Curve(frontier)
+        self._calibrated = self.curve = Curve(frontier)
+        self.check = SelfCheck(frontier.accuracy_by_h_min)
         self.choice = Choice(start, start, self.curve.family_of(start))
         self.controller = Controller(start_s)
         self.feedback = Feedback(start_s)
         self.mix = FrameMix(frontier.h_min_quantiles, start_s)
         self.gained = RecentSum(GAINED_S)
+        self.still = RecentSum(RATE_WINDOW_S)
         self.is_dry = False
         self._offered = RecentSum(OFFERED_S)
         self._fixed = self.choice if is_fixed else None
@@ -225,6 +229,8 @@ class Tuning:
 
     def update(self, limits: Limits, now_s: float) -> None:
         """The choice is the one for what is known now."""
+        if self.check.disagreement is not None:
+            self.curve = self._calibrated.corrected(self.check.corrections)
         weighed = self.curve.weigh(self.mix.snapshot(now_s))
         is_judged = self._has_chosen and self.controller.state is not State.STARTUP
         self.feedback.update(

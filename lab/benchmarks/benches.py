@@ -98,6 +98,13 @@ _ALL = (
         (("-m", "lab.benchmarks.stage_cost"),),
     ),
     Bench(
+        "stillness",
+        "cameras that stand, with every frame classified and with still ones held",
+        (("-m", "lab.benchmarks.stillness"),),
+        limit_s=900,
+        in_all=False,
+    ),
+    Bench(
         "peers",
         "LitServe and a plain consumer on the same stream",
         (("-m", "lab.benchmarks.peers"),),

@@ -43,12 +43,12 @@ def record(seeds: Sequence[int], frames_each: int, *, every: int = 1) -> list[li
     streams = []
     for seed in seeds:
         frames = islice(SceneStream(seed, WIDTH, HEIGHT, FPS / every), frames_each)
-        streams.append([Shot(_jpeg(image), truth) for image, truth in frames])
+        streams.append([Shot(as_jpeg(image), truth) for image, truth in frames])
     return streams
 
 
-def _jpeg(image: np.ndarray) -> bytes:
-    # 4:2:0, as cameras and the project's own producer send.
+def as_jpeg(image: np.ndarray) -> bytes:
+    """Return the picture as cameras and the project's own producer send it: JPEG, 4:2:0."""
     pixels = np.ascontiguousarray(image)
     return bytes(simplejpeg.encode_jpeg(pixels, JPEG_QUALITY, colorsubsampling="420"))
 

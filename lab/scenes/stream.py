@@ -55,23 +55,34 @@ class Passage:
 class SceneStream:
     """Endless frames of one camera with their truths: iterate to get ``(image, truth)``.
 
-    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. The same seed, size and
-    rate give the same frames. One object at a time has a class; standing distractors belong to the place.
+    image: (height, width, 3) uint8 RGB. truth: class index, 0 = none, −1 = ignore. The same arguments give the
+    same frames. One object at a time has a class; standing distractors belong to the place. ``quiet_s`` bounds the
+    time between two objects; with ``sway_px`` 0 the camera stands quite still.
     """
 
-    def __init__(self, seed: int, width: int = WIDTH, height: int = HEIGHT, fps: float = 5.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        fps: float = 5.0,
+        *,
+        sway_px: float = SWAY_PX,
+        quiet_s: tuple[float, float] = QUIET_S,
+    ) -> None:
         if not fps > 0:
             raise ValueError(f"fps: {fps}, must be above 0")
         self._random = generator("stream", seed)
         self._crop = crop_window(width, height)
         self._size = (width, height)
         self._fps = fps
+        self._sway_px, self._quiet_s = sway_px, quiet_s
         picture = place(split_of(seed), int(self._random.integers(PLACES)), width, height)
         self._place = dimmed(picture, float(self._random.uniform(0.6, 1.1)))
         self._noise = float(self._random.uniform(1, 7))
         self._hardness = float(self._random.uniform(0.1, 0.9))
         self._standing = [self._stand() for _ in range(self._random.integers(0, 3))]
-        self._passage = self._next_passage(float(self._random.uniform(0, QUIET_S[0])))
+        self._passage = self._next_passage(float(self._random.uniform(0, quiet_s[0])))
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Yield frames for ever, ``1 / fps`` seconds of the scene apart."""
@@ -82,7 +93,9 @@ class SceneStream:
 
     def _frame(self, now_s: float) -> tuple[NDArray[np.uint8], int]:
         while now_s >= self._passage.end_s:
-            self._passage = self._next_passage(self._passage.end_s + float(self._random.uniform(*QUIET_S)))
+            self._passage = self._next_passage(
+                self._passage.end_s + float(self._random.uniform(*self._quiet_s))
+            )
         things = list(self._standing)
         if now_s >= self._passage.begin_s:
             things.append(self._passage.at(now_s, self._crop))
@@ -95,8 +108,8 @@ class SceneStream:
         """Return the part of the place in sight: the camera sways by a pixel or two."""
         width, height = self._size
         spare_x, spare_y = round(width * (MARGIN - 1)) // 2, round(height * (MARGIN - 1)) // 2
-        x = spare_x + round(SWAY_PX * np.sin(0.9 * now_s))
-        y = spare_y + round(SWAY_PX * np.sin(1.7 * now_s + 1))
+        x = spare_x + round(self._sway_px * np.sin(0.9 * now_s))
+        y = spare_y + round(self._sway_px * np.sin(1.7 * now_s + 1))
         return self._place.crop((x, y, x + width, y + height))
 
     def _stand(self) -> Thing:

@@ -41,17 +41,24 @@ Make = Callable[..., FrameTask]
 class FakeUplink:
     def __init__(self, tau: float) -> None:
         self.point = OperatingPoint(tau=tau, delta=0.9)
+        self.agreed: list[bool] = []
+        self.num_still = 0
 
-    def observe(self, score: float) -> None:
+    def observe(self, score: float, *, is_still: bool = False) -> None:
         assert score >= 0
+        self.num_still += is_still
+
+    def answered(self, score: float, *, agrees: bool) -> None:
+        assert score >= 0.5
+        self.agreed.append(agrees)
 
 
-def gating(rule: BeliefRule | None = RULE, tau: float = 0.5) -> Gating:
+def gating(rule: BeliefRule | None = RULE, tau: float = 0.5, uplink: FakeUplink | None = None) -> Gating:
     clock, site_clock = ManualClock(), SiteClock()
     site_clock.learn(NOW_NS, 0.0, 0.0)
     return Gating(
         Gate(),
-        FakeUplink(tau),  # type: ignore[arg-type]
+        uplink or FakeUplink(tau),  # type: ignore[arg-type]
         CLASSES,
         max_latency_ms=2_000,
         clock=clock,
@@ -106,6 +113,19 @@ def test_an_answer_ends_what_waited_for_it_and_stays_in_the_belief(seen: Make) -
     gate.decide([after])
     assert shown(after.label) == (State.FINAL, Source.BELIEF, "yield", 0)
     assert gate.answered(answer(0)) == []
+
+
+@pytest.mark.parametrize(("name", "agrees"), [("stop", True), ("yield", False)])
+def test_each_answer_is_held_once_against_what_the_edge_said_when_it_asked(
+    seen: Make, name: str, agrees: bool
+) -> None:
+    uplink = FakeUplink(0.5)
+    gate = gating(uplink=uplink)
+    gate.decide([seen(0, (0.3, 0.0, 0.0)), seen(1, (0.0, 5.0, 0.0))])
+    for _ in range(2):
+        gate.answered(answer(0, name))
+    gate.answered(answer(7, name))
+    assert uplink.agreed == [agrees]
 
 
 def test_what_nobody_will_answer_ends_as_it_is(seen: Make) -> None:
@@ -178,9 +198,11 @@ def test_a_still_frame_brings_no_evidence_and_says_whose_answer_it_takes(seen: M
 
 
 def test_still_frames_wait_for_the_answer_about_the_frame_they_look_like(seen: Make) -> None:
-    gate, tasks = gating(), [seen(seq) for seq in range(3)]
+    uplink = FakeUplink(0.5)
+    gate, tasks = gating(uplink=uplink), [seen(seq) for seq in range(3)]
     tasks[1].outputs = tasks[2].outputs = tasks[0].outputs
     gate.decide(tasks)
+    assert uplink.num_still == 2
     assert [task.asks for task in tasks] == [True, False, False]
     finals = gate.answered(answer(0))
     assert [(label.seq, label.name, label.same_as, label.rests_on) for label in finals] == [

@@ -33,7 +33,8 @@ class FakeUplink:
     def __init__(self) -> None:
         self.observed: list[float] = []
 
-    def observe(self, score: float) -> None:
+    def observe(self, score: float, *, is_still: bool = False) -> None:
+        assert not is_still
         self.observed.append(score)
 
 

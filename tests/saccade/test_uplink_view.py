@@ -21,9 +21,12 @@ STATE: dict[str, Any] = {
     "frames_per_s": 20.0,
     "expected_accuracy": 0.81,
     "observed_accuracy": None,
+    "still_per_s": 9.0,
+    "disagreement": {"observed": 0.21, "expected": 0.12, "has_drifted": True},
     "held_back": {"expired": 2},
     "bytes_by_camera": {"gate": 29_600},
 }
+NEW = ("still_per_s", "disagreement")
 
 
 def test_two_workers_fit_a_narrow_terminal_without_a_word_cut_off() -> None:
@@ -31,6 +34,13 @@ def test_two_workers_fit_a_narrow_terminal_without_a_word_cut_off() -> None:
     Console(width=80, file=shown).print(table_of({"vm:4711": STATE, "vm:4712": STATE}))
     text = shown.getvalue()
     assert "…" not in text
-    for part in ("vm:4711", "vm:4712", "steady (within_budget)", "webp-75", "81.0% / –", "2 expired"):
+    for part in ("vm:4711", "vm:4712", "steady (within_budget)", "webp-75", "81.0% / –", "2 expired", "45%"):
         assert part in text
     assert "gate 59.2 kB" in text
+    assert "21.0%, 12.0%, drifted" in text
+
+
+def test_a_worker_of_an_older_version_and_one_with_few_answers_are_shown() -> None:
+    shown, older = StringIO(), {name: value for name, value in STATE.items() if name not in NEW}
+    Console(width=80, file=shown).print(table_of({"old": older, "new": STATE | {"disagreement": None}}))
+    assert "drifted" not in shown.getvalue()

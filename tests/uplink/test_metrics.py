@@ -17,7 +17,8 @@ def test_an_uplink_exports_its_names(names_of: Callable[[type[MetricGroup]], set
         "affordable_bytes_per_second", "burst_bytes", "tokens_bytes", "uplink_waiting_records",
         "uplink_waiting_bytes", "uplink_in_flight_bytes", "uplink_send_seconds", "uplink_queue_seconds",
         "tau_bits", "delta", "min_patches", "codec_quality", "controller_state", "expected_accuracy",
-        "accuracy_proxy", "uplink_workers",
+        "accuracy_proxy", "uplink_workers", "answers_disagreeing", "answers_disagreeing_expected",
+        "calibration_drifted",
     }  # fmt: skip
 
 

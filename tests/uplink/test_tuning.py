@@ -122,3 +122,16 @@ def test_what_the_cameras_want_is_told_whatever_limits() -> None:
     tuning = make_tuning()
     settle(tuning, 0.0, 3.0, bytes_per_s=1_000.0)
     assert tuning.choice.wanted_bytes_per_s > 50_000
+
+
+def test_answers_that_disagree_more_than_calibrated_lower_what_is_expected_of_the_edge_alone() -> None:
+    bins = [replace(each, agreement=0.9) for each in FRONTIER.accuracy_by_h_min]
+    tuning = Tuning(replace(FRONTIER, accuracy_by_h_min=tuple(bins)), START, 0.0, is_fixed=False)
+    now_s = settle(tuning, 0.0, 4.0)
+    before = tuning.choice.edge_accuracy
+    for number in range(400):
+        tuning.check.answered(ENTROPIES[number], agrees=number % 3 > 0)
+    settle(tuning, now_s, 1.0)
+    assert tuning.choice.edge_accuracy < before - 0.01
+    assert tuning.check.disagreement is not None
+    assert tuning.check.disagreement.has_drifted

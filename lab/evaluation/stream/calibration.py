@@ -98,7 +98,7 @@ def stream_frontier(
     kept = list(remembered(frames, stills, [*never, *choices]))
     points = [_frontier_point(frames, stills, choice, found) for choice, found in kept]
     rows = pareto_rows([each.bytes_per_frame for each in points], [each.accuracy for each in points])
-    middle = kept[rows[len(rows) // 2]][1]
+    (asks_with, *_), middle = kept[rows[len(rows) // 2]]
     labelled = any((camera.truth >= 0).any() for camera in frames.cameras)
     return Frontier(
         edge_model=edge.name,
@@ -110,7 +110,9 @@ def stream_frontier(
         accuracy_kind=LABEL if labelled else SERVER_AGREEMENT,
         images=frames.num_frames,
         h_min_quantiles=h_min_quantiles(middle.doubt),
-        accuracy_by_h_min=_bins(frames, middle, stills[Whole()][1].top1, len(edge.classes)),
+        accuracy_by_h_min=_bins(
+            frames, middle, stills[Whole()][1].top1, stills[asks_with][1].top1, len(edge.classes)
+        ),
         points=tuple(points[row] for row in rows),
         belief=rule,
     )
@@ -191,17 +193,23 @@ def _operating_point(setting: Setting, tau: float) -> OperatingPoint:
     )
 
 
-def _bins(frames: Frames, found: Remembered, server: Ints, num_classes: int) -> tuple[HminBin, ...]:
-    """Return the accuracy of the belief's first word and of the server by equally filled bins of its doubt."""
+def _bins(
+    frames: Frames, found: Remembered, server: Ints, answers: Ints, num_classes: int
+) -> tuple[HminBin, ...]:
+    """Return the accuracy of the belief's first word and of the server by equally filled bins of its doubt.
+
+    `server` are its (T,) classes on whole frames, `answers` those on what an ask sends.
+    """
     scored = np.flatnonzero(frames.scored)
     doubt = found.doubt[scored]
-    first, second = (each[scored] == frames.truth[scored] for each in (found.first, server))
+    truth, said = frames.truth[scored], found.first[scored]
+    shares = said == truth, server[scored] == truth, said == answers[scored]
     inner = np.quantile(doubt, np.linspace(0, 1, ENTROPY_BINS + 1)[1:-1])
     edges = sorted({0.0, *(float(each) for each in inner), math.log2(num_classes)})
     bins = []
     for low, high in pairwise(edges):
         members = (doubt >= low) & ((doubt < high) | (high == edges[-1]))
         if members.any():
-            accuracies = (float(each[members].mean()) for each in (first, second))
-            bins.append(HminBin(low, high, int(members.sum()), *accuracies))
+            means = (float(each[members].mean()) for each in shares)
+            bins.append(HminBin(low, high, int(members.sum()), *means))
     return tuple(bins)

@@ -108,6 +108,7 @@ def test_a_belief_and_its_frontier_go_into_one_file(
     assert frontier.points[0].bytes_per_frame == 0
     assert frontier.points[-1].accuracy > frontier.points[0].accuracy
     assert sum(each.count for each in frontier.accuracy_by_h_min) == frames.num_frames
+    assert all(each.agreement is not None for each in frontier.accuracy_by_h_min)
     dump_frontier(frontier, tmp_path / "f.json")
     assert load_frontier(tmp_path / "f.json") == frontier
     one = replace(frames, cameras=frames.cameras[:1], camera=np.zeros(frames.num_frames, dtype=np.int64))
