@@ -43,7 +43,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
-from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
+from runtime.health import GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import pipeline_topics
@@ -85,6 +85,8 @@ class EdgePorts(NamedTuple):
     offload_sink: OffloadSink
     more_offload_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = ()
     """Connected where one request after the other does not fill the path."""
+    offload_trouble: Callable[[], str | None] = lambda: None
+    """Why the offload cluster accepts nothing at present, one line; None while it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class EdgeWorker:
         self._settings = settings
         self._adapters = adapters
         self._clock = clock
+        self._health = health
         self._metrics = metrics.consumer
         self._frame_metrics = FrameMetrics(metrics, settings.topics.frames, clock)
         self._threads = CodecThreads(
@@ -124,7 +127,7 @@ class EdgeWorker:
             clock,
             settings.site,
             metrics=metrics.consumer,
-            answers=lambda up: health.meets(REDIS_ANSWERS, up),
+            answers=self._tell_health,
         )
         self.letters = DeadLetters(adapters.ports.letters_sink)
         # Nothing waits between prepare and infer: the next frames are chosen when the model takes a batch.
@@ -215,6 +218,12 @@ class EdgeWorker:
             metrics=self._frame_metrics,
         )
 
+    def _tell_health(self, redis_answers: bool) -> None:
+        """Told once a second; without the offload cluster frames keep the edge's answer, and the worker is ready."""
+        self._health.meets(REDIS_ANSWERS, redis_answers)
+        trouble = self._adapters.ports.offload_trouble()
+        self._health.meets(OFFLOAD_ACCEPTS, trouble is None, trouble or "")
+
     async def ready(self) -> None:
         """The site's Redis has told its time, without which there are no deadlines.
 
@@ -278,7 +287,8 @@ async def run_edge(
         StoppedEarly: `stop` was set before the work began.
     """
     clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
-    health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
+    needed = (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS)
+    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(OFFLOAD_ACCEPTS,))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, EdgeWorker]:
         ports = await (connect_ports or connect_kafka_and_redis)(settings, stack)
@@ -328,7 +338,7 @@ async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExi
         expects=pipeline_topics(settings)[:2],
         in_background=True,
     )
-    return EdgePorts(source, store, letters_sink, offload_sink, more_sinks)
+    return EdgePorts(source, store, letters_sink, offload_sink, more_sinks, lambda: offload_sink.trouble)
 
 
 async def _adapters(

@@ -171,6 +171,10 @@ class RedisSettings(Section):
     deadline_grace_ms: int = Field(default=1_000, ge=0, le=60_000)
     """A server label this long after its deadline is still written."""
 
+    def at(self, url: str) -> Self:
+        """The same for another server, whose address names its user and password itself."""
+        return self.model_copy(update={"url": url, "username": None, "password": None})
+
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:

@@ -12,6 +12,8 @@ GROUP_JOINED = "group_joined"
 KAFKA_ACCEPTS = "kafka_accepts"
 MODEL_WARM = "model_warm"
 REDIS_ANSWERS = "redis_answers"
+OFFLOAD_ACCEPTS = "offload_accepts"
+ALL_SITES_ANSWER = "all_sites_answer"
 
 
 class Life(StrEnum):
@@ -24,7 +26,7 @@ class Life(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer to a probe: ok, and what stands against it."""
+    """An answer to a probe: ok, and what stands against it or is missing all the same."""
 
     ok: bool
     life: Life
@@ -35,14 +37,26 @@ class Health:
     """What a role knows of itself.
 
     Alive (`healthz`): records are waiting and none was finished for `stuck_after_s`, or nobody reported for
-    as long, means stuck. Ready (`readyz`): running, and every named condition holds.
+    as long, means stuck. Ready (`readyz`): running, and every named condition holds; what is `wished` may be missing,
+    and is told.
     """
 
-    def __init__(self, clock: Clock, stuck_after_s: float, conditions: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        stuck_after_s: float,
+        conditions: Iterable[str] = (),
+        *,
+        wished: Iterable[str] = (),
+    ) -> None:
         self._clock = clock
         self._stuck_after_s = stuck_after_s
         # What holds, or why it does not; the empty text where nobody has told.
-        self._conditions: dict[str, str | None] = dict.fromkeys(conditions, "")
+        self._wished = frozenset(wished)
+        self._conditions: dict[str, str | None] = {
+            **dict.fromkeys(conditions, ""),
+            **dict.fromkeys(self._wished),
+        }
         self._life = Life.STARTING
         self._lag = 0
         self._moved_at_s = clock.monotonic_s()
@@ -98,9 +112,9 @@ class Health:
 
     def ready(self) -> Verdict:
         """The answer to /readyz."""
-        causes = [
-            f"{name}: {why}" if why else name for name, why in self._conditions.items() if why is not None
-        ]
-        if self._life is not Life.RUNNING:
+        missing = {name: why for name, why in self._conditions.items() if why is not None}
+        causes = [f"{name}: {why}" if why else name for name, why in missing.items()]
+        is_running = self._life is Life.RUNNING
+        if not is_running:
             causes.insert(0, self._life.value)
-        return Verdict(not causes, self._life, tuple(causes))
+        return Verdict(is_running and missing.keys() <= self._wished, self._life, tuple(causes))

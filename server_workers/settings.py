@@ -98,4 +98,4 @@ class ServerProgramSettings(ProgramSettings):
         url = self.server.redis_by_site.get(site)
         if url is None:
             return self.redis
-        return self.redis.model_copy(update={"url": url, "username": None, "password": None})
+        return self.redis.at(url)

@@ -25,7 +25,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
 from runtime.device_thread import DeviceThread
-from runtime.health import GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
+from runtime.health import ALL_SITES_ANSWER, GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
@@ -224,6 +224,8 @@ class ServerWorker:
         else:
             self._up.discard(name)
         self._health.meets(REDIS_ANSWERS, bool(self._up))
+        silent = sorted(self._keepers.keys() - self._up)
+        self._health.meets(ALL_SITES_ANSWER, not silent, f"no answer from the Redis of {', '.join(silent)}")
 
 
 def _batcher(server: ServerSettings, tokens_per_s: float) -> Batcher[AnswerTask]:
@@ -255,7 +257,8 @@ async def run_server(
         StoppedEarly: `stop` was set before the work began.
     """
     clock, metrics = SystemClock(), Metrics("server", per_camera=settings.metrics.per_camera)
-    health = Health(clock, settings.metrics.stuck_after_s, (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS))
+    needed = (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS)
+    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(ALL_SITES_ANSWER,))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, ServerWorker]:
         ports = await (connect_ports or connect_kafka_and_redis)(settings, clock, stack)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
+from runtime.connections import RedisSettings
+from saccade.event_loop import run
 from saccade.options import ConfigOption, JsonOption, KafkaOption, RedisOption, SetOption, settings_from
+from schemas.errors import StackError
 
 app = typer.Typer(help="Show the settings in force, or check them.", no_args_is_help=True)
 
@@ -38,7 +43,28 @@ def check(
     assign: SetOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask each Redis whether it may lose labels.")
+    ] = False,
 ) -> None:
-    """Check the settings without connecting anywhere; exit status 2 names the first that does not hold."""
-    settings_from(config, assign, kafka=kafka, redis=redis)
+    """Check the settings; exit status 2 names the first that does not hold, 1 a Redis that may lose labels."""
+    settings = settings_from(config, assign, kafka=kafka, redis=redis)
     typer.echo("settings are valid", err=True)
+    if not online:
+        return
+    urls = getattr(getattr(settings, "server", None), "redis_by_site", {})
+    problems = run(_durability([settings.redis, *(settings.redis.at(url) for url in urls.values())]))
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise StackError(f"{len(problems)} settings of Redis under which labels may be lost")
+
+
+async def _durability(servers: Iterable[RedisSettings]) -> list[str]:
+    from runtime.redis_store import RedisStore
+
+    problems = []
+    for server in servers:
+        async with RedisStore(server) as store:
+            problems += await store.check_durability()
+    return problems

@@ -18,6 +18,9 @@ from devstack.settings import Settings
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
+from runtime.kafka_admin import create_topics, pipeline_topics
+from runtime.redis_store import RedisStore
+from schemas.label import Source
 from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack
@@ -209,7 +212,7 @@ async def test_probes_and_metrics_tell_start_work_outage_recovery_and_end(
         assert answer["state"] == "starting"
         await door.open()
         answer = await until(port, "/readyz", 200)
-        assert (answer["ok"], answer["state"], answer["causes"]) == (True, "running", [])
+        assert (answer["ok"], answer["state"]) == (True, "running")
         await until(port, "/healthz", 200)
 
         async with feeding(worker, patient):
@@ -229,6 +232,41 @@ async def test_probes_and_metrics_tell_start_work_outage_recovery_and_end(
             await until(port, "/readyz", 200)
             await until_counted(port, "saccade_consumer_records_total", 2 * FRAMES)
     assert await get(port, "/readyz") == (0, "")
+
+
+async def test_an_edge_without_its_offload_cluster_answers_frames_and_says_what_is_missing(
+    pipeline: Settings, unique: Callable[[str], str], closed_port: int
+) -> None:
+    port, camera = free_port(), unique("gate")
+    away = pipeline.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{closed_port}"})
+    settings = changed(pipeline, metrics={"port": port}).model_copy(update={"offload_kafka": away})
+    async with running(run_edge, settings), RedisStore(settings.redis) as store:
+        await until(
+            port, "/readyz", 200, f"offload_accepts: Kafka at 127.0.0.1:{closed_port} does not answer"
+        )
+        await publish(pipeline, camera)
+        async with asyncio.timeout(WAIT_S):
+            while None in await store.get_many([(camera, seq) for seq in range(FRAMES)]):
+                await asyncio.sleep(0.02)
+            while not any("uplink_down" in text for text in (await store.read_uplinks("")).values()):
+                await asyncio.sleep(0.02)
+
+
+async def test_a_server_without_one_sites_redis_serves_the_others_and_names_it(
+    pipeline: Settings, unique: Callable[[str], str], closed_port: int
+) -> None:
+    port, here, away = free_port(), unique("here"), unique("away")
+    site = changed(pipeline, metrics={"port": None}).model_copy(update={"site": here})
+    urls = {here: pipeline.redis.url, away: f"redis://127.0.0.1:{closed_port}/0"}
+    server = changed(pipeline, metrics={"port": port}, server={"redis_by_site": urls})
+    await create_topics(site.kafka, pipeline_topics(site))
+    camera = f"{here}/gate"
+    async with running(run_server, server), running(run_edge, site), RedisStore(site.redis) as store:
+        await until(port, "/readyz", 200, f"all_sites_answer: no answer from the Redis of {away}")
+        await publish(site, "gate")
+        async with asyncio.timeout(WAIT_S):
+            while (label := await store.latest(camera)) is None or label.source is not Source.SERVER:
+                await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

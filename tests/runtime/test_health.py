@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.health import GROUP_JOINED, MODEL_WARM, Health, Life
+from runtime.health import GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, Health, Life
 
 
 def made(clock: ManualClock) -> Health:
@@ -66,6 +66,17 @@ def test_ready_while_running_with_every_condition() -> None:
     health.stopping()
     assert (health.ready().causes, health.life) == (("stopping",), Life.STOPPING)
     assert health.alive().ok
+
+
+def test_what_is_only_wished_for_is_told_and_stands_against_nothing() -> None:
+    health = Health(ManualClock(), 30, [GROUP_JOINED], wished=[OFFLOAD_ACCEPTS])
+    health.meets(GROUP_JOINED, True)
+    health.running()
+    assert (health.ready().ok, health.ready().causes) == (True, ())
+    health.meets(OFFLOAD_ACCEPTS, False, "no broker answers")
+    assert (health.ready().ok, health.ready().causes) == (True, ("offload_accepts: no broker answers",))
+    health.meets(GROUP_JOINED, False)
+    assert not health.ready().ok
 
 
 def test_a_misspelt_condition_is_a_bug() -> None:

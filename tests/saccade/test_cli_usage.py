@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runtime.redis_connection import RedisConnection
 
 
 @pytest.mark.parametrize(
@@ -147,3 +150,20 @@ def test_commands_without_kafka_fail_with_status_1_and_one_line(
     ran = cli(*arguments, "--kafka", f"127.0.0.1:{closed_port}")
     assert (ran.status, ran.out) == (1, "")
     assert f"127.0.0.1:{closed_port}" in ran.reason
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_config_check_asks_each_redis_whether_it_may_lose_labels(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    asked: list[str] = []
+
+    async def durability(connection: RedisConnection) -> list[str]:
+        asked.append(repr(connection))
+        return ["appendfsync is 'everysec', should be 'always'"] if lost and "south" in asked[-1] else []
+
+    monkeypatch.setattr(RedisConnection, "check_durability", durability)
+    by_site = json.dumps({"south": "redis://south:6379/0"})
+    ran = cli("config", "check", "--online", "--set", f"server.redis_by_site={by_site}")
+    assert len(asked) == 2
+    assert (ran.status, "everysec" in ran.out) == ((1, True) if lost else (0, False))
