@@ -83,3 +83,20 @@ def test_a_recording_of_streams_is_read_as_it_was_written(streams: Recording, tm
     assert streams.stream is not None
     for name in ("truth", "logits", "embedding", "server"):
         assert (getattr(read, name) == getattr(streams.stream, name)).all()
+
+
+def test_the_threshold_moves_with_the_scene_and_not_by_itself(streams: Recording) -> None:
+    """What a fixed threshold would ask for at each moment is the scene's doing, and the threshold follows that."""
+    budget = 20_000.0
+    scenario = replace(SCENARIO, budget=constant(budget), cameras=16)
+    result = simulate(scenario, frontier=with_belief(), recording=streams)
+    tau = np.array([moment.point.tau for moment in result.moments if moment.second >= 26])
+    fixed = replace(result.moments[-1].point, tau=float(np.median(tau)))
+    free = replace(scenario, budget=constant(1e6), fixed_point=fixed)
+    asked = simulate(free, frontier=with_belief(), recording=streams).departures
+    by_second = np.bincount([int(second) for second, _ in asked], minlength=120)[20:]
+    demand = np.convolve(by_second, np.ones(6) / 6, "valid")[: tau.size]
+    assert np.corrcoef(np.log(tau[1:]), demand[:-1])[0, 1] > 0.7
+    assert np.quantile(tau, 0.9) < 1.6 * np.quantile(tau, 0.1)
+    assert len({moment.point.codec for moment in result.moments if moment.second >= 26}) == 1
+    assert result.bytes_between(20, 120) == pytest.approx(100 * budget, rel=0.03)
