@@ -60,7 +60,7 @@ fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers f
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py
 
 chaos: setup ## a seeded script of faults over a whole pipeline: SEED=1 SECONDS=780
-	@SACCADE_CHAOS_SEED=$(or $(SEED),1) SACCADE_CHAOS_S=$(or $(SECONDS),780) $(BIN)/python -m pytest -q -s tests/pipeline/test_chaos.py
+	@SACCADE_CHAOS_SEED=$(or $(SEED),1) SACCADE_CHAOS_S=$(or $(SECONDS),780) $(BIN)/python -m pytest -q -s tests/chaos
 
 fuzz: setup ## mutated messages through every decoder: SEED=1 MESSAGES=1000000
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/fuzz.py --seed $(or $(SEED),1) --messages $(or $(MESSAGES),1000000)

@@ -1,4 +1,4 @@
-"""Apache Kafka as a child process: one KRaft node that is broker and controller."""
+"""Apache Kafka as a child process: a KRaft node that is broker and controller, alone or one of several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from devstack.locks import Locks
 from schemas.errors import StackError
 
 _READY_LINE = "Kafka Server started"
-_READY_TIMEOUT_S = 60.0  # 3 s on an idle machine; a log to recover or a busy machine takes longer
+_READY_TIMEOUT_S = 120.0  # 3 s on an idle machine; a log to recover or a busy machine takes longer
 _GRACE_S = 5.0
 _JVM_OPTIONS = (
     # A young generation of its own memory from the start, collected on one thread: a pause every few seconds of
@@ -73,6 +73,23 @@ class SecureListener:
     port: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """Which node of a cluster a broker is. Its topics are to be held by three nodes, of which two must answer.
+
+    `controller_ports` holds the port of each node's controller by its number; all of them vote. Whoever comes by
+    a plaintext listener may do what no ACL denies.
+    """
+
+    number: int
+    controller_ports: Mapping[int, int]
+    cluster_id: str
+    heap_mb: int = 256
+
+
+ALONE = 1
+
+
 class KafkaBroker:
     """A real broker on loopback that keeps its ports and data over `kill` and `start`.
 
@@ -81,6 +98,8 @@ class KafkaBroker:
         data_dir: folder for topics; formatted when it is empty.
         locks: gives the ports and holds them.
         port: port of the plaintext listener, 0 = any free one.
+        extra_listeners: further plaintext listeners; `extra_ports` are theirs, in order.
+        node: which one of a cluster it is, whose `controller_ports` are taken already; None = it is alone.
     """
 
     def __init__(
@@ -90,18 +109,22 @@ class KafkaBroker:
         locks: Locks,
         *,
         port: int = 0,
-        extra_listener: ExtraListener | None = None,
+        extra_listeners: Sequence[ExtraListener] = (),
         secure_listener: SecureListener | None = None,
+        node: ClusterNode | None = None,
     ) -> None:
         self._java = [java_command(), *_JVM_OPTIONS]
+        if node is not None:
+            self._java += [f"-Xms{node.heap_mb}m", f"-Xmx{node.heap_mb}m"]  # the last one said counts
         self._config_path = run_dir / "kafka.properties"
         self._log4j_path = run_dir / "kafka-log4j2.properties"
         self._data_dir = data_dir
-        self._extra = extra_listener
+        self._extras = tuple(extra_listeners)
         self._secure = secure_listener
         self.port = locks.take_port(port)
-        self._controller_port = locks.take_port()
-        self.extra_port = locks.take_port(extra_listener.port) if extra_listener else 0
+        self._node = node or ClusterNode(ALONE, {ALONE: locks.take_port()}, new_cluster_id())
+        self._is_alone = node is None
+        self.extra_ports = [locks.take_port(each.port) for each in self._extras]
         self.secure_port = locks.take_port(secure_listener.port) if secure_listener else 0
         jars = broker_jars()
         self._java += [f"-Dlog4j2.configurationFile={self._log4j_path.resolve()}", "-cp", f"{jars}/*"]
@@ -149,25 +172,41 @@ class KafkaBroker:
         return _READY_LINE in self._child.log_text()
 
     def _format(self) -> None:
-        command = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", str(self._config_path)]
+        command = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            self._node.cluster_id,
+            "-c",
+            str(self._config_path),
+        ]
         result = subprocess.run([*self._java, *command], capture_output=True, text=True, check=False)
         if result.returncode:
             lines = (result.stderr + result.stdout).strip().splitlines()
             raise StackError(f"the broker's data folder {self._data_dir} cannot be formatted: {lines[-1:]}")
 
     def _properties(self) -> str:
-        listeners = {"CLIENT": ("PLAINTEXT", self.port), "CONTROLLER": ("PLAINTEXT", self._controller_port)}
+        node = self._node
+        listeners = {
+            "CLIENT": ("PLAINTEXT", self.port),
+            "CONTROLLER": (
+                "PLAINTEXT" if self._is_alone else "SASL_PLAINTEXT",
+                node.controller_ports[node.number],
+            ),
+        }
         advertised = {"CLIENT": f"127.0.0.1:{self.port}"}
-        if self._extra:
-            listeners["EXTRA"] = ("PLAINTEXT", self.extra_port)
-            advertised["EXTRA"] = f"{self._extra.advertised_host}:{self._extra.advertised_port}"
+        for index, (extra, port) in enumerate(zip(self._extras, self.extra_ports, strict=True)):
+            listeners[f"EXTRA{index}"] = ("PLAINTEXT", port)
+            advertised[f"EXTRA{index}"] = f"{extra.advertised_host}:{extra.advertised_port}"
         if self._secure:
             listeners["SECURE"] = ("SASL_SSL", self.secure_port)
             advertised["SECURE"] = f"localhost:{self.secure_port}"
         settings = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "node.id": str(node.number),
+            "controller.quorum.voters": ",".join(
+                f"{number}@127.0.0.1:{port}" for number, port in node.controller_ports.items()
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "CLIENT",
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, (_, port) in listeners.items()),
@@ -175,6 +214,7 @@ class KafkaBroker:
             "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, (p, _) in listeners.items()),
             "log.dirs": str(self._data_dir.resolve()),
             **_NODE_SETTINGS,
+            **({} if self._is_alone else _CLUSTER_SETTINGS),
             **(_secure_settings(self._secure) if self._secure else {}),
         }
         return "".join(f"{key}={value}\n" for key, value in settings.items())
@@ -220,6 +260,24 @@ _NODE_SETTINGS = {
     "log.cleaner.dedupe.buffer.size": "16777216",
     # 10 MB for each of three indexes a partition by default; a 64 MB segment needs 131 kB.
     "log.index.size.max.bytes": "1048576",
+}
+
+_CLUSTER_SETTINGS = {
+    "offsets.topic.replication.factor": "3",
+    "min.insync.replicas": "2",
+    # A follower that is gone holds acknowledgements up for this long: 30 s by default.
+    "replica.lag.time.max.ms": "5000",
+    "leader.imbalance.check.interval.seconds": "10",
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    # Until the controllers have agreed on the ACLs, none of them knows any: they must be somebody to each other.
+    "super.users": "User:controller",
+    "sasl.mechanism.controller.protocol": "PLAIN",
+    "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.controller.plain.sasl.jaas.config": (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        'username="controller" password="loopback" user_controller="loopback";'
+    ),
 }
 
 

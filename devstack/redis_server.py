@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from devstack.child import GuardedChild
 from devstack.locks import Locks
@@ -51,6 +53,7 @@ class RedisServer:
         port: 0 = any free one.
         acl_file: users and their rights, instead of one user for all who reach the port.
         is_open: whoever reaches the port may configure the server, too; for tests of faults.
+        environment: variables of the server's process beside this one's.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class RedisServer:
         port: int = 0,
         acl_file: Path | None = None,
         is_open: bool = False,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.port = locks.take_port(port)
         self._data_dir = data_dir
@@ -84,7 +88,7 @@ class RedisServer:
             flags += ["--user", "default", "on", "nopass", "~*", "&*", "+@all", *denied, "+config|get"]
         self._child = GuardedChild(
             "the embedded redis-server",
-            [redis_command(), *flags],
+            ["env", *(f"{name}={value}" for name, value in environment.items()), redis_command(), *flags],
             self.log_path,
             grace_s=_GRACE_S,
             held_fds=locks.fds,

@@ -50,7 +50,7 @@ class EmbeddedStack:
                 content / "kafka",
                 self._locks,
                 port=kafka_port,
-                extra_listener=extra_listener,
+                extra_listeners=[extra_listener] if extra_listener else [],
                 secure_listener=secure_listener,
             )
             self.redis = RedisServer(
@@ -68,7 +68,7 @@ class EmbeddedStack:
     @property
     def extra_bootstrap_servers(self) -> str:
         """The second listener itself; clients that use it are told the advertised address."""
-        return f"127.0.0.1:{self.kafka.extra_port}"
+        return f"127.0.0.1:{self.kafka.extra_ports[0]}"
 
     @property
     def secure_bootstrap_servers(self) -> str:

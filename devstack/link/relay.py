@@ -48,6 +48,8 @@ class Relay:
 
     def __init__(self, target: Callable[[], tuple[str, int]], limit: Schedule | None) -> None:
         self.counter = Counter()
+        # How long the next chunk is held up, in either direction: a long way, or a lost packet sent again.
+        self.held_up_s: Callable[[], float] = lambda: 0.0
         self._target = target
         self._limit = limit
         self._started_s = asyncio.get_running_loop().time()
@@ -82,6 +84,11 @@ class Relay:
         return self.counter.wire_bytes_closed + sum(
             received_wire_bytes(writer, payload) for writer, payload in self._open.items()
         )
+
+    def reset(self) -> None:
+        """Every connection breaks now; new ones are taken."""
+        for writer in self._open:
+            writer.transport.abort()
 
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Start to listen."""
@@ -152,6 +159,8 @@ class Relay:
                     await self._admit(len(chunk))
                 else:
                     await self._while_silent()
+                if (pause_s := self.held_up_s()) > 0:
+                    await asyncio.sleep(pause_s)
                 writer.write(chunk)
                 await writer.drain()
         except ConnectionError:
@@ -159,12 +168,10 @@ class Relay:
 
     async def _admit(self, num_bytes: int) -> None:
         """Return once the limit lets ``num_bytes`` pass, headers included; at once without a limit."""
-        if self._limit is None:
-            return
         loop = asyncio.get_running_loop()
         cost = num_bytes + SEGMENT_HEADER_BYTES * -(-num_bytes // SEGMENT_PAYLOAD_BYTES)
         self._tokens -= cost
-        while True:
+        while self._limit is not None:
             now_s = loop.time()
             earned = self._limit.bytes_between(self._refilled_s - self._started_s, now_s - self._started_s)
             self._tokens = min(self._tokens + earned, float(CHUNK_BYTES))
@@ -176,10 +183,8 @@ class Relay:
 
     async def _while_silent(self) -> None:
         """Return once the link is not silent: at rate 0 nothing passes in either direction."""
-        if self._limit is None:
-            return
         loop = asyncio.get_running_loop()
-        while self._limit.rate_at(loop.time() - self._started_s) == 0:  # noqa: ASYNC110 - a schedule, no event
+        while self._limit and self._limit.rate_at(loop.time() - self._started_s) == 0:  # noqa: ASYNC110 - a schedule, no event
             await asyncio.sleep(SILENCE_CHECK_S)
 
 

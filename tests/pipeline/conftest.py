@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import multiprocessing
-import runpy
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,8 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devstack.demo.probe import counters, is_ready
-from devstack.demo.processes import free_port
+from devstack.demo.probe import counters
 from devstack.settings import Settings, load_settings
 from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
@@ -30,10 +26,9 @@ from schemas.frame import decode_frame
 from schemas.label import Label, Source, State
 from schemas.offload import decode_offload
 from schemas.topics import dead_topic
+from tests.pipeline.processes import FIRST_SEED, ForkedWorker, scenes, toml_of
 
 FrameId = tuple[str, int]
-FIRST_SEED = 2_900_200_000
-WORKER_SCRIPT = Path(__file__).with_name("worker_process.py")
 ALLOWED_STORIES = ([State.FINAL], [State.PROVISIONAL], [State.PROVISIONAL, State.FINAL])
 
 
@@ -100,48 +95,6 @@ class Witness:
                 await self._more.wait()
 
 
-class ForkedWorker:
-    """A `saccade` process that starts in a second: its torch was imported before it was forked."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.metrics_port = free_port()
-        flags = ["--set", "log.level=error", "--metrics-port", str(self.metrics_port)]
-        self._arguments = [*arguments, *flags]
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(
-            [
-                "vit.backends.torch",
-                "edge_workers.engine",
-                "server_workers.engine",
-                "lab.scenes.stream",
-                "saccade.cli",
-            ]
-        )
-        self._process: Any = None
-
-    async def start(self) -> None:
-        """The process is in its group and works."""
-        self._process = self._context.Process(
-            target=runpy.run_path, args=(str(WORKER_SCRIPT), {"arguments": self._arguments}, "__main__")
-        )
-        self._process.start()
-        async with asyncio.timeout(120.0):
-            while not await is_ready(self.metrics_port):
-                assert self._process.is_alive()
-                await asyncio.sleep(0.05)
-
-    async def kill(self) -> None:
-        """The process was killed with SIGKILL and is gone."""
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.join)
-
-    async def stop(self) -> None:
-        """The process was asked to drain and is gone."""
-        self._process.terminate()
-        await asyncio.to_thread(self._process.join)
-
-
 class Site:
     """A pipeline of `saccade` processes under one settings file."""
 
@@ -201,20 +154,6 @@ class Site:
                 if newest is not None:
                     found.labels[frame_id] = newest
         return found
-
-
-def scenes(index: int) -> str:
-    """Return the source of a small rendered camera."""
-    return f"scenes:{FIRST_SEED + index}?width=320&height=240"
-
-
-def toml_of(tree: dict[str, Any]) -> str:
-    """Return a tree of sections with plain values as TOML; JSON's strings and numbers are TOML's too."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in tree.items() if not isinstance(value, dict)]
-    for section, values in tree.items():
-        if isinstance(values, dict):
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    return "\n".join(lines) + "\n"
 
 
 async def repeated_bytes(edge: ForkedWorker) -> float:

@@ -62,6 +62,17 @@ async def test_at_rate_zero_nothing_passes() -> None:
         assert asyncio.get_running_loop().time() - began_s >= 0.35
 
 
+async def test_what_waits_in_a_silent_link_passes_when_its_limit_is_taken_away() -> None:
+    async with echo_behind(constant(0.0)) as (relay, reader, writer):
+        writer.write(b"hello")
+        while not relay.counter.payload_bytes:  # noqa: ASYNC110 - a counter tells nobody
+            await asyncio.sleep(0.01)
+        relay.follow(None)
+        assert await reader.readexactly(5) == b"hello"
+        relay.reset()
+        assert await reader.read() == b""
+
+
 async def test_a_target_that_is_gone_closes_the_connection() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     address = server.sockets[0].getsockname()[:2]

@@ -1,0 +1,289 @@
+"""Looks at the pipeline from outside, by clients of its own, and judges at the end what it saw.
+
+It reads every frame and every label as they come, counts what leaves each site, and weighs each process. Nothing
+that the product says of itself is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from devstack.link.judge import windows_over_cap
+from runtime.kafka_admin import read_all
+from schemas import redis_keys
+from schemas.errors import DecodeError
+from schemas.frame import decode_frame
+from schemas.label import Label, Source, State, label_from_fields
+from schemas.rates import constant
+from schemas.topics import dead_topic
+from tests.chaos.world import BUDGET_BYTES_PER_S, Place, World
+from uplink.allowance import burst_bytes
+
+FrameId = tuple[str, int]
+ALLOWED = ([State.FINAL], [State.PROVISIONAL], [State.PROVISIONAL, State.FINAL], [State.DROPPED])
+RETRY_S = 0.2
+SAMPLE_S = 0.1
+WEIGH_S = 2.0
+SETTLED_S = 45.0
+"""A process younger than this still grows into what it needs."""
+
+
+@dataclass
+class Seen:
+    """A frame in its topic, at the broker's time, and what its site's readers were told of it, each once."""
+
+    appended_s: float
+    digest: bytes
+    told: list[tuple[float, Label]] = field(default_factory=list)
+
+
+@dataclass
+class Auditor:
+    """Notes until `run` is cancelled. `excused` are frames whose labels a Redis was made to lose."""
+
+    world: World
+    frames: dict[FrameId, Seen] = field(default_factory=dict)
+    early: dict[FrameId, list[tuple[float, Label]]] = field(default_factory=lambda: defaultdict(list))
+    excused: set[FrameId] = field(default_factory=set)
+    findings: list[str] = field(default_factory=list)
+    num_poison: int = 0
+    labelled: asyncio.Event = field(default_factory=asyncio.Event)
+    left_bytes: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    rss_mb: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    _places_read: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Follow everything until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for place in self.world.places.values():
+                group.create_task(self._follow_frames(place))
+                group.create_task(self._follow_labels(place))
+                group.create_task(self._count(place))
+            group.create_task(self._weigh())
+
+    async def _follow_frames(self, place: Place) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(
+                place.settings.topics.frames,
+                bootstrap_servers=self.world.kafka.bootstrap_servers.split(","),
+                auto_offset_reset="earliest",
+                metadata_max_age_ms=5_000,
+            )
+            try:
+                await consumer.start()
+                async for record in consumer:
+                    self._frame_came(place, record)
+            except (KafkaError, OSError, TimeoutError):
+                await asyncio.sleep(RETRY_S)  # and from the beginning: what is known already is recognised
+            finally:
+                await consumer.stop()
+
+    def _frame_came(self, place: Place, record: Any) -> None:
+        try:
+            frame = decode_frame(record.value, max_frame_bytes=10**7, max_frame_pixels=10**8)
+        except DecodeError:
+            return
+        if frame.camera not in place.cameras:
+            return  # a stranger's, put there by a fault
+        digest = hashlib.sha256(record.value).digest()
+        key = (frame.camera, frame.seq)
+        seen = self.frames.setdefault(key, Seen(record.timestamp / 1000, digest))
+        if seen.digest != digest:
+            self.findings.append(f"{key}: two frames have this number")
+        seen.told += self.early.pop(key, [])
+        self.labelled.set()
+
+    async def _follow_labels(self, place: Place) -> None:
+        client: Any
+        while True:
+            try:
+                async with redis.asyncio.Redis(
+                    port=place.redis.port, decode_responses=True, socket_timeout=3.0
+                ) as client:
+                    while True:
+                        await self._read_labels(place, client)
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(RETRY_S)
+
+    async def _read_labels(self, place: Place, client: Any) -> None:
+        at = self._places_read.setdefault(place.name, dict.fromkeys(place.cameras, "0-0"))
+        streams = {redis_keys.labels(camera): position for camera, position in at.items()}
+        for key, entries in await client.xread(streams, count=500, block=500):
+            for position, fields in entries:
+                self._label_came(place, label_from_fields(fields))
+                at[key.removeprefix(redis_keys.labels(""))] = position
+
+    def _label_came(self, place: Place, label: Label) -> None:
+        key = (label.camera, label.seq)
+        if label.site != place.name:
+            self.findings.append(f"{key}: a label of {label.site} in the Redis of {place.name}")
+        told = self.frames[key].told if key in self.frames else self.early[key]
+        what = (label.state, label.source, label.label)
+        if what not in [(each.state, each.source, each.label) for _, each in told]:
+            told.append((time.time(), label))
+            self.labelled.set()
+
+    def read_again(self, place: Place) -> None:
+        """The label streams are read from their beginning: a Redis that went back in time numbers them anew."""
+        self._places_read.pop(place.name, None)
+
+    def excuse(self, place: Place, since_s: float) -> None:
+        """The Redis has lost what it was told since then."""
+        for key, seen in self.frames.items():
+            if key[0] in place.cameras and any(at_s >= since_s for at_s, _ in seen.told):
+                self.excused.add(key)
+
+    async def recovery_s(self, place: Place, since_s: float, timeout_s: float) -> float:
+        """Seconds from a moment to the first label of a frame that came after it; `timeout_s` when there is none."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    self.labelled.clear()
+                    found = [
+                        seen.told[0][0]
+                        for (camera, _), seen in self.frames.items()
+                        if seen.appended_s > since_s and seen.told and camera in place.cameras
+                    ]
+                    if found:
+                        return min(found) - since_s
+                    await self.labelled.wait()
+        except TimeoutError:
+            return timeout_s
+
+    def longest_silence_s(self, place: Place, from_s: float, to_s: float) -> float:
+        """The longest time in [from_s, to_s] in which no frame of the site had its first label."""
+        told = [
+            seen.told[0][0]
+            for (camera, _), seen in self.frames.items()
+            if seen.told and camera in place.cameras
+        ]
+        moments = [from_s, *sorted(at_s for at_s in told if from_s < at_s < to_s), to_s]
+        return max(later - sooner for sooner, later in pairwise(moments))
+
+    def server_latencies_s(self, place: Place, from_s: float, to_s: float) -> list[float]:
+        """How long frames of the site that came in [from_s, to_s] waited for the server's answer."""
+        return [
+            at_s - seen.appended_s
+            for (camera, _), seen in self.frames.items()
+            if camera in place.cameras and from_s <= seen.appended_s <= to_s
+            for at_s, label in seen.told
+            if label.source is Source.SERVER
+        ]
+
+    async def _count(self, place: Place) -> None:
+        while True:
+            self.left_bytes[place.name].append((time.monotonic(), place.uplink_bytes()))
+            await asyncio.sleep(SAMPLE_S)
+
+    async def _weigh(self) -> None:
+        born: dict[int, float] = {}
+        while True:
+            now_s = time.monotonic()
+            for name, worker in self.world.workers.items():
+                if worker.running and now_s - born.setdefault(worker.pid, now_s) > SETTLED_S:
+                    self.rss_mb[name.split()[0]].append((now_s, rss_mb(worker.pid)))
+            await asyncio.sleep(WEIGH_S)
+
+    async def settled(self, timeout_s: float) -> None:
+        """Every frame that came has been told of, or time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(not seen.told for seen in self.frames.values()):
+                    self.labelled.clear()
+                    await self.labelled.wait()
+        except TimeoutError:
+            return
+
+    async def judge(self) -> list[str]:
+        """Everything that should not be; also prints what was counted."""
+        found = list(self.findings)
+        found += [f"{key}: labelled, but no such frame came" for key in self.early]
+        silent = [key for key, seen in self.frames.items() if not seen.told and key not in self.excused]
+        found += [f"{key}: no state" for key in silent]
+        for key, seen in self.frames.items():
+            states = [label.state for _, label in seen.told]
+            if seen.told and states not in ALLOWED and key not in self.excused:
+                found.append(
+                    f"{key}: {[(each.state.value, each.source.value, each.label) for _, each in seen.told]}"
+                )
+        for place in self.world.places.values():
+            found += await self._foreign(place)
+            samples = [
+                (at_s - self.left_bytes[place.name][0][0], total)
+                for at_s, total in self.left_bytes[place.name]
+            ]
+            over = windows_over_cap(samples, constant(BUDGET_BYTES_PER_S), burst_bytes(BUDGET_BYTES_PER_S))
+            if over:
+                found.append(
+                    f"{place.name}: {over} samples end a window with more than the budget and one burst"
+                )
+        num_dead = sum([await self._num_dead(place) for place in self.world.places.values()])
+        if num_dead < self.num_poison:
+            found.append(f"{num_dead} dead letters of {self.num_poison} poisoned records")
+        self._tell(num_dead)
+        return found
+
+    async def _foreign(self, place: Place) -> list[str]:
+        """Keys of labels that this site's Redis should not hold."""
+        client: Any
+        odd = []
+        async with redis.asyncio.Redis(port=place.redis.port, decode_responses=True) as client:
+            async for key in client.scan_iter("label:*", count=1000):
+                camera, _, seq = key.removeprefix("label:").rpartition(":")
+                if camera not in place.cameras or (camera, int(seq)) not in self.frames:
+                    odd.append(f"{place.name}: {key} in its Redis")
+        return odd
+
+    async def _num_dead(self, place: Place) -> int:
+        topics = (place.settings.topics.frames, place.settings.offload_topic)
+        return sum(
+            [len([None async for _ in read_all(self.world.kafka, dead_topic(each))]) for each in topics]
+        )
+
+    def _tell(self, num_dead: int) -> None:
+        last = [seen.told[-1][1] for seen in self.frames.values() if seen.told]
+        sources = {source.value: sum(each.source is source for each in last) for source in Source}
+        states = {state.value: sum(each.state is state for each in last) for state in State}
+        tell(
+            f"{len(self.frames)} frames, last words {states} by {sources}, {len(self.excused)} lost with a Redis, "
+            f"{num_dead} dead letters of {self.num_poison} poisoned records"
+        )
+        for name, place in self.world.places.items():
+            samples = self.left_bytes[name]
+            rate = (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])
+            tell(f"{place.name}: {rate:.0f} B/s left, {BUDGET_BYTES_PER_S} allowed")
+        for role, weights in self.rss_mb.items():
+            half_s = (weights[0][0] + weights[-1][0]) / 2
+            halves = [[mb for at_s, mb in weights if (at_s > half_s) is later] for later in (False, True)]
+            if all(halves):
+                first, second = map(statistics.median, halves)
+                tell(
+                    f"{role}: {first:.0f} MB in the first half, {second:.0f} in the second ({second / first - 1:+.1%})"
+                )
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def tell(line: str) -> None:
+    """A line for whoever runs it with -s."""
+    print(line, flush=True)  # noqa: T201
