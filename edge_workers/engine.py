@@ -32,10 +32,8 @@ class EdgeEngine:
                 threads=settings.threads or available_threads(),
             ),
         )
+        self.identity = model.identity
         self.name: str = model.identity.name
-        self.classes: tuple[str, ...] = model.identity.classes
-        self.classes_hash: str = model.identity.classes_hash
-        self.weights_hash: str = model.identity.weights_hash
         self.resize_crop = model.resize_crop
         self.in_codec_thread = model.in_codec_thread
         self._forward = model.forward

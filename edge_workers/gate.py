@@ -10,9 +10,11 @@ answer gives. Without such a calibration, and for stills, each frame is judged b
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -27,40 +29,50 @@ from runtime.site_clock import SiteClock
 from schemas.answer import ServerAnswer
 from schemas.label import NO_LABEL, Label, Source, State
 from uplink.shell import Uplink
+from vit.backends import Identity
 
 _MAX_OPEN = 16_384
 """Provisional labels that may still become final by an answer; beyond, the oldest stay as they are."""
+_MODELS = 2
 _log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the cameras by one model: neither its embeddings nor its classes mean anything to another.
+
+    `beliefs` are None where frames stand by themselves; `held` are the provisional labels of frames that wait for
+    another one's answer.
+    """
+
+    model: Identity
+    beliefs: Beliefs | None
+    held: OrderedDict[tuple[str, int], Label] = field(default_factory=OrderedDict)
 
 
 class Gating:
     """Gives every frame its label; the place of whatever is known of a camera beyond one frame.
 
-    State: the cameras' beliefs, None where frames stand by themselves; and the provisional labels of frames that
-    were held for another one's answer.
+    State: what is known by the model in use, and by the one before it, whose asks may still be answered.
     """
 
     def __init__(
         self,
         gate: Gate,
         uplink: Uplink,
-        classes: Sequence[str],
         *,
         max_latency_ms: int,
         clock: Clock,
         site_clock: SiteClock,
         metrics: FrameMetrics,
-        beliefs: Beliefs | None = None,
     ) -> None:
         self._gate = gate
         self._uplink = uplink
-        self._classes = classes
         self._max_latency_ns = max_latency_ms * 1_000_000
         self._clock = clock
         self._site_clock = site_clock
         self._metrics = metrics
-        self._beliefs = beliefs
-        self._held: OrderedDict[tuple[str, int], Label] = OrderedDict()
+        self._known: deque[_Known] = deque(maxlen=_MODELS)
 
     def decide(self, tasks: Sequence[FrameTask]) -> None:
         """Every task has its label, and those that are not refused the gate's result."""
@@ -69,41 +81,60 @@ class Gating:
             now_ns = self._site_clock.time_ns(now_s)
             utc_ns = self._clock.time_ns()
             judged = [task for task in tasks if task.refusal is None]
-            alone = [task for task in judged if self._beliefs is None or task.frame.still]
-            if alone:
-                self._judge(alone, np.stack([task.outputs.logits for task in alone]))
+            for model, of_model in groupby(judged, attrgetter("model")):
+                beliefs = self._known_by(model).beliefs
+                alone = [task for task in of_model if beliefs is None or task.frame.still]
+                if alone:
+                    self._judge(alone, np.stack([task.outputs.logits for task in alone]))
             for task in tasks:
-                if self._beliefs is not None and task.refusal is None and not task.frame.still:
-                    self._believe(task, self._beliefs, now_s)
-                task.label = label_of(task, self._classes, self._max_latency_ns, now_ns, utc_ns)
+                known = None if task.refusal is not None else self._known_by(task.model)
+                if known is not None and known.beliefs is not None and not task.frame.still:
+                    self._believe(task, known.beliefs, now_s)
+                task.label = label_of(task, self._max_latency_ns, now_ns, utc_ns)
                 task.asks = task.label.state is State.PROVISIONAL
-                if task.step is not None and task.asks:
-                    task.asks = not self._hold(task, task.step)
+                if known is not None and task.step is not None and task.asks:
+                    task.asks = not self._hold(task, task.step, known)
             self._metrics.gated([task.gate for task in judged])
 
     def unasked(self, task: FrameTask) -> list[Label]:
         """The server will not answer this frame: final labels of those that were held for it, as they are."""
-        belief = None if self._beliefs is None or task.step is None else self._beliefs.known(task.camera)
+        known = self._known_by(task.model)
+        belief = None if known.beliefs is None or task.step is None else known.beliefs.known(task.camera)
         if belief is None:
             return []
         held = belief.give_up(task.frame.seq)[1:]
-        return self._finals(task.camera, held, NO_LABEL)
+        return self._finals(known, task.camera, held, NO_LABEL)
 
     def answered(self, answer: ServerAnswer) -> list[Label]:
         """The camera's belief has the answer in it: final labels of the frames that were held for it."""
-        belief = None if self._beliefs is None else self._beliefs.known(answer.camera)
-        if belief is None:
-            return []
-        try:
-            server = spread(answer.classes, answer.probabilities, len(self._classes))
-        except ValueError as error:
-            _log.warning("a server's answer does not fit the classes", camera=answer.camera, error=str(error))
-            return []
-        asked = belief.asked(answer.seq)
-        if asked is not None:
-            (result,) = self._gate.decide(asked.logits[None], 0.0)
-            self._uplink.answered(result.score, agrees=result.answer.label == answer.classes[0])
-        return self._finals(answer.camera, belief.answer(answer.seq, server)[1:], answer.seq)
+        for known in self._known:
+            belief = None if known.beliefs is None else known.beliefs.known(answer.camera)
+            asked = None if belief is None else belief.asked(answer.seq)
+            if belief is None or asked is None:
+                continue
+            try:
+                server = spread(answer.classes, answer.probabilities, len(known.model.classes))
+            except ValueError as error:
+                _log.warning(
+                    "a server's answer does not fit the classes", camera=answer.camera, error=str(error)
+                )
+                return []
+            if known is self._known[-1]:  # what steers was calibrated for the model in use
+                (result,) = self._gate.decide(asked.logits[None], 0.0)
+                self._uplink.answered(result.score, agrees=result.answer.label == answer.classes[0])
+            steps = belief.answer(answer.seq, server)[1:]
+            return self._finals(known, answer.camera, steps, answer.seq)
+        return []
+
+    def _known_by(self, model: Identity) -> _Known:
+        for known in self._known:
+            if known.model is model:
+                return known
+        rule = self._uplink.belief
+        if rule is not None and len(rule.prior) not in (0, len(model.classes)):
+            rule = replace(rule, prior=())  # calibrated for a shorter class list
+        self._known.append(_Known(model, None if rule is None else Beliefs(rule)))
+        return self._known[-1]
 
     def _judge(self, tasks: Sequence[FrameTask], outputs: FloatArray) -> None:
         point = self._uplink.point
@@ -121,43 +152,44 @@ class Gating:
         )
         self._judge([task], task.step.logits[None])
 
-    def _hold(self, task: FrameTask, step: Step) -> bool:
+    def _hold(self, task: FrameTask, step: Step, known: _Known) -> bool:
         """True where the frame waits for another one's answer; else its own ask is under way."""
-        assert self._beliefs is not None
-        belief = self._beliefs.known(task.camera)
+        assert known.beliefs is not None
+        belief = known.beliefs.known(task.camera)
         assert belief is not None
         if belief.hold(step):
-            self._held[task.camera, step.seq] = task.label
-            while len(self._held) > _MAX_OPEN:
-                self._held.popitem(last=False)
+            known.held[task.camera, step.seq] = task.label
+            while len(known.held) > _MAX_OPEN:
+                known.held.popitem(last=False)
             return True
         belief.ask(step)
         return False
 
-    def _finals(self, camera: str, steps: Sequence[Step], rests_on: int) -> list[Label]:
+    def _finals(self, known: _Known, camera: str, steps: Sequence[Step], rests_on: int) -> list[Label]:
         labels = []
         now_ns = self._site_clock.time_ns(self._clock.monotonic_s())
         for step in steps:
-            held = self._held.pop((camera, step.seq), None)
+            held = known.held.pop((camera, step.seq), None)
             if held is not None:
                 (result,) = self._gate.decide(step.logits[None], 0.0)
-                labels.append(self._believed(held, result, now_ns, rests_on))
+                name = known.model.classes[result.answer.label]
+                labels.append(self._believed(held, result, name, now_ns, rests_on))
         return labels
 
-    def _believed(self, held: Label, result: GateResult, now_ns: int, rests_on: int) -> Label:
+    def _believed(self, held: Label, result: GateResult, name: str, now_ns: int, rests_on: int) -> Label:
         return replace(
             held,
             state=State.FINAL,
             source=Source.BELIEF,
             label=result.answer.label,
-            name=self._classes[result.answer.label],
+            name=name,
             confidence=result.answer.confidence,
             labelled_ns=now_ns,
             rests_on=rests_on,
         )
 
 
-def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_ns: int, utc_ns: int) -> Label:
+def label_of(task: FrameTask, max_latency_ns: int, now_ns: int, utc_ns: int) -> Label:
     """The edge's label: `now_ns` is the site Redis's time, `utc_ns` this machine's.
 
     It is provisional where the server is asked, or another frame's answer is awaited, until the deadline: `now_ns`
@@ -190,7 +222,7 @@ def label_of(task: FrameTask, classes: Sequence[str], max_latency_ns: int, now_n
         state=State.PROVISIONAL if waits else State.FINAL,
         source=Source.EDGE if rests_on is None else Source.BELIEF,
         label=answer.label,
-        name=classes[answer.label],
+        name=task.model.classes[answer.label],
         confidence=answer.confidence,
         captured_ns=frame.captured_ns,
         labelled_ns=now_ns,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_workers.metrics import FrameMetrics
 from edge_workers.prepare import Batch
@@ -12,24 +13,41 @@ from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.device_thread import DeviceThread
 from schemas.label import State
+from vit.backends import EdgeOutput, Identity
 
-if TYPE_CHECKING:
-    from edge_workers.engine import EdgeEngine
+
+class Engine(Protocol):
+    """What the inference needs of `edge_workers.engine.EdgeEngine`."""
+
+    identity: Identity
+
+    def classify(self, crops: NDArray[np.uint8]) -> EdgeOutput:
+        """What the model says of (B, 224, 224, 3) crops."""
+        ...
+
+
+class Models(Protocol):
+    """What the inference needs of `edge_workers.models.EdgeModels`."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answers the next batch."""
+        ...
 
 
 class Inference:
-    """Answers prepared batches in their order."""
+    """Answers prepared batches in their order, each by the engine that is then in use."""
 
     def __init__(
         self,
-        engine: EdgeEngine,
+        models: Models,
         device: DeviceThread,
         *,
         prepared: Channel[Batch],
         inferred: Channel[list[FrameTask]],
         metrics: FrameMetrics,
     ) -> None:
-        self._engine = engine
+        self._models = models
         self._device = device
         self._prepared = prepared
         self._inferred = inferred
@@ -49,12 +67,14 @@ class Inference:
             self._inferred.close()
 
     async def _infer(self, batch: Batch, tasks: list[FrameTask]) -> None:
+        engine = self._models.engine
         with self._metrics.stage("infer", tasks):
-            output = await self._device.submit(self._engine.classify, batch.crops)
+            output = await self._device.submit(engine.classify, batch.crops)
         self._metrics.inferred(tasks)
         rows = zip(tasks, output.logits, output.attention, output.embedding, strict=True)
         for task, logits, attention, embedding in rows:
             outputs = task.outputs
             outputs.logits, outputs.attention, outputs.embedding = logits, attention, embedding
+            outputs.model = engine.identity
             if not np.isfinite(logits).all():
                 task.refuse(State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")

@@ -51,22 +51,20 @@ def cheaper(point: OperatingPoint) -> Iterator[OperatingPoint]:
         kept //= 4
 
 
-def encode(task: FrameTask, *, classes_hash: str, max_record_bytes: int) -> None:
+def encode(task: FrameTask, *, max_record_bytes: int) -> None:
     """The task has its record, encoded at its point or at the first cheaper one within the limit, its new point."""
     for point in cheaper(task.point):
         task.point = point
         positions = select(task.outputs.attention, point)
         task.num_patches = len(positions)
-        task.record = _record(task, point, positions, classes_hash)
+        task.record = _record(task, point, positions)
         data = encode_offload(task.record)
         task.data = data if len(data) <= max_record_bytes else None
         if task.data is not None:
             break
 
 
-def _record(
-    task: FrameTask, point: OperatingPoint, positions: NDArray[np.int64], classes_hash: str
-) -> Offload:
+def _record(task: FrameTask, point: OperatingPoint, positions: NDArray[np.int64]) -> Offload:
     frame, label, answer = task.frame, task.label, task.gate.answer
     return Offload(
         camera=frame.camera,
@@ -78,7 +76,7 @@ def _record(
         quality=point.quality,
         patches=encode_patches(point.codec, point.quality, task.crop, positions),
         leading=tuple(zip(answer.classes, answer.probabilities, strict=True))[:_LEADING],
-        classes_hash=classes_hash,
+        classes_hash=task.model.classes_hash,
     )
 
 
@@ -91,7 +89,6 @@ class Offerer:
         threads: CodecThreads,
         *,
         site_clock: SiteClock,
-        classes_hash: str,
         max_offload_bytes: int,
         prepare: Prepare,
         asking: Channel[list[FrameTask]],
@@ -102,7 +99,6 @@ class Offerer:
         self._uplink = uplink
         self._threads = threads
         self._site_clock = site_clock
-        self._classes_hash = classes_hash
         self._max_offload_bytes = max_offload_bytes
         self._prepare = prepare
         self._asking = asking
@@ -142,7 +138,7 @@ class Offerer:
     def _encoding(self) -> partial[None]:
         burst_bytes = self._uplink.max_record_bytes
         limit = self._max_offload_bytes if burst_bytes is None else min(burst_bytes, self._max_offload_bytes)
-        return partial(encode, classes_hash=self._classes_hash, max_record_bytes=limit)
+        return partial(encode, max_record_bytes=limit)
 
     def _offer(self, task: FrameTask) -> None:
         if task.data is None:

@@ -16,6 +16,7 @@ from schemas.frame import Frame
 from schemas.label import Label, State
 from schemas.offload import Offload
 from schemas.operating_point import OperatingPoint
+from vit.backends import Identity
 
 
 class Span(NamedTuple):
@@ -46,6 +47,8 @@ class Outputs:
     logits: NDArray[np.float32] = field(init=False, repr=False)
     attention: NDArray[np.float32] = field(init=False, repr=False)
     embedding: NDArray[np.float32] = field(init=False, repr=False)
+    model: Identity = field(init=False, repr=False)
+    """Whose classes the places of `logits` are."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +97,11 @@ class FrameTask:
     def is_still(self) -> bool:
         """The frame looks like an earlier one of its camera and takes its outputs."""
         return self.outputs.seq != self.frame.seq
+
+    @property
+    def model(self) -> Identity:
+        """The model that the frame's answer is of."""
+        return self.outputs.model
 
     @property
     def camera(self) -> str:

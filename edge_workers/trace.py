@@ -22,17 +22,11 @@ class EdgeTracer:
     """Tells each frame's way: up to its label in Redis, and what became of its record."""
 
     def __init__(
-        self,
-        traces: Sequence[TraceWriter],
-        clock: Clock,
-        site_clock: SiteClock,
-        classes: Sequence[str],
-        worker: str,
+        self, traces: Sequence[TraceWriter], clock: Clock, site_clock: SiteClock, worker: str
     ) -> None:
         self._traces = traces
         self._clock = clock
         self._site_clock = site_clock
-        self._classes = classes
         self._worker = worker
 
     def published(self, task: FrameTask, result: PutResult) -> None:
@@ -69,7 +63,7 @@ class EdgeTracer:
 
     def _leading(self, task: FrameTask) -> tuple[tuple[str, float], ...]:
         answer = task.gate.answer
-        names = (self._classes[label] for label in answer.classes)
+        names = (task.model.classes[label] for label in answer.classes)
         return tuple(zip(names, answer.probabilities, strict=True))
 
     def _stages(self, task: FrameTask, spans: Mapping[str, Span]) -> tuple[Stage, ...]:

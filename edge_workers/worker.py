@@ -21,20 +21,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from edge_workers.answers import Answers
 from edge_workers.gate import Gating
 from edge_workers.infer import Inference
 from edge_workers.intake import FrameReader
 from edge_workers.metrics import FrameMetrics
+from edge_workers.models import EdgeModels, load
 from edge_workers.offer import Offerer
 from edge_workers.prepare import Batch, Preparer, prepare
 from edge_workers.publish import Publisher
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.task import FrameTask, Outputs
 from edge_workers.trace import EdgeTracer
-from gating.belief import Beliefs
 from gating.cameras import Cameras
 from gating.gate import Gate
 from gating.stillness import CameraStillness
@@ -42,8 +42,9 @@ from runtime.channel import Channel
 from runtime.clock import Clock, SystemClock
 from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
+from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
-from runtime.health import GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, REDIS_ANSWERS, Health
+from runtime.health import DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.kafka_admin import pipeline_topics
@@ -58,14 +59,12 @@ from runtime.status_server import serve_status
 from runtime.stores import SiteStores
 from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, answered, run_worker
+from schemas.deployment import Role
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
 from uplink.setup import make_uplink
 from uplink.shell import OffloadSink, Uplink
 from vit import SHIPPED_FRONTIER
-
-if TYPE_CHECKING:
-    from edge_workers.engine import EdgeEngine
 
 _CHANNEL_BATCHES = 4
 _MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
@@ -94,7 +93,7 @@ class Adapters:
     """What the worker is built around, ready: its ports, its model and its uplink."""
 
     ports: EdgePorts
-    engine: EdgeEngine
+    models: EdgeModels
     device: DeviceThread
     uplink: Uplink
 
@@ -118,7 +117,7 @@ class EdgeWorker:
         self._metrics = metrics.consumer
         self._frame_metrics = FrameMetrics(metrics, settings.topics.frames, clock)
         self._threads = CodecThreads(
-            settings.edge.decode_threads, initializer=adapters.engine.in_codec_thread
+            settings.edge.decode_threads, initializer=adapters.models.engine.in_codec_thread
         )
         self._site_clock = SiteClock()
         self._clock_keeper = ClockKeeper(
@@ -142,15 +141,18 @@ class EdgeWorker:
         self.heartbeat = Heartbeat(
             self.intake, adapters.ports.source, settings.topics.frames, health=health, metrics=self._metrics
         )
+        self._follower = DeploymentFollower(
+            [adapters.ports.store], adapters.models, health=health, metrics=self._metrics
+        )
         self._offers_over = asyncio.Event()
         self._prepare = partial(
             prepare,
             max_frame_pixels=settings.producer.max_frame_pixels,
-            resize_crop=adapters.engine.resize_crop,
+            resize_crop=adapters.models.engine.resize_crop,
         )
         self._preparer = self._make_preparer()
         self._inference = Inference(
-            adapters.engine,
+            adapters.models,
             adapters.device,
             prepared=self._prepared,
             inferred=self._inferred,
@@ -173,8 +175,7 @@ class EdgeWorker:
 
     def _make_tracer(self) -> EdgeTracer:
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        classes = self._adapters.engine.classes
-        return EdgeTracer(self._traces, self._clock, self._site_clock, classes, worker)
+        return EdgeTracer(self._traces, self._clock, self._site_clock, worker)
 
     def _make_preparer(self) -> Preparer:
         belief, wanted = self._adapters.uplink.belief, self._settings.edge.stillness
@@ -192,16 +193,13 @@ class EdgeWorker:
         )
 
     def _make_gating(self) -> Gating:
-        belief = self._adapters.uplink.belief
         return Gating(
             Gate(score=self._settings.edge.score),
             self._adapters.uplink,
-            self._adapters.engine.classes,
             max_latency_ms=self._settings.edge.max_latency_ms,
             clock=self._clock,
             site_clock=self._site_clock,
             metrics=self._frame_metrics,
-            beliefs=None if belief is None else Beliefs(belief),
         )
 
     def _make_offerer(self) -> Offerer:
@@ -209,7 +207,6 @@ class EdgeWorker:
             self._adapters.uplink,
             self._threads,
             site_clock=self._site_clock,
-            classes_hash=self._adapters.engine.classes_hash,
             max_offload_bytes=self._settings.edge.max_offload_bytes,
             prepare=self._prepare,
             asking=self._asking,
@@ -250,12 +247,13 @@ class EdgeWorker:
         }
 
     def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The uplink, the site's clock, traces, and the way back."""
+        """The uplink, the site's clock, traces, the way back, and the deployed pair."""
         return {
             "uplink": self._adapters.uplink.run(self._offers_over),
             "clock": self._clock_keeper.run(settled),
             "answers": self._answers.run(settled),
             **{f"traces {number}": writer.run(settled) for number, writer in enumerate(self._traces)},
+            "models": self._follower.run(settled),
         }
 
     async def settle(self) -> None:
@@ -288,7 +286,7 @@ async def run_edge(
     """
     clock, metrics = SystemClock(), Metrics("edge", per_camera=settings.metrics.per_camera)
     needed = (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS)
-    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(OFFLOAD_ACCEPTS,))
+    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(OFFLOAD_ACCEPTS, DEPLOYED_PAIR))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, EdgeWorker]:
         ports = await (connect_ports or connect_kafka_and_redis)(settings, stack)
@@ -352,19 +350,22 @@ async def _adapters(
     from edge_workers.engine import EdgeEngine
 
     device = await stack.enter_async_context(DeviceThread("edge-model"))
-    engine = await device.submit(EdgeEngine, settings.edge)
-    _log.info("edge model is warm", model=engine.name, classes=len(engine.classes))
+    load_pair = partial(load, EdgeEngine, settings.edge)
+    pair, first = await open_first(ports.store, Role.EDGE, partial(device.submit, load_pair))
+    identity = first.engine.identity
+    _log.info("edge model is warm", model=identity.name, classes=len(identity.classes), pair=pair.folder)
+    is_others = pair.folder and settings.edge.model.partition(":")[0] != "shipped"
     uplink = make_uplink(
         settings,
         ports.offload_sink,
         ports.store,
         clock,
         metrics,
-        edge_hash=engine.weights_hash,
-        classes_hash=engine.classes_hash,
-        shipped=SHIPPED_FRONTIER,
+        edge_hash=None if pair.folder else identity.weights_hash,
+        classes_hash=identity.classes_hash,
+        shipped=None if is_others else SHIPPED_FRONTIER,
         point=settings.edge.point,
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
         more_sinks=ports.more_offload_sinks,
     )
-    return Adapters(ports, engine, device, uplink)
+    return Adapters(ports, EdgeModels(first, load_pair, uplink), device, uplink)

@@ -14,6 +14,7 @@ MODEL_WARM = "model_warm"
 REDIS_ANSWERS = "redis_answers"
 OFFLOAD_ACCEPTS = "offload_accepts"
 ALL_SITES_ANSWER = "all_sites_answer"
+DEPLOYED_PAIR = "deployed_pair"
 
 
 class Life(StrEnum):

@@ -15,6 +15,7 @@ from runtime.waiting import set_within
 from schemas import redis_keys
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
+from schemas.deployment import Deployment, WorkerModels
 from schemas.errors import TransientError
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -92,6 +93,8 @@ class MemoryStore:
         self._reports = _Expiring[tuple[str, str], ServerReport](now_ns)
         self._uplinks = _Expiring[tuple[str, str], str](now_ns)
         self._cameras_told = _Expiring[tuple[str, str], CameraState](now_ns)
+        self._deployment: Deployment | None = None
+        self._models = _Expiring[str, WorkerModels](now_ns)
         self._spent: Counter[tuple[str, int]] = Counter()
 
     def __repr__(self) -> str:
@@ -239,6 +242,26 @@ class MemoryStore:
         period = int(at_s // period_s)
         self._spent[site, period] += num_bytes
         return Spent(self._spent[site, period], at_s)
+
+    async def deployment(self) -> Deployment | None:
+        """What was deployed last; None where nothing was."""
+        self._answer()
+        return self._deployment
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Every worker reads this deployment from now on."""
+        self._answer()
+        self._deployment = deployment
+
+    async def publish_models(self, models: WorkerModels) -> None:
+        """Readers see what this worker runs until `WORKER_MODELS_TTL_S` from now or its next word."""
+        self._answer()
+        self._models.set(models.worker, models, redis_keys.WORKER_MODELS_TTL_S)
+
+    async def read_models(self) -> list[WorkerModels]:
+        """What each live worker runs, by its name."""
+        self._answer()
+        return [models for _, models in sorted(self._models.items())]
 
     async def put_answers(self, site: str, answers: Sequence[ServerAnswer]) -> None:
         """The answers follow the earlier ones; the newest `ANSWERS_MAX_LEN` stay."""

@@ -116,6 +116,12 @@ class ConsumerMetrics(MetricGroup):
         self.redis_write = self.histogram(
             "redis_write_seconds", "Time of one pipelined write of labels", SECONDS
         )
+        self.model_generation = self.gauge(
+            "model_generation", "Deployment whose pair the worker follows; 0 without one"
+        )
+        self.model_failed = self.gauge(
+            "model_failed", "1 while a deployed pair could not be taken and the one before works on"
+        )
         self.redis_up = self.gauge("redis_up", "1 while the site's Redis answers", ("site",))
         self.clock_offset = self.gauge(
             "clock_offset_seconds", "This machine's UTC minus the site Redis's", ("site",)

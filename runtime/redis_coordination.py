@@ -16,6 +16,14 @@ from runtime.stores import Spent, TableChange
 from schemas import redis_keys
 from schemas.answer import ServerAnswer, decode_answer, encode_answer
 from schemas.camera_state import CameraState, decode_camera_state, encode_camera_state
+from schemas.deployment import (
+    Deployment,
+    WorkerModels,
+    decode_deployment,
+    decode_worker_models,
+    encode_deployment,
+    encode_worker_models,
+)
 from schemas.errors import DecodeError, TransientError
 from schemas.server_report import ServerReport, decode_report, encode_report
 
@@ -144,6 +152,38 @@ class Coordination(RedisConnection):
             except DecodeError as error:
                 _log.warning("a server's answer cannot be read", error=str(error))
         return (entries[-1][0] if entries else place), answers
+
+    async def deployment(self) -> Deployment | None:
+        """What was deployed last; None where nothing was; `DecodeError` where it cannot be read."""
+        with self._translated("the deployment"):
+            text = await self._client.get(redis_keys.DEPLOYMENT)
+        return None if text is None else decode_deployment(text)
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Every worker reads this deployment from now on."""
+        with self._translated("the deployment"):
+            await self._client.set(redis_keys.DEPLOYMENT, encode_deployment(deployment))
+
+    async def publish_models(self, models: WorkerModels) -> None:
+        """Readers see what this worker runs until `WORKER_MODELS_TTL_S` from now or its next word."""
+        keys = [redis_keys.WORKERS_MODELS, redis_keys.worker_models(models.worker)]
+        arguments: list[str | int] = [
+            models.worker,
+            encode_worker_models(models),
+            redis_keys.WORKER_MODELS_TTL_S,
+        ]
+        await self._run(PUBLISH_MEMBER, [(keys, arguments)])
+
+    async def read_models(self) -> list[WorkerModels]:
+        """What each live worker runs, by its name."""
+        texts = await self._read_members(redis_keys.WORKERS_MODELS, redis_keys.worker_models)
+        found = []
+        for worker, text in texts.items():
+            try:
+                found.append(decode_worker_models(text))
+            except DecodeError as error:
+                _log.warning("a worker's models cannot be read", worker=worker, error=str(error))
+        return found
 
     async def change_uplink_table(self, site: str, change: TableChange[T]) -> T:
         """The site's table of workers is what `change` made of it, atomically; returns its result.

@@ -1,4 +1,4 @@
-"""What a site remembers outside its workers, as five interfaces: labels, leases, the site's board, answers,
+"""What a site remembers outside its workers, as six interfaces: labels, leases, the site's board, answers, models,
 and traces (`runtime.traces`).
 
 `runtime.redis_store` keeps all in Redis, `runtime.memory_store` in this process; one set of tests holds both
@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from runtime.traces import TraceStore
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
+from schemas.deployment import Deployment, WorkerModels
 from schemas.label import Label
 from schemas.server_report import ServerReport
 from schemas.win_rule import PutResult
@@ -150,5 +151,29 @@ class AnswerBoard(Protocol):
         ...
 
 
-class SiteStores(LabelStore, LeaseStore, SiteBoard, AnswerBoard, TraceStore, Protocol):
+class ModelBoard(Protocol):
+    """Which pair of models the workers of a store are to run, and which they do run."""
+
+    async def deployment(self) -> Deployment | None:
+        """What was deployed last; None where nothing was.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        ...
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Every worker reads this deployment from now on."""
+        ...
+
+    async def publish_models(self, models: WorkerModels) -> None:
+        """Readers see what this worker runs until `WORKER_MODELS_TTL_S` from now or its next word."""
+        ...
+
+    async def read_models(self) -> list[WorkerModels]:
+        """What each live worker runs, by its name."""
+        ...
+
+
+class SiteStores(LabelStore, LeaseStore, SiteBoard, AnswerBoard, ModelBoard, TraceStore, Protocol):
     """All that a site remembers, in one place."""

@@ -20,6 +20,9 @@ UPLINK_STATE_TTL_S: Final = 60
 SERVER_REPORT_TTL_S: Final = 5
 """No heartbeat for this long means that the server worker is gone."""
 
+WORKER_MODELS_TTL_S: Final = SERVER_REPORT_TTL_S
+"""A worker that has not told what it runs for so long is gone, and nobody waits for it."""
+
 ANSWERS_TTL_S: Final = 60
 ANSWERS_MAX_LEN: Final = 4_096
 """Answers of a site's servers that its edge workers may still fetch: some seconds of a busy site."""
@@ -33,6 +36,10 @@ EVENT_ENGINE_TTL_S: Final = 10
 CAMERA_STATE_TTL_S: Final = 24 * 3600
 """A camera whose producer is gone is still shown, as offline, for a day."""
 
+DEPLOYMENT: Final = "models:deployed"
+"""Which pair of models the workers of this Redis are to run; stays until another is deployed."""
+WORKERS_MODELS: Final = "models:workers"
+"""Sorted set of the workers that say what they run, scored by when they last did."""
 CAMERAS: Final = "cameras:seen"
 """Sorted set of the cameras that had a label, scored by when they last did, in s UTC."""
 MAX_CAMERAS: Final = 20_000
@@ -94,6 +101,11 @@ def uplink_index(site: str) -> str:
 def uplink_state(site: str, worker: str) -> str:
     """What one edge worker last told about its uplink; lives UPLINK_STATE_TTL_S."""
     return f"uplink:{site}:state:{worker}"
+
+
+def worker_models(worker: str) -> str:
+    """Which models one worker runs; lives WORKER_MODELS_TTL_S."""
+    return f"models:worker:{worker}"
 
 
 def events(site: str) -> str:

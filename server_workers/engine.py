@@ -34,10 +34,8 @@ class ServerEngine:
                 threads=settings.threads or available_threads(),
             ),
         )
+        self.identity = model.identity
         self.name: str = model.identity.name
-        self.classes: tuple[str, ...] = model.identity.classes
-        self.classes_hash: str = model.identity.classes_hash
-        self.weights_hash: str = model.identity.weights_hash
         self.batches_in_flight = model.batches_in_flight
         self._submit = model.submit
         # No frame that comes alone should wait for kernels.

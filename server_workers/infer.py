@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,22 +38,9 @@ _MAX_FAILED_IN_A_ROW = 8
 """So many records that fail even alone mean that the device is broken, not the records."""
 
 
-class Engine(Protocol):
-    """What the inference needs of `server_workers.engine.ServerEngine`."""
-
-    classes: tuple[str, ...]
-    batches_in_flight: int
-
-    def submit(
-        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
-    ) -> PendingScores:
-        """B sets are being computed."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """Sets on the device since the local monotonic time `began_s`, or why they are not."""
+    """Sets of one model on the device since the local monotonic time `began_s`, or why they are not."""
 
     sets: list[AnswerTask]
     pending: PendingScores | Exception
@@ -69,7 +56,6 @@ class Inference:
 
     def __init__(
         self,
-        engine: Engine,
         device: DeviceThread,
         results: DeviceThread,
         batcher: Batcher[AnswerTask],
@@ -82,8 +68,8 @@ class Inference:
         clock: Clock,
         tracer: ServerTracer | None = None,
         edge_weight: float = 0.0,
+        batches_in_flight: int = 1,
     ) -> None:
-        self._engine = engine
         self._device = device
         self._results = results
         self._batcher = batcher
@@ -96,8 +82,8 @@ class Inference:
         self._tracer = tracer
         self._edge_weight = edge_weight
         self._failed_in_a_row = 0
-        self._room = asyncio.Semaphore(engine.batches_in_flight)
-        self._begun: Channel[_Begun] = Channel(engine.batches_in_flight)
+        self._room = asyncio.Semaphore(batches_in_flight)
+        self._begun: Channel[_Begun] = Channel(batches_in_flight)
         self._last_done_s = -math.inf
 
     async def begin(self) -> None:
@@ -112,10 +98,13 @@ class Inference:
                     task.verdict = Verdict.EXPIRED
                     self._tally.too_late(task.site)
                     task.delivery.ack()
-                if batch.sets:
-                    await self._begun.put(await self._submit(batch.sets))
-                else:
+                groups = by_engine(batch.sets)
+                if not groups:
                     self._room.release()
+                for place, sets in enumerate(groups):
+                    if place:
+                        await self._room.acquire()
+                    await self._begun.put(await self._submit(sets))
         finally:
             self._begun.close()
 
@@ -151,7 +140,7 @@ class Inference:
         patches, positions = [task.patches for task in sets], [task.positions for task in sets]
         pending: PendingScores | Exception
         try:
-            pending = await self._device.submit(self._engine.submit, patches, positions)
+            pending = await self._device.submit(sets[0].engine.submit, patches, positions)
         except Exception as error:  # noqa: BLE001 - a model raises anything on a bad member, which `collect` finds
             pending = error
         return _Begun(list(sets), pending, began_s)
@@ -196,7 +185,7 @@ class Inference:
             task.answer = ServerAnswer(
                 task.record.camera, task.record.seq, answer.classes, answer.probabilities
             )
-            task.label = self._label(task.record, self._fused(task.record, scores), now_s)
+            task.label = self._label(task, self._fused(task.record, scores), now_s)
             task.verdict = Verdict.ANSWERED
             answered.append(task)
         await self._publisher.put(answered)
@@ -216,7 +205,8 @@ class Inference:
         (answer,) = CLASSIFICATION.decode(fuse(scores.astype(np.float64), edge, self._edge_weight)[None])
         return answer
 
-    def _label(self, record: Offload, answer: Answer, now_s: float) -> Label:
+    def _label(self, task: AnswerTask, answer: Answer, now_s: float) -> Label:
+        record = task.record
         return Label(
             site=record.site,
             camera=record.camera,
@@ -224,12 +214,20 @@ class Inference:
             state=State.FINAL,
             source=Source.SERVER,
             label=answer.label,
-            name=self._engine.classes[answer.label],
+            name=task.engine.identity.classes[answer.label],
             confidence=answer.confidence,
             captured_ns=record.captured_ns,
             labelled_ns=self._sites.time_ns(record.site, now_s),
             deadline_ns=record.deadline_ns,
         )
+
+
+def by_engine(tasks: Sequence[AnswerTask]) -> list[list[AnswerTask]]:
+    """The tasks of each model; more than one only while a pair is swapped."""
+    groups: dict[int, list[AnswerTask]] = {}
+    for task in tasks:
+        groups.setdefault(id(task.engine), []).append(task)
+    return list(groups.values())
 
 
 async def each_apart(

@@ -14,11 +14,11 @@ from runtime.intake import Delivery, Intake, RecordSource
 from runtime.offsets import TopicPartition
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
-from schemas.offload import decode_offload, positions_of
+from schemas.offload import Offload, decode_offload, positions_of
 from schemas.topics import topic_site
 from server_workers.batcher import Batcher
 from server_workers.tally import ServerTally
-from server_workers.task import AnswerTask, Verdict
+from server_workers.task import AnswerTask, Engine, Verdict
 from vit.codecs import decode_patches
 
 _POLL_S = 1.0
@@ -26,15 +26,17 @@ _POLL_RECORDS_A_THREAD = 16
 _HELD_POLL_S = 1.0
 """While reading is held back the client is still polled this often, or the group would expel the member."""
 
+EngineOf = Callable[[Offload, float], Engine | None]
+"""(a record, its deadline in local monotonic s) -> the model that answers it; None where none has its class list."""
 DeadlineOf = Callable[[str, int], float]
 """(site, deadline in ns on that site's clock, 0 = none) -> local monotonic time, `inf` for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
-    """What a record must meet to be worked on: this server's class list, sizes, deadlines, topics by site."""
+    """What a record must meet to be worked on: a model of its class list, sizes, deadlines, topics by site."""
 
-    classes_hash: str
+    engine_of: EngineOf
     max_offload_bytes: int
     deadline_of: DeadlineOf
     topic: str
@@ -52,10 +54,12 @@ class RecordCheck:
             # The broker vouches for who may write to a topic, nothing vouches for what a record says.
             found = f"offload.camera: {record.camera!r:.80}"
             raise DecodeError("foreign_site", f"{found} is not of the site that {came.topic} is for")
-        if not record.is_of_classes(self.classes_hash):
-            found = f"offload.classes_hash: {record.classes_hash!r:.80}"
-            raise DecodeError("classes", f"{found}, this server's model has {self.classes_hash!r}")
         task.deadline_s = self.deadline_of(record.site, record.deadline_ns)
+        engine = self.engine_of(record, task.deadline_s)
+        if engine is None:
+            found = f"offload.classes_hash: {record.classes_hash!r:.80}"
+            raise DecodeError("classes", f"{found}, no model of this server has that class list")
+        task.engine = engine
         if task.deadline_s < clock.monotonic_s():
             task.verdict = Verdict.EXPIRED
             return

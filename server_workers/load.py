@@ -12,6 +12,7 @@ from runtime.waiting import set_within
 from schemas.errors import SaccadeError
 from schemas.server_report import ServerReport
 from server_workers.batcher import Batcher
+from server_workers.models import ServerModels
 from server_workers.sites import SiteRedis, Sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
@@ -33,7 +34,7 @@ class LoadReporter:
         routes: Sites,
         known: Iterable[str],
         *,
-        model: str,
+        models: ServerModels,
         tally: ServerTally,
         batcher: Batcher[AnswerTask],
         clock: Clock,
@@ -42,7 +43,7 @@ class LoadReporter:
         self._redis = redis
         self._routes = routes
         self._known = frozenset(known)
-        self._model = model
+        self._models = models
         self._tally = tally
         self._batcher = batcher
         self._clock = clock
@@ -78,7 +79,7 @@ class LoadReporter:
                     expired=load.expired,
                     queue_age_s=max(load.arrival_age_s, waited_s),
                     tokens_per_s=num_tokens / interval_s,
-                    model=self._model,
+                    model=self._models.newest.identity.weights_hash,
                 )
             )
         return reports

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,19 @@ from schemas.answer import ServerAnswer
 from schemas.label import Label
 from schemas.offload import Offload
 from schemas.trace import ServerTrace
+from vit.backends import Identity, PendingScores
+
+
+class Engine(Protocol):
+    """What a record needs of `server_workers.engine.ServerEngine`."""
+
+    identity: Identity
+
+    def submit(
+        self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]
+    ) -> PendingScores:
+        """B sets are being computed."""
+        ...
 
 
 class Verdict(StrEnum):
@@ -45,6 +60,8 @@ class AnswerTask:
     """Not set for bytes that are no record."""
     deadline_s: float = field(default=math.inf, init=False)
     """On the local monotonic clock, `inf` for none."""
+    engine: Engine = field(init=False, repr=False)
+    """The model that answers it."""
     positions: NDArray[np.int64] = field(init=False, repr=False)
     """The kept patches' places, ascending (k,)."""
     patches: NDArray[np.uint8] = field(init=False, repr=False)

@@ -18,10 +18,9 @@ from server_workers.task import AnswerTask
 class ServerTracer:
     """Makes the trace of each answered record, all but its label's write."""
 
-    def __init__(self, sites: Sites, task: Task, classes: Sequence[str], worker: str) -> None:
+    def __init__(self, sites: Sites, task: Task, worker: str) -> None:
         self._sites = sites
         self._task = task
-        self._classes = classes
         self._worker = worker
 
     def answered(
@@ -32,7 +31,7 @@ class ServerTracer:
         read_ns, began_ns, now_ns = (
             self._sites.time_ns(record.site, each_s) for each_s in (task.read_s, began_s, now_s)
         )
-        names = (self._classes[label] for label in answer.classes)
+        names = (task.engine.identity.classes[label] for label in answer.classes)
         edge = Answer(*zip(*record.leading, strict=True))
         return ServerTrace(
             worker=self._worker,

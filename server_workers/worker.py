@@ -18,14 +18,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gating.task import CLASSIFICATION
 from runtime.clock import Clock, SystemClock
 from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters, LetterSink
+from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
-from runtime.health import ALL_SITES_ANSWER, GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
+from runtime.health import ALL_SITES_ANSWER, DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
 from runtime.kafka import Sink, Source
 from runtime.label_writer import LabelWriter
@@ -35,6 +36,7 @@ from runtime.otlp import span_writers
 from runtime.status_server import serve_status
 from runtime.traces import TraceWriter
 from runtime.worker import GroupMember, run_worker
+from schemas.deployment import Role
 from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_offload_record_bytes, offload_topics
@@ -42,15 +44,13 @@ from server_workers.batcher import Batcher
 from server_workers.infer import Inference
 from server_workers.intake import RecordCheck, RecordReader
 from server_workers.load import LoadReporter
+from server_workers.models import ServerModels, load
 from server_workers.publish import LabelQueue, Publisher
 from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
 from server_workers.trace import ServerTracer, ServerTraces
-
-if TYPE_CHECKING:
-    from server_workers.engine import ServerEngine
 
 _PATCH_BYTES = PATCH_SIDE * PATCH_SIDE * 3
 _log = get_logger(__name__)
@@ -70,7 +70,7 @@ class Adapters:
     """What the worker is built around, ready. `results` is the thread that waits for the device."""
 
     ports: ServerPorts
-    engine: ServerEngine
+    models: ServerModels
     device: DeviceThread
     results: DeviceThread
 
@@ -93,18 +93,18 @@ class ServerWorker:
         self._clock = clock
         self._metrics = metrics.consumer
         self._sites = adapters.ports.sites
-        self._weights_hash = adapters.engine.weights_hash
+        self._models = adapters.models
         self.letters = DeadLetters(adapters.ports.letters_sink)
         self._threads = CodecThreads(server.decode_threads)
         self._tally = ServerTally(metrics, settings.topics.offload)
-        self._batcher = _batcher(settings.server, adapters.engine.tokens_per_s)
+        self._batcher = _batcher(settings.server, adapters.models.newest.tokens_per_s)
         self._reader = RecordReader(
             adapters.ports.source,
             self._batcher,
             self.letters,
             self._threads,
             check=RecordCheck(
-                adapters.engine.classes_hash,
+                adapters.models.of,
                 settings.edge.max_offload_bytes,
                 adapters.ports.sites.deadline_s,
                 settings.topics.offload,
@@ -123,13 +123,15 @@ class ServerWorker:
         self._up: set[str] = set()
         self._keepers = {redis.name: self._keeper(redis) for redis in self._sites.redises}
         self._reporters = self._make_reporters()
+        self._follower = DeploymentFollower(
+            [redis.store for redis in self._sites.redises], self._models, health=health, metrics=self._metrics
+        )
         self.heartbeat = Heartbeat(
             self.intake, adapters.ports.source, settings.topics.offload, health=health, metrics=self._metrics
         )
 
     def _make_inference(self, adapters: Adapters) -> Inference:
         return Inference(
-            adapters.engine,
             adapters.device,
             adapters.results,
             self._batcher,
@@ -139,13 +141,14 @@ class ServerWorker:
             letters=self.letters,
             tally=self._tally,
             clock=self._clock,
-            tracer=self._make_tracer(adapters) if self._settings.redis.traces or self._spans else None,
+            tracer=self._make_tracer() if self._settings.redis.traces or self._spans else None,
             edge_weight=self._settings.server.edge_weight,
+            batches_in_flight=adapters.models.newest.batches_in_flight,
         )
 
-    def _make_tracer(self, adapters: Adapters) -> ServerTracer:
+    def _make_tracer(self) -> ServerTracer:
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        return ServerTracer(self._sites, CLASSIFICATION, adapters.engine.classes, worker)
+        return ServerTracer(self._sites, CLASSIFICATION, worker)
 
     def _keeper(self, redis: SiteRedis) -> ClockKeeper:
         return ClockKeeper(
@@ -170,8 +173,9 @@ class ServerWorker:
         return {"infer": self._inference.begin(), "collect": self._inference.collect()}
 
     def beside(self, settled: asyncio.Event) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """For each Redis: its labels, its clock, and what it is told; and the spans of all."""
+        """For each Redis: its labels, its clock, and what it is told; the spans of all, and the deployed pair."""
         work = {f"spans {number}": writer.run(settled) for number, writer in enumerate(self._spans)}
+        work["models"] = self._follower.run(settled)
         for redis in self._sites.redises:
             work[f"labels {redis.name}"] = self._queues[redis.name].run()
             work[f"clock {redis.name}"] = self._keepers[redis.name].run(settled)
@@ -209,7 +213,7 @@ class ServerWorker:
                 redis,
                 self._sites,
                 {site for site in known if self._sites.of(site) is redis},
-                model=self._weights_hash,
+                models=self._models,
                 tally=self._tally,
                 batcher=self._batcher,
                 clock=self._clock,
@@ -258,11 +262,11 @@ async def run_server(
     """
     clock, metrics = SystemClock(), Metrics("server", per_camera=settings.metrics.per_camera)
     needed = (GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS)
-    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(ALL_SITES_ANSWER,))
+    health = Health(clock, settings.metrics.stuck_after_s, needed, wished=(ALL_SITES_ANSWER, DEPLOYED_PAIR))
 
     async def connect(stack: AsyncExitStack) -> tuple[GroupMember, ServerWorker]:
         ports = await (connect_ports or connect_kafka_and_redis)(settings, clock, stack)
-        adapters = await _adapters(settings, ports, stack)
+        adapters = await _adapters(settings, ports, clock, stack)
         health.meets(MODEL_WARM, True)
         worker = ServerWorker(settings, adapters, clock=clock, metrics=metrics, health=health)
         stack.callback(worker.close)
@@ -298,12 +302,18 @@ async def connect_kafka_and_redis(
     return ServerPorts(source, sites, sink)
 
 
-async def _adapters(settings: ServerProgramSettings, ports: ServerPorts, stack: AsyncExitStack) -> Adapters:
+async def _adapters(
+    settings: ServerProgramSettings, ports: ServerPorts, clock: Clock, stack: AsyncExitStack
+) -> Adapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from server_workers.engine import ServerEngine
 
     device = await stack.enter_async_context(DeviceThread("server-model"))
-    engine = await device.submit(ServerEngine, settings.server)
-    _log.info("server model is warm", model=engine.name, tokens_per_s=round(engine.tokens_per_s))
+    load_pair = partial(load, ServerEngine, settings.server)
+    board = ports.sites.redises[0].store
+    pair, first = await open_first(board, Role.SERVER, partial(device.submit, load_pair))
+    _log.info(
+        "server model is warm", model=first.name, tokens_per_s=round(first.tokens_per_s), pair=pair.folder
+    )
     results = await stack.enter_async_context(DeviceThread("server-results"))
-    return Adapters(ports, engine, device, results)
+    return Adapters(ports, ServerModels(first, load_pair, clock), device, results)

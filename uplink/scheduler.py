@@ -96,6 +96,7 @@ class UplinkScheduler:
         is_fixed: bool = False,
     ) -> None:
         self.admission = Admission(config, start_s)
+        self._is_fixed = is_fixed
         self.tuning = Tuning(frontier, point, start_s, is_fixed=is_fixed)
         self._sampled_s = start_s
         self._decided_s = -math.inf
@@ -103,6 +104,10 @@ class UplinkScheduler:
 
     def __repr__(self) -> str:
         return f"<UplinkScheduler {self.tuning!r} {self.admission!r}>"
+
+    def steer_by(self, frontier: Frontier, now_s: float) -> None:
+        """Points come from another curve; what was learnt of the frames by the old one starts afresh."""
+        self.tuning = Tuning(frontier, self.tuning.in_use.point, now_s, is_fixed=self._is_fixed)
 
     def observe(self, score: float, now_s: float, *, is_still: bool = False) -> None:
         """A frame has an answer, offloaded or not; a still one has that of the frame that it looks like."""

@@ -38,16 +38,18 @@ def make_uplink(
     clock: Clock,
     metrics: Metrics,
     *,
-    edge_hash: str,
+    edge_hash: str | None,
     classes_hash: str,
-    shipped: Path,
+    shipped: Path | None,
     point: OperatingPoint,
     request_timeout_s: float,
     more_sinks: Sequence[AbstractAsyncContextManager[OffloadSink]] = (),
 ) -> Uplink:
     """The uplink that the settings describe, with its share of the site's budget and its metrics.
 
-    `shipped` is the file of the shipped pair's frontier, which serves that pair where the settings name none.
+    `shipped` is the file of the shipped pair's frontier, which serves that pair where the settings name none; None
+    where it is out of the question. `edge_hash` is None where a deployed pair runs in place of the settings': the
+    frontier is then not held against it, as it is not where a pair is swapped at work.
     `point` is in force where no frontier steers; a request to the broker may take `request_timeout_s`.
     `more_sinks` are entered when the way is long enough to need them.
 
@@ -109,14 +111,14 @@ def _config(
 
 
 def _frontier(
-    settings: UplinkProgramSettings, shipped_path: Path, *, edge_hash: str, classes_hash: str
+    settings: UplinkProgramSettings, shipped_path: Path | None, *, edge_hash: str | None, classes_hash: str
 ) -> Frontier | None:
     if settings.budget.rate is None:
         return None
     path = settings.budget.frontier
     if path is None:
-        shipped = load_frontier(shipped_path) if shipped_path.exists() else None
-        if shipped is not None and shipped.edge_hash == edge_hash:
+        shipped = load_frontier(shipped_path) if shipped_path is not None and shipped_path.exists() else None
+        if shipped is not None and edge_hash in (None, shipped.edge_hash):
             _log.info("frontier", path="shipped", points=len(shipped.points), data=shipped.data)
             return shipped
         _log.warning(
@@ -125,7 +127,8 @@ def _frontier(
         return default_frontier()
     try:
         frontier = load_frontier(path)
-        check_models(frontier, edge_hash=edge_hash, classes_hash=classes_hash)
+        if edge_hash is not None:
+            check_models(frontier, edge_hash=edge_hash, classes_hash=classes_hash)
     except (DecodeError, FrontierRefusedError) as error:
         raise SettingsError(f"budget.frontier: {error}") from None
     _log.info("frontier", path=str(path), points=len(frontier.points), data=frontier.data)

@@ -91,6 +91,7 @@ class Uplink:
         self._is_unlimited = config.budget is None
         self._share = share
         self._gauges = gauges
+        self._own = frontier
         curve = frontier or default_frontier()
         self._belief = curve.belief
         self._scheduler = UplinkScheduler(
@@ -115,6 +116,15 @@ class Uplink:
     def belief(self) -> BeliefRule | None:
         """How a camera's frames bear on each other, where the frontier was calibrated on streams."""
         return self._belief
+
+    def use(self, frontier: Frontier | None) -> None:
+        """This curve steers from now on, and its belief holds: that of another pair; None: the one it began with."""
+        frontier = frontier or self._own
+        curve = frontier or default_frontier()
+        self._belief = curve.belief
+        self._scheduler.steer_by(curve, self._clock.monotonic_s())
+        if self._share is not None:
+            self._share.calibrated_for(frontier.server_hash if frontier is not None else "")
 
     @property
     def point(self) -> OperatingPoint:

@@ -88,6 +88,10 @@ class SiteShare:
         self._last_state: tuple[str, str] | None = None
         self._has_drifted = False
 
+    def calibrated_for(self, server_hash: str) -> None:
+        """The frontier in use is now one that was calibrated for this server model."""
+        self._server_hash = server_hash
+
     async def run(self, scheduler: UplinkScheduler) -> None:
         """Exchange until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -16,7 +16,9 @@ from runtime.kafka import Record
 from schemas.frame import Frame
 from schemas.label import Label, Source, State
 from schemas.operating_point import OperatingPoint
+from vit.backends import Identity
 
+MODEL = Identity("fake", tuple(f"class {index}" for index in range(9)), "abcdef0123456789", "0" * 32)
 DEADLINE_NS = 1_000_000_000_000
 
 
@@ -62,6 +64,7 @@ def asking_task(read_task: Callable[..., FrameTask]) -> Callable[..., FrameTask]
     def make(seq: int, point: OperatingPoint, **fields: Any) -> FrameTask:
         task = read_task(seq, **fields)
         rng = np.random.default_rng(3)
+        task.outputs.model = MODEL
         attention = rng.random(196).astype(np.float32) ** 4
         task.crop = rng.integers(0, 256, (224, 224, 3), np.uint8)
         task.outputs.attention = attention / attention.sum()

@@ -15,7 +15,6 @@ from edge_workers.answers import Answers
 from edge_workers.gate import Gating
 from edge_workers.metrics import FrameMetrics
 from edge_workers.task import FrameTask
-from gating.belief import Beliefs
 from gating.gate import Gate
 from runtime.clock import ManualClock
 from runtime.connections import RedisSettings
@@ -27,6 +26,7 @@ from schemas.answer import ServerAnswer
 from schemas.belief_rule import STILLS, BeliefRule
 from schemas.label import NO_LABEL, Label, Source, State
 from schemas.operating_point import OperatingPoint
+from vit.backends import Identity
 
 S = 1_000_000_000
 NOW_NS = 1_700_000_000 * S
@@ -35,11 +35,14 @@ RULE = BeliefRule(floor=0.5, gamma=1.0, memory_s=60.0, alpha=1.0, beta=1.0)
 SAME = np.array([1.0, 0.0], np.float32)
 OTHER = np.array([0.0, 1.0], np.float32)
 
+MODEL = Identity("one", CLASSES, "0" * 16, "1" * 32)
+
 Make = Callable[..., FrameTask]
 
 
 class FakeUplink:
-    def __init__(self, tau: float) -> None:
+    def __init__(self, tau: float, belief: BeliefRule | None = RULE) -> None:
+        self.belief = belief
         self.point = OperatingPoint(tau=tau, delta=0.9)
         self.agreed: list[bool] = []
         self.num_still = 0
@@ -58,13 +61,11 @@ def gating(rule: BeliefRule | None = RULE, tau: float = 0.5, uplink: FakeUplink 
     site_clock.learn(NOW_NS, 0.0, 0.0)
     return Gating(
         Gate(),
-        uplink or FakeUplink(tau),  # type: ignore[arg-type]
-        CLASSES,
+        uplink or FakeUplink(tau, rule),  # type: ignore[arg-type]
         max_latency_ms=2_000,
         clock=clock,
         site_clock=site_clock,
         metrics=FrameMetrics(Metrics("test"), "frames", clock),
-        beliefs=None if rule is None else Beliefs(rule),
     )
 
 
@@ -77,6 +78,7 @@ def seen(read_task: Make) -> Make:
     ) -> FrameTask:
         task = read_task(seq, live=False, captured_ns=seq * S // 5, **fields)
         task.outputs.logits, task.outputs.embedding = np.array(logits, np.float32), embedding
+        task.outputs.model = MODEL
         return task
 
     return make
@@ -152,6 +154,31 @@ def test_an_answer_that_nobody_waits_for_changes_nothing(seen: Make, changed: di
     gate = gating()
     gate.decide([seen(0), seen(1)])
     assert gate.answered(answer(**({"seq": 0} | changed))) == []
+
+
+def test_a_swapped_model_begins_afresh_and_what_the_old_one_asked_is_still_answered(seen: Make) -> None:
+    gate = gating()
+    other = Identity("two", ("alpha", "beta", "gamma", "delta"), "2" * 16, "3" * 32)
+    fresh = seen(2, logits=(0.3, 0.0, 0.0, 0.0))
+    fresh.outputs.model = other
+    gate.decide([seen(0), seen(1), fresh])
+    assert (fresh.label.name, fresh.asks) == ("alpha", True)
+    (old,) = gate.answered(answer(0))
+    assert (old.seq, old.name) == (1, "yield")
+    waiting = seen(3, logits=(0.3, 0.0, 0.0, 0.0))
+    waiting.outputs.model = other
+    gate.decide([waiting])
+    assert not waiting.asks
+    (new,) = gate.answered(ServerAnswer("c", 2, (3,), (0.98,)))
+    assert (new.seq, new.name) == (3, "delta")
+
+
+def test_a_prior_of_a_shorter_class_list_is_left_out(seen: Make) -> None:
+    gate = gating(BeliefRule(prior=(0.8, 0.1, 0.1)))
+    longer = seen(0, logits=(0.0, 0.0, 0.0, 0.1))
+    longer.outputs.model = Identity("longer", (*CLASSES, "new"), "2" * 16, "3" * 32)
+    gate.decide([longer])
+    assert longer.label.name == "new"
 
 
 def test_an_answer_of_other_classes_changes_nothing(seen: Make) -> None:

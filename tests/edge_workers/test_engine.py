@@ -37,7 +37,7 @@ def test_an_exported_folder_answers_as_torch_does(crops: np.ndarray, tmp_path: P
     assert output.logits == pytest.approx(expected.logits, abs=1e-2)
     assert output.attention == pytest.approx(expected.attention, abs=1e-3)
     assert output.embedding == pytest.approx(expected.embedding, abs=1e-2)
-    assert exported.weights_hash == engine(backend="torch").weights_hash
+    assert exported.identity.weights_hash == engine(backend="torch").identity.weights_hash
 
 
 @pytest.mark.slow

@@ -17,18 +17,20 @@ from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.label import Label, Source, State
 from schemas.operating_point import OperatingPoint
+from vit.backends import Identity
 
 S = 1_000_000_000
 SITE_NOW_NS = 5_000 * S
 UTC_NS = 9_000 * S
 POINT = OperatingPoint(tau=0.5, delta=0.9)
-CLASSES = ("cat", "dog")
+MODEL = Identity("pets", ("cat", "dog"), "0" * 16, "0" * 32)
 
 Make = Callable[..., FrameTask]
 
 
 class FakeUplink:
     point = POINT
+    belief = None
 
     def __init__(self) -> None:
         self.observed: list[float] = []
@@ -43,6 +45,7 @@ def answered(read_task: Make) -> Make:
     def make(*, sure: bool, age_s: float = 0.5, live: bool = True, seq: int = 1) -> FrameTask:
         task = read_task(seq, captured_ns=UTC_NS - round(age_s * S), live=live)
         task.outputs.logits = np.array([0.0, 50.0 if sure else 0.1], np.float32)
+        task.outputs.model = MODEL
         (task.gate,) = Gate().decide(task.outputs.logits[None], POINT.tau)
         return task
 
@@ -50,7 +53,7 @@ def answered(read_task: Make) -> Make:
 
 
 def label(task: FrameTask) -> Label:
-    return label_of(task, CLASSES, 2 * S, SITE_NOW_NS, UTC_NS)
+    return label_of(task, 2 * S, SITE_NOW_NS, UTC_NS)
 
 
 def test_a_sure_frame_gets_a_final_label_without_deadline(answered: Make) -> None:
@@ -90,7 +93,7 @@ def gating(uplink: Any, gate: Gate) -> Gating:
     frame_metrics = FrameMetrics(Metrics("test"), "frames", ManualClock())
     clock = ManualClock()
     return Gating(
-        gate, uplink, CLASSES, max_latency_ms=2_000, clock=clock, site_clock=site_clock, metrics=frame_metrics
+        gate, uplink, max_latency_ms=2_000, clock=clock, site_clock=site_clock, metrics=frame_metrics
     )
 
 

@@ -15,6 +15,7 @@ from runtime.clock import ManualClock
 from runtime.device_thread import DeviceThread
 from runtime.metrics import Metrics
 from schemas.label import State
+from vit.backends import Identity
 
 Make = Callable[..., FrameTask]
 
@@ -22,8 +23,9 @@ Make = Callable[..., FrameTask]
 class FakeEngine:
     """Gives each crop its own rows; the outputs of a white crop are no numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "fake") -> None:
         self.sizes: list[int] = []
+        self.identity = Identity(name, ("a", "b", "c", "d"), "0" * 16, "0" * 32)
 
     def classify(self, crops: np.ndarray) -> Any:
         self.sizes.append(len(crops))
@@ -43,10 +45,10 @@ async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Met
     for batch in batches:
         await prepared.put(batch)
     prepared.close()
-    model: Any = engine
+    models: Any = SimpleNamespace(engine=engine)
     async with DeviceThread("model") as device:
         frame_metrics = FrameMetrics(metrics, "frames", ManualClock())
-        await Inference(model, device, prepared=prepared, inferred=inferred, metrics=frame_metrics).run()
+        await Inference(models, device, prepared=prepared, inferred=inferred, metrics=frame_metrics).run()
     return [tasks async for tasks in inferred], engine, metrics
 
 
@@ -61,6 +63,7 @@ async def test_each_frame_has_its_own_rows_and_refused_ones_pass_by(read_task: M
     assert passed == tasks
     assert [float(task.outputs.logits[0]) for task in (tasks[0], tasks[2])] == [10, 20]
     assert [float(task.outputs.attention[7]) for task in (tasks[0], tasks[2])] == [10, 20]
+    assert {task.model.name for task in (tasks[0], tasks[2])} == {"fake"}
     assert ("infer" in tasks[0].spans, "infer" in tasks[1].spans) == (True, False)
     assert metrics.registry.get_sample_value("saccade_batch_size_sum") == 2
 

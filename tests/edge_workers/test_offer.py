@@ -35,7 +35,7 @@ Offer = Callable[..., Any]
 
 
 def encoded(task: FrameTask, max_record_bytes: int = 1 << 20) -> FrameTask:
-    encode(task, classes_hash="abcdef01", max_record_bytes=max_record_bytes)
+    encode(task, max_record_bytes=max_record_bytes)
     return task
 
 
@@ -120,7 +120,6 @@ def offer(asking_task: Make) -> Offer:
                 stand_in,
                 threads,
                 site_clock=site_clock,
-                classes_hash="abcdef01",
                 max_offload_bytes=200_000,
                 prepare=partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop),
                 asking=channel,

@@ -40,7 +40,7 @@ def tracer(traces: Any) -> EdgeTracer:
     clock = SiteClock()
     clock.learn(100 * S, 0.0, 0.0)
     now = ManualClock(monotonic_s=5.0)
-    return EdgeTracer([traces], now, clock, [f"class {index}" for index in range(9)], "host:1")
+    return EdgeTracer([traces], now, clock, "host:1")
 
 
 def test_a_gated_frame_tells_its_stages_on_the_sites_clock_its_answer_and_its_attention(
@@ -72,7 +72,7 @@ def test_a_refused_frame_and_a_gate_that_never_asks_have_less_to_tell(asking_tas
 
 def test_an_offloaded_frame_tells_what_was_sent_and_what_became_of_it(asking_task: Make) -> None:
     task, traces = asking_task(7, OperatingPoint(tau=0.5, delta=0.8, codec="avif", quality=45)), Traces()
-    encode(task, classes_hash="0" * 32, max_record_bytes=1 << 20)
+    encode(task, max_record_bytes=1 << 20)
     assert task.data is not None
     task.spans["offer"] = Span(3.0, 3.25)
     offload = OffloadTask(

@@ -22,6 +22,7 @@ from runtime.traces import TracePart
 from schemas import redis_keys
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
+from schemas.deployment import Deployment, Pair, Role, WorkerModels
 from schemas.label import Label, Source, State
 from schemas.server_report import ServerReport
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, SERVER, OffloadTrace, ServerTrace, Trace, encode_part
@@ -214,6 +215,40 @@ async def test_a_site_reads_the_newest_report_of_each_of_its_servers(
     await store.publish_reports([make_report(site, "one", 3), make_report(unique("site"), "three", 4)])
     assert await store.read_reports(site) == [make_report(site, "one", 3), make_report(site, "two", 1)]
     assert await store.read_reports(unique("site")) == []
+
+
+async def test_what_workers_run_is_read_by_worker(store: SiteStores, unique: Callable[[str], str]) -> None:
+    one, other = (
+        WorkerModels(unique(name), Role.SERVER, "large", "s1", "c1", ("s1", "s0"), 2, "loads")
+        for name in "ab"
+    )
+    await store.publish_models(other)
+    await store.publish_models(one)
+    await store.publish_models(replace(one, trouble=""))
+    names = {one.worker, other.worker}
+    assert [each for each in await store.read_models() if each.worker in names] == [
+        replace(one, trouble=""),
+        other,
+    ]
+
+
+async def holds_the_last_deployment(store: SiteStores) -> None:
+    assert await store.deployment() is None
+    first = Deployment(1, Pair("/pairs/1", "e1", "s1", "c1"), Pair("", "e0", "s0", "c0"))
+    await store.deploy(first)
+    await store.deploy(first.taken_back())
+    assert await store.deployment() == first.taken_back()
+
+
+async def test_memory_holds_the_last_deployment() -> None:
+    await holds_the_last_deployment(MemoryStore())
+
+
+@pytest.mark.stack
+async def test_redis_holds_the_last_deployment(stack: EmbeddedStack) -> None:
+    # In a database of its own: workers of other tests would follow it.
+    async with RedisStore(RedisSettings(url=stack.redis_url.removesuffix("/0") + "/9")) as store:
+        await holds_the_last_deployment(store)
 
 
 async def test_what_edge_workers_tell_is_read_by_worker(

@@ -26,6 +26,7 @@ from server_workers.infer import Inference, each_apart
 from server_workers.sites import SiteRedis, Sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask, Verdict
+from vit.backends import Identity
 
 POISON = 13
 
@@ -41,7 +42,7 @@ class Scores:
 class Engine:
     """Scores the number of patches; refuses a batch that holds a set of 13."""
 
-    classes = tuple(str(index) for index in range(200))
+    identity = Identity("fake", tuple(str(index) for index in range(200)), "0" * 16, "0" * 32)
     batches_in_flight = 1
 
     def submit(self, patches: Sequence[NDArray[np.uint8]], positions: Sequence[NDArray[np.int64]]) -> Scores:
@@ -151,13 +152,12 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[An
         record = Offload("c", offset, 0, 0, bitmap_of(positions), "raw", 0, b"", ((0, 0.5),), "00000000")
         delivery = Delivery(Record("offload", 0, offset, 0, None, str(length).encode()), reader.settle)
         task = AnswerTask(delivery, clock.monotonic_s())
-        task.record, task.positions = record, positions
+        task.record, task.positions, task.engine = record, positions, engine
         task.patches = np.zeros((length, 16, 16, 3), np.uint8)
         batcher.push(task, 0.0)
     letters = DeadLetters(sink)
     async with DeviceThread("device") as device, DeviceThread("results") as results:
         inference = Inference(
-            engine,
             device,
             results,
             batcher,
@@ -167,6 +167,7 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[An
             letters=letters,
             tally=ServerTally(Metrics("test"), "offload"),
             clock=clock,
+            batches_in_flight=engine.batches_in_flight,
         )
         async with asyncio.timeout(10):
             async with asyncio.TaskGroup() as group:

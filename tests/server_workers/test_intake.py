@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,20 @@ GOOD = Offload(
     classes_hash="0123456789abcdef",
 )
 
+ENGINE: Any = object()
+
 
 def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload") -> list[AnswerTask]:
     tasks = [
         AnswerTask(Delivery(Record(topic, 0, offset, 0, None, value), lambda *_: None), 0.0)
         for offset, value in enumerate(values)
     ]
-    check = RecordCheck(GOOD.classes_hash, 200_000, lambda site, deadline_ns: deadline_s, "offload")
+    check = RecordCheck(
+        lambda record, _: ENGINE if record.is_of_classes(GOOD.classes_hash) else None,
+        200_000,
+        lambda site, deadline_ns: deadline_s,
+        "offload",
+    )
     for task in tasks:
         try:
             check.open(task, ManualClock(10.0))

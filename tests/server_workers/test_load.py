@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from server_workers.load import LoadReporter
 from server_workers.sites import SiteRedis, Sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
+from vit.backends import Identity
 
 S = 1_000_000_000
 
@@ -52,13 +54,14 @@ class Bench:
             max_waiting_tokens=500,
             max_set_tokens=197,
         )
+        models: Any = SimpleNamespace(newest=SimpleNamespace(identity=Identity("fake", (), "0" * 16, "5eed")))
         self.reporters = [
             LoadReporter(
                 "server-1",
                 each,
                 sites,
                 known,
-                model="5eed",
+                models=models,
                 tally=self.tally,
                 batcher=self.batcher,
                 clock=self.clock,

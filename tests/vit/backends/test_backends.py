@@ -53,7 +53,7 @@ def test_one_file_adds_a_backend_of_the_edge() -> None:
     red = np.zeros((2, 224, 224, 3), np.uint8)
     red[..., 0] = 200
     assert engine.classify(red).logits.argmax(1).tolist() == [0, 0]
-    assert (engine.name, engine.classes) == ("any", ("r", "g", "b"))
+    assert (engine.name, engine.identity.classes) == ("any", ("r", "g", "b"))
     assert engine.resize_crop(np.zeros((300, 400, 3), np.uint8)).shape == (224, 224, 3)
 
 
