@@ -22,6 +22,7 @@ from saccade.commands import (
     harvest,
     labels,
     measure,
+    models,
     page,
     research,
     stack,
@@ -56,6 +57,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(harvest.app, name="harvest")
 app.add_typer(config.app, name="config")
+app.add_typer(models.app, name="models")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from runtime.redis_store import RedisStore
 from runtime.waiting import set_within
+from saccade.models_view import model_rows
 from schemas.errors import SaccadeError
 
 REFRESH_S = 1.0
@@ -43,6 +44,7 @@ async def print_uplinks(
     console = Console()
     while True:
         found = {name: json.loads(text) for name, text in (await store.read_uplinks(site)).items()}
+        models = await store.read_models()
         if not found and not refresh:
             raise SaccadeError("no edge worker has reported its uplink lately: is one running on this Redis?")
         if as_json:
@@ -50,6 +52,8 @@ async def print_uplinks(
                 typer.echo(json.dumps({"worker": name, **state}))
         else:
             console.print(table_of(found))
+            for row in model_rows(models, as_json=False):
+                console.print(row, markup=False, highlight=False)
         if not refresh or await set_within(stop, REFRESH_S):
             return
 
