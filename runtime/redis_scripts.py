@@ -36,8 +36,10 @@ local function verdict(key, new)
     if new.state == 'provisional' then
       return is_last_word and 'ALREADY_FINAL' or 'STALE'
     end
-    -- An edge that sees the frame again under another threshold must not shut out the server that was asked.
-    if new.state ~= 'final' or new.source == 'edge' then
+    -- An edge that sees the frame again and is sure now, by itself or by the camera's belief, must not shut out the
+    -- server that was asked. A belief that ends a wait keeps the deadline of the label that waited.
+    local is_sure_at_once = new.source ~= 'server' and new.deadline_ns == '0'
+    if new.state ~= 'final' or new.source == 'edge' or is_sure_at_once then
       return 'STALE'
     end
     if is_last_word then

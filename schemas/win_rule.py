@@ -1,7 +1,8 @@
 """Which of two labels of a frame wins. Pure; every store of labels follows it, and Redis runs it as Lua.
 
 Nothing overwrites a final label, a provisional one overwrites nothing and gives way only to a server's label or a
-belief's, and to those only until the deadline and the grace after it. A write that is repeated changes nothing.
+belief's, and to those only until the deadline and the grace after it. A belief's counts only where it ends a
+wait, which its deadline shows. A write that is repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class PutResult(StrEnum):
     ALREADY_FINAL = "ALREADY_FINAL"
     """The frame has its last word: a final label, or a provisional one whose deadline has passed."""
     STALE = "STALE"
-    """An edge's label, or the loss of the frame, came after a provisional label: the server was asked."""
+    """An edge's label, a belief's that did not wait, or the loss of the frame, came after a provisional label: the
+    server was asked."""
     LATE = "LATE"
     """The deadline and its grace had passed by the store's clock."""
 
@@ -45,8 +47,10 @@ def judge(old: Label | None, new: Label, *, now_ns: int, grace_ns: int) -> PutRe
         is_last_word = is_past(old.deadline_ns)
         if new.state is State.PROVISIONAL:
             return PutResult.ALREADY_FINAL if is_last_word else PutResult.STALE
-        # An edge that sees the frame again under another threshold must not shut out the server that was asked.
-        if new.state is not State.FINAL or new.source is Source.EDGE:
+        # An edge that sees the frame again and is sure now, by itself or by the camera's belief, must not shut out the
+        # server that was asked. A belief that ends a wait keeps the deadline of the label that waited.
+        is_sure_at_once = new.source is not Source.SERVER and new.deadline_ns == 0
+        if new.state is not State.FINAL or new.source is Source.EDGE or is_sure_at_once:
             return PutResult.STALE
         if is_last_word:
             return PutResult.LATE

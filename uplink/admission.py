@@ -203,7 +203,7 @@ class Admission:
                 break
             estimate = self.meter.estimate_bytes(task.num_bytes)
             if estimate > self.allowance.bucket.depth_bytes:
-                self.queue.take(task, 0.0)
+                self.queue.leave(task)
                 dropped.append(self._drop(task, "over_burst"))
             elif producer is not None and self._may_send(estimate, now_s):
                 self.queue.take(task, estimate)

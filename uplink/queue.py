@@ -120,7 +120,7 @@ class OffloadQueue:
         if len(self._waiting) <= self._max_items:
             return None
         last = max(self._waiting, key=self._waiting.__getitem__)
-        self._leave(last)
+        self.leave(last)
         return last
 
     def expire(self, now_s: float) -> list[tuple[OffloadTask, str]]:
@@ -128,7 +128,7 @@ class OffloadQueue:
         late: list[tuple[OffloadTask, str]] = []
         while self.next_end_s() <= now_s:
             _, _, task, cause = heapq.heappop(self._by_end)
-            self._leave(task)
+            self.leave(task)
             late.append((task, cause))
         return late
 
@@ -158,18 +158,19 @@ class OffloadQueue:
         """`task` leaves the queue to be sent; its camera used `sent_bytes` and owes one record at most."""
         state = self._cameras[task.camera]
         state.credit_bytes = max(state.credit_bytes - sent_bytes, -sent_bytes)
-        self._leave(task)
+        self.leave(task)
+
+    def leave(self, task: OffloadTask) -> None:
+        """`task` leaves the queue unsent; what its camera used or owes stays as it is."""
+        del self._waiting[task]
+        self._cameras[task.camera].num_waiting -= 1
 
     def clear(self) -> list[OffloadTask]:
         """The queue is empty; returns everything that waited."""
         rest = list(self._waiting)
         for task in rest:
-            self._leave(task)
+            self.leave(task)
         return rest
-
-    def _leave(self, task: OffloadTask) -> None:
-        del self._waiting[task]
-        self._cameras[task.camera].num_waiting -= 1
 
     def _camera(self, name: str, now_s: float) -> _Camera:
         state = self._cameras.get(name)

@@ -29,11 +29,16 @@ def make_scheduler(
 
 
 def enqueue(
-    scheduler: UplinkScheduler, name: str, now_s: float, num_bytes: int = 4_000, entropy: float = 1.0
+    scheduler: UplinkScheduler,
+    name: str,
+    now_s: float,
+    num_bytes: int = 4_000,
+    entropy: float = 1.0,
+    camera: str = "cam",
 ) -> list[tuple[str, str]]:
     """The names and causes of the tasks that had to leave for it."""
     task = OffloadTask(
-        camera="cam", score=entropy, deadline_s=now_s + 2.0, num_bytes=num_bytes, value=name.encode()
+        camera=camera, score=entropy, deadline_s=now_s + 2.0, num_bytes=num_bytes, value=name.encode()
     )
     return ends(scheduler.enqueue(task, now_s))
 
@@ -88,6 +93,26 @@ def test_a_record_above_the_burst_is_refused_at_once_and_one_that_became_too_lar
         ("b", "over_burst"),
         ("c", "over_burst"),
     ]
+
+
+def test_a_record_that_became_too_large_forgives_its_camera_no_debt() -> None:
+    """The busy camera has had more than its part, so that the calm one's record goes first, after it as before."""
+    scheduler = make_scheduler(
+        AdmissionConfig(budget=constant(10_000.0), is_shared=True, watch_servers=False)
+    )
+    scheduler.leased(Grant(1.0, 1), 0.0, 0.0)
+    enqueue(scheduler, "paid", 1.0, 8_000, camera="busy")
+    (paid,) = scheduler.step(1.0)[0]
+    scheduler.delivered(paid, 1.05)
+    enqueue(scheduler, "too large soon", 1.05, 8_000, entropy=3.0, camera="busy")
+    enqueue(scheduler, "busy", 1.05, 1_000, entropy=2.0, camera="busy")
+    scheduler.leased(Grant(0.3, 3), 1.05, 1.1)
+    sends, drops = scheduler.step(1.1)
+    assert (sends, ends(drops)) == ([], [("too large soon", "over_burst")])
+    enqueue(scheduler, "calm", 1.15, 1_000, entropy=1.0, camera="calm")
+    following = scheduler.admission.queue.peek(3_000.0, 1.15)
+    assert following is not None
+    assert name(following) == "calm"
 
 
 def test_after_a_second_without_acknowledgement_nothing_more_is_handed_over() -> None:
