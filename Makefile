@@ -62,8 +62,9 @@ fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers f
 chaos: setup ## a seeded script of faults over a whole pipeline: SEED=1 SECONDS=780
 	@SACCADE_CHAOS_SEED=$(or $(SEED),1) SACCADE_CHAOS_S=$(or $(SECONDS),780) $(BIN)/python -m pytest -q -s tests/chaos
 
-fuzz: setup ## mutated messages through every decoder: SEED=1 MESSAGES=1000000
+fuzz: setup ## mutated messages through every decoder, and through running workers: SEED=1 MESSAGES=1000000
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/fuzz.py --seed $(or $(SEED),1) --messages $(or $(MESSAGES),1000000)
+	@PYTHONPATH=. $(BIN)/python tests/fuzz/workers.py --seed $(or $(SEED),1)
 
 bench: setup ## every benchmark; table on screen, runs/bench/results.json
 	@$(BIN)/python -m lab.benchmarks

@@ -25,6 +25,9 @@ from prometheus_client.process_collector import ProcessCollector
 PREFIX: Final = "saccade_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 ALL_CAMERAS: Final = "all"
+OTHER_CAMERAS: Final = "others"
+MAX_CAMERA_SERIES: Final = 2_000
+"""Cameras that come later share one series: whoever invents names fills no memory."""
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -39,10 +42,16 @@ class MetricGroup:
     def __init__(self, registry: CollectorRegistry, *, per_camera: bool) -> None:
         self._registry = registry
         self._per_camera = per_camera
+        self._cameras: set[str] = set()
 
     def label_of(self, camera: str) -> str:
-        """The value of the label `camera`: one for all where a series for each costs too much."""
-        return camera if self._per_camera else ALL_CAMERAS
+        """The value of the label `camera`: one for all where a series for each costs too much, and for all beyond
+        the limit."""
+        if not self._per_camera:
+            return ALL_CAMERAS
+        if len(self._cameras) < MAX_CAMERA_SERIES:
+            self._cameras.add(camera)
+        return camera if camera in self._cameras else OTHER_CAMERAS
 
     def counter(self, name: str, meaning: str, labels: Sequence[str] = ()) -> Counter:
         """A new counter of the group."""

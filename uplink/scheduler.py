@@ -26,6 +26,8 @@ LARGE_RECORD: Final = 1.25
 """A share holds records if its burst holds one so much above the mean of the cheapest family."""
 SAMPLE_S: Final = 0.1
 DECIDE_S: Final = 0.25
+MAX_CAMERAS_TOLD: Final = 1_000
+"""Of more cameras those are told whose records were sent last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,10 @@ class UplinkScheduler:
         """The broker acknowledged the record."""
         self.admission.delivered(task, now_s)
         self.tuning.delivered(task, now_s)
-        spent = self._bytes_by_camera.get(task.camera, 0.0)
+        spent = self._bytes_by_camera.pop(task.camera, 0.0)
         self._bytes_by_camera[task.camera] = spent + task.estimate_bytes
+        if len(self._bytes_by_camera) > MAX_CAMERAS_TOLD:
+            del self._bytes_by_camera[next(iter(self._bytes_by_camera))]
         task.end(Delivered(task.num_bytes))
 
     def failed(self, task: OffloadTask, now_s: float) -> None:

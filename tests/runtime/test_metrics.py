@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from runtime.metrics import ConsumerMetrics, MetricGroup, Metrics, ProcessMetrics
+from runtime.metrics import MAX_CAMERA_SERIES, ConsumerMetrics, MetricGroup, Metrics, ProcessMetrics
 
 Samples = Callable[[Metrics], dict[tuple[str, tuple[tuple[str, str], ...]], float]]
 
@@ -48,6 +48,14 @@ def test_a_group_is_made_once_and_two_processes_share_nothing(samples: Samples) 
 def test_without_per_camera_series_all_cameras_share_one() -> None:
     group = Metrics("edge", per_camera=False).group(DoorMetrics)
     assert {group.label_of(f"cam{idx}") for idx in range(5)} == {"all"}
+
+
+def test_ten_thousand_invented_cameras_share_a_bounded_number_of_series() -> None:
+    group = Metrics("edge").group(DoorMetrics)
+    names = {group.label_of(f"cam{idx}") for idx in range(10_000)}
+    assert len(names) == MAX_CAMERA_SERIES + 1
+    assert group.label_of("cam7") == "cam7"
+    assert group.label_of("cam9999") == "others"
 
 
 def test_progress_is_stamped_by_topic(samples: Samples) -> None:

@@ -229,3 +229,15 @@ def test_it_explains_itself_in_json() -> None:
     assert told["max_records_per_s"] is None
     assert told["point"]["codec"] == scheduler.tuning.point.codec
     assert told["state"] == "startup"
+
+
+def test_of_many_cameras_it_tells_those_that_were_sent_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uplink.scheduler.MAX_CAMERAS_TOLD", 2)
+    scheduler = make_scheduler()
+    for camera in ("a", "b", "a", "c"):
+        scheduler.enqueue(
+            OffloadTask(camera=camera, score=1.0, deadline_s=2.0, num_bytes=400, value=b"r"), 0.0
+        )
+        (sent,) = scheduler.step(0.0)[0]
+        scheduler.delivered(sent, 0.0)
+    assert scheduler.explain(1.0).bytes_by_camera.keys() == {"a", "c"}
