@@ -128,7 +128,8 @@ class Doubts:
             return
         doubt = doubt_of(asked, last, reason)
         waiting = self._waiting.get(doubt.camera)
-        if doubt.worth >= waiting.worth if waiting else len(self._waiting) < MAX_CAMERAS:
+        is_full = waiting is None and len(self._waiting) >= MAX_CAMERAS
+        if not is_full and (waiting is None or doubt.worth >= waiting.worth):
             self._waiting[doubt.camera] = doubt  # keeps the camera's turn
 
 

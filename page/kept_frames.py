@@ -54,7 +54,13 @@ _FREED_SHARE: Final = 0.05
 _ORDER: Final = (
     "ORDER BY CASE reason WHEN 'marked' THEN 0 WHEN 'disagree' THEN 1 ELSE 2 END, answer, camera, seq"
 )
-SHOWN: Final = {"open": "label IS NULL", "labelled": "label != ''", "left_out": "label = ''"}
+SHOWN: Final = {
+    "kept": "TRUE",
+    "open": "label IS NULL",
+    "labelled": "label IS NOT NULL AND label != ''",
+    "left_out": "label IS NOT NULL AND label = ''",
+}
+"""Which frames: all, those without a label, with one, and those that teach nothing."""
 
 
 class Outcome(StrEnum):
@@ -189,12 +195,11 @@ class KeptFrames:
         file.executemany("DELETE FROM frames WHERE id = ?", [(each,) for each in gone])
         return True
 
-    def frames(self, show: str = "all", *, limit: int = -1) -> list[KeptFrame]:
-        """The frames that are `open`, `labelled`, `left_out` or `all`; those with the same answer stand together."""
-        where = f"WHERE {SHOWN[show]}" if show in SHOWN else ""
+    def frames(self, show: str = "kept", *, limit: int = -1) -> list[KeptFrame]:
+        """The frames of a key of `SHOWN`, the worthiest reason first; those with the same answer stand together."""
         with self._transaction() as file:
             rows = file.execute(
-                f"SELECT {_COLUMNS} FROM frames {where} {_ORDER} LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM frames WHERE {SHOWN[show]} {_ORDER} LIMIT ?",  # noqa: S608
                 (limit,),
             ).fetchall()
         return [_kept(row) for row in rows]
@@ -241,10 +246,10 @@ class KeptFrames:
     def counts(self) -> list[dict[str, Any]]:
         """Of each camera, by name: how many frames of each reason, how many labelled and left out, and their bytes."""
         sums = [f"sum(reason = '{each}') AS {each}" for each in Reason]
-        sums += [f"sum(coalesce({where}, 0)) AS {name}" for name, where in SHOWN.items()]
+        sums += [f"sum({where}) AS {name}" for name, where in SHOWN.items()]
         with self._transaction() as file:
             found = file.execute(
-                f"SELECT camera, count(*) AS kept, {', '.join(sums)}, sum(num_bytes) AS num_bytes "  # noqa: S608
+                f"SELECT camera, {', '.join(sums)}, sum(num_bytes) AS num_bytes "  # noqa: S608
                 "FROM frames GROUP BY camera ORDER BY camera"
             )
             names = [each[0] for each in found.description]

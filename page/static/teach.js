@@ -5,7 +5,7 @@ import { element } from "/static/dom.js";
 
 const COUNT = 200;
 const CLASS_KEYS = 9;
-const SHOWN = { open: "to label", labelled: "labelled", left_out: "left out" };
+const SHOWN = { open: "to label", labelled: "labelled", left_out: "left out", kept: "all" };
 const LEFT_OUT = "";
 
 export async function show(_, known, linkState) {

@@ -212,8 +212,12 @@ def show_camera(browser: Browser) -> None:
 def show_why(browser: Browser) -> None:
     """The way of the frame that the camera's view shows as sent."""
     show_camera(browser)
-    link = browser.wait("no way to why", lambda: browser.all('[aria-label="Last frame that was sent"] a'))[0]
-    browser.driver.execute_script("arguments[0].click()", link)
+    # Found and clicked in one step: the view draws its links anew each second.
+    click = (
+        "const link = document.querySelector('[aria-label=\"Last frame that was sent\"] a');"
+        "link?.click(); return Boolean(link)"
+    )
+    browser.wait("no way to why", lambda: browser.driver.execute_script(click))
     browser.wait_text("What the edge thought", "What the server said", "Stages")
 
 
