@@ -24,6 +24,7 @@ MAX_CAMERAS = 2_000
 _LEASE_RENEW_S = 3.0
 _TICK_S = 0.5
 _LABELS_A_STEP = 256
+_MAX_FOUND = 1_000
 _RETRY_S = 1.0
 _log = get_logger(__name__)
 
@@ -39,8 +40,8 @@ class LabelSource(Protocol):
         """The last label changes of a camera, newest first."""
         ...
 
-    def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
-        """Every label written from now on."""
+    def watch(self, camera: str | None = None, *, begun: asyncio.Event | None = None) -> AsyncIterator[Label]:
+        """Every label written from now on; `begun` is set once that is so."""
         ...
 
     async def time_ns(self) -> int:
@@ -111,7 +112,7 @@ class EventEngine:
         self._owner = owner
         self._trackers: dict[str, EventTracker] = {}
         self._last_words = LastWords()
-        self._found: asyncio.Queue[Label] = asyncio.Queue(maxsize=1_000)
+        self._found: asyncio.Queue[Label] = asyncio.Queue(_MAX_FOUND)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Finds events until `stop`, whenever this process holds the lease; rides out outages."""
@@ -129,34 +130,49 @@ class EventEngine:
         """Until `stop`, or until another process holds the lease."""
         self._trackers.clear()
         self._last_words = LastWords()
-        now_ns = await self._labels.time_ns()
+        self._found = asyncio.Queue(_MAX_FOUND)
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            begun = asyncio.Event()
+            beside = [
+                group.create_task(self._follow(begun), name="labels"),
+                group.create_task(self._hold(stop, over), name="lease"),
+            ]
+            try:
+                await begun.wait()  # so that a label is in a history or follows, or both, which does no harm
+                now_ns = await self._labels.time_ns()
+                await self._read_histories(now_ns, over)
+                await self._work(over, now_ns - self._clock.time_ns())
+            finally:
+                for each in beside:
+                    each.cancel()
+
+    async def _follow(self, begun: asyncio.Event) -> None:
+        async for label in self._labels.watch(begun=begun):
+            await self._found.put(label)
+
+    async def _hold(self, stop: asyncio.Event, over: asyncio.Event) -> None:
+        """The lease is held until `over` is set: at `stop`, or because another process has it."""
+        while not await set_within(stop, _LEASE_RENEW_S):
+            if not await self._events.hold_engine(self._site, self._owner):
+                break
+        over.set()
+
+    async def _read_histories(self, now_ns: int, over: asyncio.Event) -> None:
         for camera in (await self._labels.cameras())[:MAX_CAMERAS]:
+            if over.is_set():
+                return
             for label in reversed(await self._labels.recent(camera, 200)):
                 await self._take(self._last_words.offer(label))
         await self._take(self._last_words.due(now_ns))
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(self._follow(), name="labels")
-            try:
-                await self._work(stop, now_ns - self._clock.time_ns())
-            finally:
-                following.cancel()
 
-    async def _follow(self) -> None:
-        async for label in self._labels.watch():
-            await self._found.put(label)
-
-    async def _work(self, stop: asyncio.Event, offset_ns: int) -> None:
-        renew_s = self._clock.monotonic_s() + _LEASE_RENEW_S
-        while not stop.is_set():
+    async def _work(self, over: asyncio.Event, offset_ns: int) -> None:
+        while not over.is_set():
             for label in await self._next_labels():
                 await self._take(self._last_words.offer(label))
             now_ns = self._clock.time_ns() + offset_ns
             await self._take(self._last_words.due(now_ns))
             await self._quiet(now_ns)
-            if self._clock.monotonic_s() >= renew_s:
-                renew_s = self._clock.monotonic_s() + _LEASE_RENEW_S
-                if not await self._events.hold_engine(self._site, self._owner):
-                    return
 
     async def _next_labels(self) -> list[Label]:
         """The labels that have come; none after a while, as time alone ends events too."""

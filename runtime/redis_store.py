@@ -139,15 +139,19 @@ class RedisStore(Coordination):
                 return
             after = f"({entries[-1][0]}"
 
-    async def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+    async def watch(
+        self, camera: str | None = None, *, begun: asyncio.Event | None = None
+    ) -> AsyncGenerator[Label, None]:
         """Every label written from now on, of one camera or all, each camera's in order; never ends.
 
-        Rides out outages: what was written meanwhile follows.
+        Rides out outages: what was written meanwhile follows. Whatever is written after `begun` is set comes.
 
         Raises:
             TransientError: Redis does not answer at the start.
         """
         positions = await self._ends([camera] if camera else await self.cameras())
+        if begun is not None:
+            begun.set()
         async for attempt in stamina.retry_context(
             on=TransientError, attempts=None, timeout=None, wait_initial=0.1, wait_max=_RETRY_WAIT_MAX_S
         ):

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from page.event_engine import EventEngine, LastWords
 from page.events import EventRule, Patience
 from runtime.clock import ManualClock
@@ -33,6 +35,8 @@ class FakeSite:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.known: set[str] = set()
         self.may_hold = True
+        self.is_watched = False
+        self.held: asyncio.Queue[None] = asyncio.Queue()
 
     async def time_ns(self) -> int:
         return NOW_NS
@@ -43,7 +47,12 @@ class FakeSite:
     async def recent(self, camera: str, count: int) -> list[Label]:
         return self.past[::-1][:count]
 
-    async def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
+    async def watch(
+        self, camera: str | None = None, *, begun: asyncio.Event | None = None
+    ) -> AsyncIterator[Label]:
+        if begun is not None:
+            begun.set()
+        self.is_watched = True
         while True:
             found = await self.labels.get()
             if isinstance(found, TransientError):
@@ -58,6 +67,7 @@ class FakeSite:
         return True
 
     async def hold_engine(self, site: str, owner: str) -> bool:
+        self.held.put_nowait(None)
         return self.may_hold
 
 
@@ -89,6 +99,44 @@ async def test_a_restart_goes_on_and_tells_nothing_twice() -> None:
             if not site.known:
                 assert (await site.events.get()).id == "gate:0:begun"
     assert site.known == {"gate:0:begun"}
+
+
+class BusySite(FakeSite):
+    """Labels are written while the past is read, which takes as long as three renewals of the lease."""
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        past = await super().recent(camera, count)
+        for _ in range(3):
+            await self.held.get()
+        for step in range(1, 7):
+            if self.is_watched:  # who watches later does not hear of it
+                self.labels.put_nowait(label(step))
+        return past
+
+
+async def test_the_lease_is_held_and_no_label_is_missed_while_the_past_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("page.event_engine._LEASE_RENEW_S", 0.001)
+    site = BusySite(past=[label(0)])
+    async with running(site):
+        assert (await site.events.get()).id == "gate:0:begun"
+
+
+async def test_another_process_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.event_engine._LEASE_RENEW_S", 0.001)
+    site = FakeSite()
+    async with running(site):
+        for _ in range(2):
+            await site.held.get()
+        site.may_hold, site.is_watched = False, False
+        for _ in range(5):
+            await site.held.get()
+        for step in range(7):
+            site.labels.put_nowait(label(step))
+        assert site.events.empty()
+        site.may_hold = True
+        assert (await site.events.get()).id == "gate:0:begun"
 
 
 async def test_an_outage_is_ridden_out() -> None:

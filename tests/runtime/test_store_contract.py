@@ -141,16 +141,13 @@ async def test_a_cameras_state_moves_forward_only_beyond_what_a_double_holds(
 
 @asynccontextmanager
 async def watched(store: SiteStores, camera: str | None, warm: str) -> AsyncIterator[AsyncIterator[Label]]:
-    """A watch that is under way: it has seen the last of the changes of `warm` made for that."""
-    watching = store.watch(camera)
+    """A watch that is under way: it has seen a change of `warm` that was made as soon as it had begun."""
+    begun = asyncio.Event()
+    watching = store.watch(camera, begun=begun)
     first = asyncio.ensure_future(anext(watching))
-    seq = 0
-    while not first.done():
-        seq += 1
-        await store.put([make_label(warm, seq)])
-        await asyncio.wait([first], timeout=0.01)
-    while (await first).seq < seq:
-        first = asyncio.ensure_future(anext(watching))
+    await begun.wait()
+    await store.put([make_label(warm, 1)])
+    assert (await first).camera == warm
     yield watching
     await watching.aclose()
 
