@@ -29,7 +29,7 @@ export async function show(_, known, linkState) {
   let classes = [];
   let keyed = [];
   let added = "";
-  let busy = false;
+  let steps = Promise.resolve();
 
   const tools = element("div", { class: "tools card" },
     name, names, button("Label", () => labelByName(), "primary"),
@@ -80,9 +80,9 @@ export async function show(_, known, linkState) {
   }
 
   async function label(labelOf, told) {
-    const chosen = list.chosen();
-    if (!chosen.length) return;
     await attempt(async () => {
+      const chosen = list.chosen();
+      if (!chosen.length) return;
       const labels = Object.fromEntries(chosen.map((frame) => [frame.id, labelOf(frame)]));
       past.push((await api.post("/api/kept/label", { labels })).labels);
       await read();
@@ -92,10 +92,11 @@ export async function show(_, known, linkState) {
   }
 
   async function undo() {
-    const labels = past.pop();
-    if (!labels) { said.textContent = "nothing to take back"; return; }
     await attempt(async () => {
+      const labels = past.at(-1);
+      if (!labels) { said.textContent = "nothing to take back"; return; }
       await api.post("/api/kept/label", { labels });
+      past.pop();
       await read();
       said.textContent = `taken back for ${Object.keys(labels).length}`;
       list.moveTo(Object.keys(labels).map(Number));
@@ -103,17 +104,13 @@ export async function show(_, known, linkState) {
     list.focus();
   }
 
-  async function attempt(work) {
-    if (busy) return;
-    busy = true;
-    try {
-      await work();
-    } catch (error) {
+  // One step after the other, so that each key that is pressed meets the list as the one before left it.
+  function attempt(step) {
+    steps = steps.then(step).catch((error) => {
       if (error.status === 401) location.reload();
       said.textContent = error.message;
-    } finally {
-      busy = false;
-    }
+    });
+    return steps;
   }
 
   async function read() {
