@@ -154,6 +154,11 @@ class CameraStats:
         self._metrics.dropped(cause.value)
         return count
 
+    def unreadable(self, why: str) -> int:
+        """Count a picture that could not be read, and remember why; return as `dropped` does."""
+        self.troubled(Trouble.UNREADABLE, why)
+        return self.dropped(Cause.UNREADABLE)
+
     def thinned(self) -> None:
         """Count a frame that the camera's rate leaves out."""
         with self._lock:

@@ -179,8 +179,9 @@ class Capture:
     def _deliver(self, picture: Captured | Unreadable, pace: Pace) -> bool:
         """Hand the picture over when it is due, or count it; return False once the session is closed."""
         if isinstance(picture, Unreadable):
-            if is_landmark(count := self._stats.dropped(Cause.UNREADABLE)):
-                _log.warning("unreadable pictures", camera=self._name, count=count, why=redact(picture.why))
+            why = redact(picture.why)
+            if is_landmark(count := self._stats.unreadable(why)):
+                _log.warning("unreadable pictures", camera=self._name, count=count, why=why)
             return True
         now_s = self._clock.monotonic_s()
         moment = pace.place(picture.time_s, now_s)

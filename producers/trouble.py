@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from enum import StrEnum
 
 from schemas.errors import SourceError
@@ -18,6 +19,8 @@ class Trouble(StrEnum):
     """No address for the host's name."""
     UNREACHABLE = "unreachable"
     """No way to the host, or nothing listens at its port."""
+    TLS = "tls"
+    """No encrypted connection: it speaks no TLS at this port, or its certificate is not trusted."""
     NOT_FOUND = "not_found"
     """The camera knows no such path, or the file or device is gone."""
     TRANSPORT = "transport"
@@ -47,6 +50,22 @@ class CameraError(SourceError):
 
     def __reduce__(self) -> tuple[type[CameraError], tuple[Trouble, str]]:
         return (type(self), (self.trouble, str(self)))
+
+
+def tls_context(*, verify: bool) -> ssl.SSLContext:
+    """Return how TLS is spoken with cameras: most sign their certificates themselves."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """Return what a failed handshake means; the library's words name its own functions and codes."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}), and producer.verify_tls is set"
+    return "no encrypted connection: it speaks no TLS, or none that is known here, at this port"
 
 
 def trouble_of(error: BaseException) -> Trouble:

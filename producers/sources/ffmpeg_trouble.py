@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 import av.error
 
-from producers.trouble import CameraError, Trouble
+from producers.trouble import CameraError, Trouble, tls_context, tls_words
 
 _KINDS: Final = (
     (
@@ -55,13 +56,21 @@ _CODES: Final = {
 }
 """System error codes; without words the system's own are used."""
 _DEFAULT_PORTS: Final = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
+_ENCRYPTED: Final = frozenset({"rtsps", "rtmps", "https"})
 _PROBE_S: Final = 3.0
 _PATIENCE: Final = 0.95
 """Share of a time limit from which a failure is called its passing: FFmpeg names it in many ways."""
 
 
 def explained(
-    shown: str, error: Exception, *, waited_s: float, limits_s: Sequence[float], opening: bool, url: str = ""
+    shown: str,
+    error: Exception,
+    *,
+    waited_s: float,
+    limits_s: Sequence[float],
+    opening: bool,
+    url: str = "",
+    verify_tls: bool = False,
 ) -> CameraError:
     """Return the error by name.
 
@@ -72,6 +81,7 @@ def explained(
         limits_s: the time limits that were in force for it.
         opening: whether the source was being opened, not read.
         url: where the source is on a network, to ask the network itself; never shown.
+        verify_tls: whether its certificate had to be signed by a known authority.
     """
     trouble, words = _named(error, opening=opening)
     passed_s = [limit_s for limit_s in limits_s if waited_s >= _PATIENCE * limit_s]
@@ -80,7 +90,7 @@ def explained(
         trouble = Trouble.NO_ANSWER if opening else Trouble.FROZEN
         words = f"no {'answer within' if opening else 'picture for'} {limit_s:g} s"
     if opening and url and trouble in {Trouble.OTHER, Trouble.UNREADABLE, Trouble.UNREACHABLE}:
-        found = _asked_network(url)
+        found = _asked_network(url, verify_tls=verify_tls)
         trouble, words = found if found is not None else (trouble, words)
     return CameraError(trouble, f"{shown}: {words}")
 
@@ -99,17 +109,18 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _asked_network(url: str) -> tuple[Trouble, str] | None:
-    """Return what resolving the host and connecting to its port say; None when both work or say nothing."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
-    except ValueError:
+def _asked_network(url: str, *, verify_tls: bool) -> tuple[Trouble, str] | None:
+    """Return what resolving the host, connecting and TLS say; None when all work or say nothing."""
+    place = _place(url)
+    if place is None:
         return None
-    if not host or port is None:
-        return None
+    scheme, host, port = place
     try:
-        socket.create_connection((host, port), timeout=_PROBE_S).close()
+        with socket.create_connection((host, port), timeout=_PROBE_S) as connection:
+            if scheme in _ENCRYPTED:
+                tls_context(verify=verify_tls).wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLError as error:
+        return Trouble.TLS, tls_words(error)
     except socket.gaierror:
         return Trouble.HOST_UNKNOWN, f"no address for the host {host!r}"
     except TimeoutError:
@@ -117,3 +128,14 @@ def _asked_network(url: str) -> tuple[Trouble, str] | None:
     except OSError as error:
         return Trouble.UNREACHABLE, f"cannot be reached: {error.strerror}"
     return None
+
+
+def _place(url: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port; None where one of them is not told."""
+    try:
+        parts = urlsplit(url)
+        scheme, host = parts.scheme.lower(), parts.hostname
+        port = parts.port or _DEFAULT_PORTS.get(scheme)
+    except ValueError:
+        return None
+    return (scheme, host, port) if host and port is not None else None

@@ -25,7 +25,7 @@ from producers.sources import stream
 from producers.sources.image_files import read_image
 from producers.sources.source import Captured, OpenOptions, Session, Unreadable
 from producers.sources.stream import StreamUrl
-from producers.trouble import CameraError, Trouble
+from producers.trouble import CameraError, Trouble, tls_context, tls_words
 from schemas.errors import DecodeError
 
 FORM: Final = "http://… (a picture a request, MJPEG, HLS or a video)"
@@ -105,10 +105,7 @@ class Asker:
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
             passwords.add_password(None, self._url, user, password)
-        context = ssl.create_default_context()
-        if not options.verify_tls:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = tls_context(verify=options.verify_tls)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler(),
@@ -155,7 +152,7 @@ class Asker:
             case socket.gaierror():
                 found = Trouble.HOST_UNKNOWN, f"no address for the host {urlsplit(self._url).hostname!r}"
             case ssl.SSLError():
-                found = Trouble.OTHER, f"no encrypted connection: {cause.reason or 'it speaks no TLS'}"
+                found = Trouble.TLS, tls_words(cause)
             case ConnectionResetError() | BrokenPipeError() | http.client.HTTPException():
                 found = Trouble.ENDED, "the camera closed the connection"
             case _:

@@ -130,6 +130,8 @@ def read_image(data: bytes, *, max_pixels: int) -> EncodedImage | RawImage:
         DecodeError: no known image format, too large, damaged, or of a kind that is refused by name.
     """
     encoding = format_of(data)
+    if not data:
+        raise DecodeError("truncated", "it is empty")
     if encoding is None:
         raise DecodeError("bad_image", f"no image format that is known here ({', '.join(FORMATS)})")
     size = travels_as_it_is(data, encoding, max_pixels)

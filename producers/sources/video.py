@@ -198,5 +198,11 @@ class VideoSession:
         options = self._options
         limits_s = [options.open_timeout_s, options.read_timeout_s] if opening else [options.read_timeout_s]
         return explained(
-            self._source.shown, error, waited_s=waited_s, limits_s=limits_s, opening=opening, url=self._url
+            self._source.shown,
+            error,
+            waited_s=waited_s,
+            limits_s=limits_s,
+            opening=opening,
+            url=self._url,
+            verify_tls=options.verify_tls,
         )

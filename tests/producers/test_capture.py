@@ -102,6 +102,8 @@ async def test_unreadable_pictures_are_counted_and_left_out(
     capture = start(lambda: memory_source([one, Unreadable("broken"), two]), stats)
     assert await truths(capture) == [0, 1]
     assert stats.summary().dropped == {"unreadable": 1}
+    state = stats.state("cam", "x", fps=0.0)
+    assert (state.error, state.message) == ("unreadable", "broken")
     assert await capture.close(5)
 
 

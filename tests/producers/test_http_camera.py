@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import ssl
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import trustme
 from PIL import Image
 
 from producers.pacing import Playback
@@ -136,6 +138,9 @@ class Handler(BaseHTTPRequestHandler):
     def get_busy(self) -> None:
         self.reply(503, "text/plain", b"")
 
+    def get_empty(self) -> None:
+        self.reply(200, "image/jpeg", b"")
+
     def get_silent(self) -> None:
         self.camera.closing.wait()
 
@@ -254,6 +259,39 @@ def test_what_is_wrong_is_named_without_the_password(
     assert error.value.trouble is trouble
     assert says in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["https", "rtsps"])
+def test_a_port_without_tls_is_named(camera: Camera, scheme: str, quick: OpenOptions) -> None:
+    with pytest.raises(CameraError, match="it speaks no TLS") as error:
+        parse_source(f"{scheme}://{camera.place}/snap.jpg").open(quick)
+    assert error.value.trouble is Trouble.TLS
+
+
+@pytest.mark.parametrize("scheme", ["https", "rtsps"])
+def test_a_certificate_is_looked_at_only_where_that_was_asked_for(scheme: str, quick: OpenOptions) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {}))
+    server.daemon_threads, server.block_on_close = True, False
+    place = f"127.0.0.1:{server.server_address[1]}"
+    server.RequestHandlerClass.camera = Camera(place)  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    source = parse_source(f"{scheme}://{place}/snap.jpg")
+    with pytest.raises(CameraError, match="its certificate is not trusted") as error:
+        source.open(replace(quick, verify_tls=True))
+    assert error.value.trouble is Trouble.TLS
+    if scheme == "https":
+        assert len(levels(source.open(quick), 1)) == 1
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_empty_answer_is_named(camera: Camera, quick: OpenOptions) -> None:
+    (picture,) = islice(parse_source(f"http://{camera.place}/empty").open(quick), 1)
+    assert isinstance(picture, Unreadable)
+    assert picture.why.endswith("it is empty")
 
 
 def test_a_stream_that_falls_silent_is_frozen(camera: Camera, quick: OpenOptions) -> None:
