@@ -24,7 +24,6 @@ from lab.training.record import TrainingRecord, claim
 from lab.training.report import Asking, Outcome, answers_of, outcome_of
 from lab.training.run import Setup, export, train_one, usual_setup
 from lab.training.subsets import Orders, rank_pool
-from vit.classes import same_classes
 from vit.model import Model
 from vit.weights import load_model, save_model
 
@@ -63,7 +62,7 @@ def fine_tune(
         work: folder for pool, checkpoints and ``record.json``; one data folder and pair per work folder.
         asking: how the pair is judged before and after.
         edge: model to start from: any name that `vit.weights.load_model` takes.
-        server: likewise.
+        server: likewise. Where its classes are not the edge's, the pair learns those of the images alone.
         heads_only: whether the models but for their heads stay as they are; None: where the images are few.
         epochs: how often whole models see each image, counting its random pieces.
         seed: of everything random.
@@ -72,7 +71,7 @@ def fine_tune(
 
     Raises:
         TrainingError: data that cannot be learnt from, epochs not above 0, or a work folder of another run.
-        ModelError: a model that cannot be loaded, or models of different classes.
+        ModelError: a model that cannot be loaded.
 
     """
     if not epochs > 0:
@@ -80,8 +79,8 @@ def fine_tune(
     began_s = time.monotonic()
     setup, progress = setup or usual_setup(), progress or SilentProgress()
     starts = load_model(edge, role="edge"), load_model(server, role="server")
-    same_classes(starts[0].classes, starts[1].classes)
-    folder = read_folder(data, starts[0].classes, seed=seed)
+    known = starts[0].classes if starts[0].classes == starts[1].classes else ()
+    folder = read_folder(data, known, seed=seed)
     if heads_only is None:
         heads_only = len(folder.learnt) < ENOUGH_IMAGES
     files = [[path.relative_to(data).as_posix(), label] for path, label in (*folder.learnt, *folder.watched)]
@@ -109,7 +108,7 @@ def fine_tune(
         folder,
         data,
         method="new heads" if heads_only else "whole models",
-        known=starts[0].classes,
+        known=known,
         before=before,
         after=answers_of(*tuned, watched, num_watched, asking, progress),
         learnt=answers_of(*tuned, pool, num_learnt, asking, progress),

@@ -63,7 +63,10 @@ class MixedPrecision:
 
 
 def rate_factor(step: int, steps: int, decay_share: float) -> float:
-    """Return the rate as a share of the full one: warm-up, constant, then linear to 2 % at the end."""
-    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    """Return the rate as a share of the full one: warm-up, constant, then linear to 2 % at the end.
+
+    A short run warms up for a tenth of it.
+    """
+    warm = min(1.0, (step + 1) / min(WARM_UP_STEPS, max(1, steps // 10)))
     left = (steps - step) / max(1.0, decay_share * steps)
     return warm * max(0.02, min(1.0, left))

@@ -73,10 +73,13 @@ def test_a_pair_learns_from_what_it_is_and_reports_before_and_after(photos, tmp_
                 assert torch.equal(tensor, after.vit.state_dict()[name])
 
 
-def test_models_of_different_classes_are_no_pair(photos, tmp_path: Path) -> None:
-    edge, server = pair_of(tmp_path / "a", ("none", "red")), pair_of(tmp_path / "b", ("red", "none"))
-    with pytest.raises(ModelError, match="class 0"):
-        fine_tune(photos, tmp_path, tmp_path / "w", asking=ASKING, edge=str(edge), server=str(server))
+def test_models_of_different_classes_learn_those_of_the_folder_alone(photos, tmp_path: Path) -> None:
+    edge, server = pair_of(tmp_path / "a", ("none", "red")), pair_of(tmp_path / "b", ("x", "y", "z"))
+    outcome = fine_tune(
+        photos, tmp_path / "out", tmp_path / "w", asking=ASKING, edge=str(edge), server=str(server)
+    )
+    assert outcome.classes == ("blue", "red")
+    assert outcome.total.before is None
 
 
 def test_a_folder_of_a_pair_needs_a_role(tmp_path: Path) -> None:

@@ -49,3 +49,8 @@ def test_the_rate_warms_up_stays_and_falls() -> None:
     assert rate_factor(WARM_UP_STEPS, 10_000, 0.2) == rate_factor(7_999, 10_000, 0.2) == 1.0
     assert rate_factor(9_000, 10_000, 0.2) == pytest.approx(0.5)
     assert rate_factor(9_999, 10_000, 0.2) == pytest.approx(0.02)
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_it() -> None:
+    assert rate_factor(0, 300, 0.5) == pytest.approx(1 / 30)
+    assert rate_factor(29, 300, 0.5) == 1.0
