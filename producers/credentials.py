@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 MASK: Final = "***"
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z][\w-]*)=(?P<value>[^&;/?#]*)")
-_MIN_SECRET_CHARS = 3
-"""Shorter parts (a user named "a") would blank out ordinary words; the whole address is replaced anyway."""
 
 
 def shown_url(url: str) -> str:
@@ -35,23 +33,6 @@ def shown_url(url: str) -> str:
     path = _ASSIGNMENT.sub(rf"\g<key>={MASK}", parts.path)
     hidden_user = f"{MASK}@" if at else ""
     return f"{scheme}://{hidden_user}{location}{path}{f'?{MASK}' if parts.query else ''}"
-
-
-def without_secrets(text: str, url: str) -> str:
-    """Return a library's message with `url`, its parts that may be secret, and their decoded forms masked."""
-    text = text.replace(url, shown_url(url))
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
-
-
-def _secrets(url: str) -> set[str]:
-    _, _, rest = url.partition("://")
-    user_info, _, place = rest.rpartition("@")
-    path, _, query = place.partition("?")
-    found = {user_info, *user_info.split(":", 1), query}
-    found |= {match["value"] for match in _ASSIGNMENT.finditer(f"{path}&{query}")}
-    return {form for part in found for form in (part, unquote(part)) if len(form) >= _MIN_SECRET_CHARS}
 
 
 def hidden_before_at(text: str) -> str:

@@ -20,7 +20,6 @@ from vit.cores import Cores, even_parts
 from vit.cpu_attention import LENGTH_STEP, CpuSetAttention
 from vit.hardware import best_dtype
 from vit.model import Model
-from vit.preprocess import from_patches
 from vit.transformer import Transformer
 
 _PATCH_VALUES = PATCH_SIDE * PATCH_SIDE * 3
@@ -134,23 +133,6 @@ class PackedForward:
         assert self._varlen is not None
         attention = CudaSetAttention(offsets, class_offsets, FULL_TOKENS, transformer.num_heads, self._varlen)
         return transformer.classify(transformer.encode(tokens, class_rows, attention))
-
-
-def reference_forward(model: Model, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
-    """Return (B, C) float32 logits by timm's own modules, one set after the other, in float32 on the CPU.
-
-    Slow and plain; what the packed forward is held against.
-    """
-    vit, logits = model.timm, []
-    with torch.inference_mode():
-        for pixels, kept in zip(patches, positions, strict=True):
-            image = np.zeros((NUM_PATCHES, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
-            image[kept] = pixels
-            tokens = vit._pos_embed(vit.patch_embed(normalised(from_patches(image)[None], model)))
-            rows = torch.from_numpy(np.concatenate([[0], kept + 1]))
-            tokens = vit.blocks(vit.norm_pre(tokens[:, rows]))
-            logits.append(vit.forward_head(vit.norm(tokens))[0].float().numpy())
-    return np.stack(logits)
 
 
 def normalised(crops: NDArray[np.uint8], model: Model) -> torch.Tensor:

@@ -78,6 +78,8 @@ def sound_images() -> list[bytes]:
         (picture, "TIFF", {"compression": "tiff_lzw"}),
         (deep, "TIFF", {}),
         (picture.convert("F"), "TIFF", {}),
+        (picture, "TIFF", {"big_tiff": True}),
+        (picture.convert("CMYK"), "TIFF", {}),
         (picture, "PPM", {}),
         (picture, "AVIF", {}),
     ]
@@ -86,9 +88,11 @@ def sound_images() -> list[bytes]:
         buffer = io.BytesIO()
         image.save(buffer, image_format, **options)
         found.append(buffer.getvalue())
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(picture).save(buffer)
-    return [*found, buffer.getvalue()]
+    for tile_size in (0, 32):  # a phone's photo is a grid of tiles
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(picture).save(buffer, tile_size=tile_size)
+        found.append(buffer.getvalue())
+    return found
 
 
 def sound_containers() -> list[tuple[str, bytes]]:

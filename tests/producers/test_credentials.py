@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.credentials import shown_url, without_secrets
+from producers.credentials import shown_url
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,7 @@ SECRET = st.text(alphabet="abcdefghijkXYZ0123456789!$%^*", min_size=3, max_size=
 
 
 @given(user=SECRET, password=SECRET)
-def test_neither_user_nor_password_survives_in_a_url_or_a_message(user: str, password: str) -> None:
-    url = f"rtsp://{user}~:{password}~@camera/live"
-    message = f"[Errno 5] failed to open {url!r}; tried user {user}~ with {password}~"
-    for text in (shown_url(url), without_secrets(message, url)):
-        assert f"{user}~" not in text
-        assert f"{password}~" not in text
-
-
-def test_without_secrets_masks_decoded_forms_too() -> None:
-    url = "rtsp://admin:p%40ss%2Fword@host/s"
-    assert "p@ss/word" not in without_secrets("login with p@ss/word refused", url)
+def test_neither_user_nor_password_survives_in_a_url(user: str, password: str) -> None:
+    shown = shown_url(f"rtsp://{user}~:{password}~@camera/live")
+    assert f"{user}~" not in shown
+    assert f"{password}~" not in shown

@@ -24,14 +24,12 @@ class PatchCodec:
     `encode(crop, positions, quality)` and `decode(data, k)` are what `encode_patches` and `decode_patches`
     call after their checks; `decode` raises before it decodes unless the bytes promise exactly k patches.
     `qualities` are those that `encode` takes, more of it never being fewer bytes; a lossless codec takes any
-    and ignores it. A codec that keeps state leans on what it encoded before: its records are encoded in the
-    order in which they leave, and all that was encoded is sent.
+    and ignores it.
     """
 
     encode: Callable[[Pixels, Positions, int], bytes]
     decode: Callable[[bytes, int], Pixels]
     lossless: bool = False
-    keeps_state: bool = False
     qualities: range = range(101)
 
 

@@ -154,11 +154,10 @@ def test_one_file_adds_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "from vit.codecs import CODECS, PatchCodec\n"
         "raw = CODECS['raw']\n"
         "MEMBER = PatchCodec(lambda crop, *rest: raw.encode(255 - crop, *rest),\n"
-        "                    lambda data, count: 255 - raw.decode(data, count), lossless=True, keeps_state=True)\n"
+        "                    lambda data, count: 255 - raw.decode(data, count), lossless=True)\n"
     )
     monkeypatch.setattr(codecs, "__path__", [*codecs.__path__, str(tmp_path)])
     assert "inverted" in CODECS
-    assert CODECS["inverted"].keeps_state
     crop, positions = smooth_crop(), some_positions(0, 30)
     data = encode_patches("inverted", 75, crop, positions)
     assert data != encode_patches("raw", 75, crop, positions)
