@@ -150,15 +150,28 @@ class Preparer:
                 if tiles is not None and not isinstance(tiles, DecodeError):
                     camera = self._stillness.of(task.camera, now_s)
                     before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
-                    task.outputs = before or task.outputs
+                    if before is not None and before.refusal is None:
+                        task.outputs = before
         self._metrics.still([task for task in tasks if task.is_still])
         return [task for task in tasks if not task.is_still]
 
     async def _batch(self, tasks: list[FrameTask], moving: list[FrameTask]) -> Batch:
-        crops = np.empty((len(moving), CROP_SIDE, CROP_SIDE, 3), np.uint8)
-        if moving:
-            pairs = list(zip(moving, crops, strict=True))
-            with self._metrics.stage("prepare", moving):
-                await crop_all(self._threads, self._prepare, pairs)
-        sound = [row for row, task in enumerate(moving) if task.refusal is None]
-        return Batch(tasks, crops if len(sound) == len(moving) else crops[sound])
+        crops = await self._crops(moving)
+        orphans = [task for task in tasks if task.is_still and task.outputs.refusal is not None]
+        if not orphans:
+            sound = [row for row, task in enumerate(moving) if task.refusal is None]
+            return Batch(tasks, crops if len(sound) == len(moving) else crops[sound])
+        # What one frame's decoder does must not cost those that look like it.
+        for task in orphans:
+            task.outputs = Outputs(task.frame.seq)
+        await self._crops(orphans)
+        sound_crops = [task.crop for task in tasks if task.refusal is None and not task.is_still]
+        return Batch(tasks, np.stack(sound_crops) if sound_crops else crops[:0])
+
+    async def _crops(self, tasks: list[FrameTask]) -> NDArray[np.uint8]:
+        """Return a row for each frame, its crop unless it is refused now."""
+        crops = np.empty((len(tasks), CROP_SIDE, CROP_SIDE, 3), np.uint8)
+        if tasks:
+            with self._metrics.stage("prepare", tasks):
+                await crop_all(self._threads, self._prepare, list(zip(tasks, crops, strict=True)))
+        return crops

@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 
 from edge_workers.metrics import FrameMetrics
-from edge_workers.prepare import Batch, Preparer, prepare
+from edge_workers.prepare import Batch, Prepare, Preparer, prepare
 from edge_workers.task import FrameTask, Outputs, Refusal
 from gating.cameras import Cameras
 from gating.stillness import CameraStillness
@@ -20,7 +20,7 @@ from runtime.codec_threads import CodecThreads
 from runtime.metrics import Metrics
 from schemas.errors import DecodeError
 from schemas.label import State
-from vit.preprocess import resize_crop
+from vit.preprocess import Pixels, resize_crop
 
 Make = Callable[..., FrameTask]
 
@@ -45,13 +45,22 @@ class FakeReader:
         return taken
 
 
-def preparer(reader: Any, threads: CodecThreads, prepared: Channel[Batch], stillness: Any = None) -> Preparer:
+PREPARE = partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop)
+
+
+def preparer(
+    reader: Any,
+    threads: CodecThreads,
+    prepared: Channel[Batch],
+    stillness: Any = None,
+    decode: Prepare = PREPARE,
+) -> Preparer:
     return Preparer(
         reader,
         threads,
         batch_frames=3,
         max_frame_pixels=1 << 20,
-        prepare=partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop),
+        prepare=decode,
         prepared=prepared,
         metrics=FrameMetrics(Metrics("test"), "frames", ManualClock()),
         clock=ManualClock(),
@@ -106,10 +115,10 @@ def standing(read_task: Make, levels: list[int], camera: str = "c") -> list[Fram
     ]
 
 
-async def batches_of(tasks: list[FrameTask], stillness: Any) -> list[Batch]:
+async def batches_of(tasks: list[FrameTask], stillness: Any, decode: Prepare = PREPARE) -> list[Batch]:
     prepared: Channel[Batch] = Channel(99)
     with CodecThreads(2) as threads:
-        await preparer(FakeReader(tasks), threads, prepared, stillness).run()
+        await preparer(FakeReader(tasks), threads, prepared, stillness, decode).run()
     return [batch async for batch in prepared]
 
 
@@ -133,6 +142,21 @@ async def test_cameras_are_held_apart_and_the_model_gets_full_batches(read_task:
         [160, 80, 160],
     ]
     assert [task.outputs.seq for task in turns if task.camera != "c2"] == [0] * 8
+
+
+async def test_what_one_frames_decoder_does_costs_none_that_looks_like_it(read_task: Make) -> None:
+    def decode(pair: tuple[FrameTask, Pixels]) -> None:
+        if pair[0].frame.seq == 0:
+            raise DecodeError("too_slow", "it took too long")
+        PREPARE(pair)
+
+    tasks = standing(read_task, [50] * 14)
+    batches = await batches_of(list(tasks), Cameras(CameraStillness[Outputs]), decode)
+    assert [task.frame.seq for task in tasks if task.refusal is not None] == [0]
+    classified = [task for task in tasks if not task.is_still and task.refusal is None]
+    assert sum(len(batch.crops) for batch in batches) == len(classified)
+    assert tasks[-1].is_still
+    assert tasks[-1].outputs.refusal is None
 
 
 async def test_stills_and_what_cannot_be_glanced_at_are_classified(read_task: Make) -> None:

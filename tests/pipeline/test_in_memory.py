@@ -276,3 +276,23 @@ async def test_a_standing_camera_costs_one_pass_a_second_and_a_change_is_seen_at
     told = await stories(site)
     same_as = [told[first.camera, seq][0].same_as for seq in range(20)]
     assert same_as == [-1, 0, 0, 0, 0, -1, 5, 5, 5, 5, -1, 10, -1, 12, 12, 12, 12, -1, 17, 17]
+
+
+async def test_a_standing_cameras_frames_are_labelled_whoever_has_its_partition(
+    tiny_model: Path, tau: float, frames: list[Frame]
+) -> None:
+    shown = [
+        replace(frames[0], seq=seq, captured_ns=frames[0].captured_ns + seq * 200_000_000)
+        for seq in range(36)
+    ]
+    site = MemorySite(memory_settings(tiny_model, tau, stillness="on"))
+    async with site.running():
+        site.put(shown[:12])
+        async with site.edge():
+            site.put(shown[12:24])
+            await site.settled(TIMEOUT_S)
+        site.put(shown[24:])
+        await check_promises(site)
+    assert committed(site, site.settings.edge.group_id) == len(shown)
+    for (_, seq), story in (await stories(site)).items():
+        assert story[0].same_as == -1 or 0 < seq - story[0].same_as < 5
