@@ -26,7 +26,7 @@ from page.harvest import Harvest
 from page.requests import MAX_BODY_BYTES, camera_of, integer, json_of, picture, refusal
 from page.teaching import Teaching
 from runtime.clock import Clock
-from schemas.errors import DecodeError, SaccadeError, StackError, TransientError
+from schemas.errors import DecodeError, SaccadeError, TransientError
 from schemas.frame import Frame
 from schemas.trace import Trace
 
@@ -166,12 +166,7 @@ class Page:
         ]
         app = Starlette(
             routes=routes,
-            exception_handlers={
-                TransientError: _unavailable,
-                StackError: _unavailable,
-                DecodeError: _undecodable,
-                SaccadeError: _bad,
-            },
+            exception_handlers={TransientError: _unavailable, DecodeError: _undecodable, SaccadeError: _bad},
         )
         return Guard(app, self._sessions, self._clock)
 

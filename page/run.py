@@ -29,7 +29,7 @@ from runtime.kafka_reader import TopicReader
 from runtime.lifecycle import cut_short_by
 from runtime.redis_events import EventStore
 from runtime.redis_reader import SiteReader
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, StackError
 from schemas.topics import max_frame_record_bytes
 
 _CLOSE_S = 2
@@ -43,8 +43,11 @@ class StoredLetters:
         self._settings = settings
 
     async def list(self, limit: int) -> list[dict[str, Any]]:
-        """The newest `limit` letters, newest first; raises as `list_dead_letters` does."""
-        letters = [letter.to_json() async for letter in list_dead_letters(self._settings)]
+        """The newest `limit` letters, newest first; empty where there are no dead-letter topics yet."""
+        try:
+            letters = [letter.to_json() async for letter in list_dead_letters(self._settings)]
+        except StackError:
+            return []
         return sorted(letters, key=lambda each: -each["dead_timestamp_ms"])[:limit]
 
     async def replay(self, topic: str | None, reason: str | None) -> int:

@@ -29,8 +29,6 @@ from producers.camera import CameraSpec
 from producers.drop_queue import DropPolicy
 from producers.region import Region
 from runtime.log import get_logger
-from runtime.section import text_of
-from runtime.settings_loader import no_text
 from schemas.errors import SettingsError
 from schemas.identity import camera_id, check_site
 
@@ -105,12 +103,13 @@ async def followed(path: Path, environ: Mapping[str, str] = os.environ) -> Async
 
 def _read(path: Path, environ: Mapping[str, str]) -> _Read:
     try:
-        text = text_of(path)
+        text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"cameras file {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise SettingsError(f"cameras file {path}{no_text(error)}") from None
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise SettingsError(f"cameras file {path}, line {line}: no UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+)", str(error))
         line_text = f", line {at[1]}" if at else ""
@@ -130,7 +129,7 @@ def _password(
         raise _wrong(path, text, name, "password_env", "give password_file or password_env, not both")
     if isinstance(file, str):
         try:
-            return text_of(path.parent / Path(file).expanduser()).rstrip("\n")
+            return (path.parent / Path(file).expanduser()).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "no UTF-8 text"
             raise _wrong(path, text, name, "password_file", f"{file}: {why}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -35,20 +34,6 @@ Json = BeforeValidator(_parsed_if_text)
 Port = Annotated[int | None, OffIsNone]
 
 
-def text_of(path: Path) -> str:
-    """Return what a file says that a person wrote: UTF-8, or UTF-16 where a byte order mark tells so.
-
-    Raises:
-        OSError: it cannot be read.
-        UnicodeDecodeError: it is neither.
-    """
-    data = path.read_bytes()
-    # Editors and shells of some systems put a byte order mark first.
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = data.decode("utf-16" if wide else "utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 class Section(BaseModel):
     """A part of the settings; every field's meaning and unit stands below it."""
 
@@ -70,7 +55,7 @@ class Section(BaseModel):
             if read.get(name) is not None:
                 raise ValueError(f"{name} and {name}{FILE_SUFFIX} are both set, use one")
             try:
-                read[name] = text_of(Path(path)).rstrip("\n")
+                read[name] = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
             except OSError as error:
                 raise ValueError(f"{name}{FILE_SUFFIX} {str(path)!r}: {error.strerror}") from None
             except ValueError:

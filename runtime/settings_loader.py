@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from runtime.redact import redact
-from runtime.section import FILE_SUFFIX, Section, text_of
+from runtime.section import FILE_SUFFIX, Section
 from runtime.settings import ProgramSettings
 from runtime.units import wanted
 from schemas.errors import SettingsError
@@ -29,7 +29,6 @@ _SECRET_WORDS = ("password", "url", "redis_by_site")
 _SERVICE_LINKS = ("tcp://", "udp://")
 """Kubernetes and Docker set SACCADE_REDIS_PORT=tcp://... for a service of that name: no attempt at a setting."""
 _SIMILARITY = 0.8
-_CONFIG_WORDS = ("config", "config_file", "configuration")
 
 Program = TypeVar("Program", bound=ProgramSettings)
 
@@ -66,19 +65,12 @@ def load_settings(
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text_of(path))
+        # Editors of some systems put a byte order mark first.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"settings file {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"settings file {path}{no_text(error)}") from None
     except ValueError as error:
         raise SettingsError(f"settings file {path}: no TOML: {error}") from None
-
-
-def no_text(error: UnicodeDecodeError) -> str:
-    """Return where a file is no text, as the rest of a sentence that begins with its name."""
-    line = error.object[: error.start].count(b"\n") + 1
-    return f", line {line}: no UTF-8 text; save it as UTF-8"
 
 
 def _from_environment(
@@ -94,14 +86,9 @@ def _from_environment(
                 raise SettingsError(f"{name}: no such setting{_hint(path, known, _variable)}")
             _put(tree, path, environ[name])
         elif name.upper().startswith("SACCADE_") and name != CONFIG_VARIABLE:
-            words = name.lower().split("_")[1:]
-            hint = _hint(words, known, _variable)
-            if get_close_matches("_".join(words), _CONFIG_WORDS, 1, _SIMILARITY):
-                hint = f"; did you mean {CONFIG_VARIABLE}?"
+            hint = _hint(name.lower().split("_")[1:], known, _variable)
             if hint and not environ[name].startswith(_SERVICE_LINKS):
                 raise SettingsError(f"{name}: no such setting{hint}")
-        elif "__" in name and get_close_matches(name.lower().partition("__")[0], ["saccade"], 1, _SIMILARITY):
-            raise SettingsError(f"{name}: no such setting; the names of settings begin with {ENV_PREFIX}")
     return tree
 
 
@@ -152,8 +139,6 @@ def _hint(path: Iterable[str], known: Collection[str], shown: Any = str) -> str:
             return f"; did you mean {shown(meant[words])}?"
     names = plain | {section: section for section in sections}
     near = get_close_matches(words, names, 1, _SIMILARITY)
-    if "_" in words:  # the beginning of a name
-        near = near or [name for name in names if name.startswith(f"{words}_")][:1]
     return f"; did you mean {shown(names[near[0]])}?" if near else ""
 
 

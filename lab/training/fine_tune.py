@@ -5,6 +5,8 @@ The edge learns first, then the server on subsets in the edge's order.
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +22,12 @@ from lab.training.forward import MEAN, STD
 from lab.training.heads import with_fitted_head
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
-from lab.training.record import TrainingRecord, claim
+from lab.training.record import TrainingRecord
 from lab.training.report import Asking, Outcome, answers_of, outcome_of
 from lab.training.run import Setup, export, train_one, usual_setup
 from lab.training.subsets import Orders, rank_pool
 from vit.model import Model
-from vit.weights import load_model, save_model
+from vit.weights import is_pair, load_model, save_model
 
 BATCH: Final = 48
 WHOLE_GRID: Final = 14
@@ -58,8 +60,8 @@ def fine_tune(
 
     Args:
         data: one folder per class; see `read_folder` for what is held out and which classes the pair will know.
-        out: folder for ``edge.safetensors`` and ``server.safetensors``.
-        work: folder for pool, checkpoints and ``record.json``; one data folder and pair per work folder.
+        out: folder for ``edge.safetensors`` and ``server.safetensors``, which must not hold a pair yet.
+        work: folder of folders for pool, checkpoints and ``record.json``, one a run; those of heads alone are not kept.
         asking: how the pair is judged before and after.
         edge: model to start from: any name that `vit.weights.load_model` takes.
         server: likewise. Where its classes are not the edge's, the pair learns those of the images alone.
@@ -70,12 +72,19 @@ def fine_tune(
         progress: where progress goes.
 
     Raises:
+<<<<<<< HEAD
         TrainingError: data that cannot be learnt from, epochs not above 0, or a work folder of another run.
         ModelError: a model that cannot be loaded.
+=======
+        TrainingError: data that cannot be learnt from, epochs not above 0, or a folder that holds a pair.
+        ModelError: a model that cannot be loaded, or models of different classes.
+>>>>>>> 3f31e29 (Keep a pair's folder from being overwritten, and a work folder a run)
 
     """
     if not epochs > 0:
         raise TrainingError(f"epochs: {epochs}, must be above 0")
+    if is_pair(out):
+        raise TrainingError(f"out {out}: it holds a pair, which workers may run; give another folder")
     began_s = time.monotonic()
     setup, progress = setup or usual_setup(), progress or SilentProgress()
     starts = load_model(edge, role="edge"), load_model(server, role="server")
@@ -83,10 +92,9 @@ def fine_tune(
     folder = read_folder(data, known, seed=seed)
     if heads_only is None:
         heads_only = len(folder.learnt) < ENOUGH_IMAGES
-    files = [[path.relative_to(data).as_posix(), label] for path, label in (*folder.learnt, *folder.watched)]
     hashes = [start.weights_hash for start in starts]
-    run = {"data": str(data.resolve()), "images": files, "models": hashes, "epochs": epochs, "seed": seed}
-    claim(work, run | {"heads_only": heads_only})
+    run = repr((data.resolve(), folder, hashes, heads_only, epochs, seed))
+    work = work / hashlib.sha256(run.encode()).hexdigest()[:12]
     out.mkdir(parents=True, exist_ok=True)
     pool = fill_from_images(work / "pool", folder.learnt, 1 if heads_only else COPIES, seed, progress)
     watched = fill_from_images(work / "watched", folder.watched, 1, seed, progress)
@@ -104,7 +112,7 @@ def fine_tune(
         steps = max(3, round(epochs * num_learnt / BATCH))
         _bend(fitted, paths, steps, seed, pool, work, setup, record, progress)
     tuned = load_model(str(paths[0])), load_model(str(paths[1]))
-    return outcome_of(
+    outcome = outcome_of(
         folder,
         data,
         method="new heads" if heads_only else "whole models",
@@ -114,6 +122,9 @@ def fine_tune(
         learnt=answers_of(*tuned, pool, num_learnt, asking, progress),
         seconds=time.monotonic() - began_s,
     )
+    if heads_only:
+        shutil.rmtree(work)
+    return outcome
 
 
 def _bend(

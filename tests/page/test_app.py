@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 from page.access import LOGIN_TRIES, Role, User, hash_password
 from runtime.kafka import Record
 from schemas.bitmap import bitmap_of
-from schemas.errors import StackError
 from schemas.event import Event, Kind
 from schemas.frame import Frame, encode_frame
 from schemas.label import Label, Source, State
@@ -194,17 +193,6 @@ def test_letters_are_listed_and_sent_again(open_page: Any, site: Any) -> None:
     answer = client.post("/api/letters/replay", json={"reason": "version"}, headers=header)
     assert answer.json() == {"replayed": 1}
     assert site.replayed == [(None, "version")]
-
-
-def test_letters_that_cannot_be_read_are_no_empty_list(
-    open_page: Any, site: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def missing(limit: int) -> None:
-        raise StackError("Kafka has no topic frames.dead")
-
-    monkeypatch.setattr(site, "list", missing)
-    answer = open_page().get("/api/letters")
-    assert (answer.status_code, answer.json()) == (503, {"error": "Kafka has no topic frames.dead"})
 
 
 def test_a_frame_is_marked_labelled_and_its_label_taken_back(open_page: Any, site: Any, kept: Any) -> None:

@@ -81,9 +81,6 @@ def test_texts_of_the_environment_become_numbers_lists_and_nothing() -> None:
         ({"SACCADE_REDIS": f"redis://:{SECRET}@h"}, "SACCADE__REDIS__URL"),
         ({"SACCADE_REDIS_URL": f"redis://:{SECRET}@h"}, "SACCADE__REDIS__URL"),
         ({"SACCADE_BUDGET": "400kbit"}, "SACCADE__BUDGET__RATE"),
-        ({"SACCADE_KAFKA_BOOTSTRAP": "h:1"}, "SACCADE__KAFKA__BOOTSTRAP_SERVERS"),
-        ({"SACCADE_CONFIG_FILE": "a.toml"}, "SACCADE_CONFIG"),
-        ({"SACCADE_CONF": "a.toml"}, "SACCADE_CONFIG"),
         ({"SACCADE_EDGE_MODLE": "shipped"}, "SACCADE__EDGE__MODEL"),
         ({"SACCADE__SERVER__LIMITS__X": "1"}, None),
         ({"SACCADE__SOMETHING": "1"}, None),
@@ -95,27 +92,6 @@ def test_an_unknown_variable_is_an_error_that_names_the_right_one(
     (name,) = environ
     hint = f"; did you mean {meant}?" if meant else ""
     assert refusal(None, **environ) == f"{name}: no such setting{hint}"
-
-
-def test_a_misspelt_prefix_is_told() -> None:
-    for name in ("SACADE__EDGE__TAU", "SACCAD__SITE"):
-        assert (
-            refusal(None, **{name: "1"})
-            == f"{name}: no such setting; the names of settings begin with SACCADE__"
-        )
-
-
-def test_a_file_of_another_system_is_read_and_one_that_is_no_text_is_told_with_its_line(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "saccade.toml"
-    for encoding in ("utf-16", "utf-8-sig"):
-        path.write_bytes("# größe\r\n[edge]\r\ntau = 0.25\r\n".encode(encoding))
-        assert load_settings(path, None, {}).edge.tau == 0.25
-    path.write_bytes("[edge]\n# größe\n".encode("latin-1"))
-    with pytest.raises(SettingsError) as caught:
-        load_settings(path, None, {})
-    assert str(caught.value) == f"settings file {path}, line 2: no UTF-8 text; save it as UTF-8"
 
 
 def test_variables_that_are_no_attempt_at_a_setting_are_let_be() -> None:
@@ -155,9 +131,7 @@ def test_a_file_that_cannot_be_read_is_one_line(content: str | None, tmp_path: P
     path = tmp_path / "saccade.toml"
     if content is not None:
         path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(
-        SettingsError, match=r"saccade.toml(: No such file|: no TOML|, line 1: no UTF-8 text)"
-    ):
+    with pytest.raises(SettingsError, match=r"saccade.toml: (No such file|no TOML)"):
         load_settings(path, None, {})
 
 
@@ -293,7 +267,7 @@ def test_a_url_with_its_password_comes_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_bytes(f"\ufeffrediss://user:{SECRET}@h:6379/1\r\n".encode())
     assert load(SACCADE__REDIS__URL_FILE=str(path)).redis.url == f"rediss://user:{SECRET}@h:6379/1"
-    path.write_bytes(b"\xff\xff")
+    path.write_bytes(b"\xff\xfe")
     assert "is no UTF-8 text" in refusal(None, SACCADE__REDIS__URL_FILE=str(path))
 
 

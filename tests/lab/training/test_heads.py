@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lab.errors import TrainingError
 from lab.training.fine_tune import fine_tune
 from lab.training.heads import bent_head, fitted_head, made_up_embeddings, starting_head
 from lab.training.report import Asking, write_outcome
@@ -65,6 +66,9 @@ def test_a_pair_learns_from_what_it_is_and_reports_before_and_after(photos, tmp_
     assert set(outcome.total.after) == {"edge", "server", "pair"}
     assert "before → after" in text
     assert "| all | 2 |" in text
+    assert list((tmp_path / "work").iterdir()) == []
+    with pytest.raises(TrainingError, match="holds a pair"):
+        fine_tune(photos, out, tmp_path / "work", asking=ASKING)
     for role in ("edge", "server"):
         before, after = load_model(str(start), role=role), load_model(str(out), role=role)
         assert after.classes == ("none", "red", "blue")
