@@ -52,8 +52,8 @@ async def print_uplinks(
                 typer.echo(json.dumps({"worker": name, **state}))
         else:
             console.print(table_of(found))
-            for row in model_rows(models, as_json=False):
-                console.print(row, markup=False, highlight=False)
+            if models:
+                console.print("\n".join(model_rows(models, as_json=False)), markup=False, highlight=False)
         if not refresh or await set_within(stop, REFRESH_S):
             return
 

@@ -72,13 +72,8 @@ def fine_tune(
         progress: where progress goes.
 
     Raises:
-<<<<<<< HEAD
-        TrainingError: data that cannot be learnt from, epochs not above 0, or a work folder of another run.
-        ModelError: a model that cannot be loaded.
-=======
         TrainingError: data that cannot be learnt from, epochs not above 0, or a folder that holds a pair.
-        ModelError: a model that cannot be loaded, or models of different classes.
->>>>>>> 3f31e29 (Keep a pair's folder from being overwritten, and a work folder a run)
+        ModelError: a model that cannot be loaded.
 
     """
     if not epochs > 0:
