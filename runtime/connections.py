@@ -24,12 +24,16 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]")
 
 
 def check_redis_url(url: str) -> str:
-    """`url` when it is one that the client understands as a whole.
+    """`url`, as it was meant, when it is one that the client understands as a whole.
+
+    Spaces around it and capitals in its scheme do not matter.
 
     Raises:
         ValueError: says what is wrong, without user, password or place.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.strip().partition("://")
+    scheme = scheme.lower()
+    url = f"{scheme}://{rest}"
     if not separator or scheme not in _REDIS_SCHEMES:
         raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
     user_info, at, _ = rest.rpartition("@")

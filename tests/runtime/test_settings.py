@@ -271,6 +271,11 @@ def test_a_url_with_its_password_comes_from_a_file(tmp_path: Path) -> None:
     assert "is no UTF-8 text" in refusal(None, SACCADE__REDIS__URL_FILE=str(path))
 
 
+@pytest.mark.parametrize("pasted", [" redis://h:6379/0\n", "REDIS://h:6379/0", "Redis://h:6379/0 "])
+def test_an_address_is_taken_as_it_is_pasted(pasted: str) -> None:
+    assert load({"redis": {"url": pasted}}).redis.url == "redis://h:6379/0"
+
+
 @pytest.mark.parametrize("part", ["p@", "p/", "p#", "p?", "p[", "p ", "p%zz", "p%"])
 def test_a_password_that_is_not_encoded_is_told_without_it(part: str) -> None:
     told = refusal({"redis": {"url": f"redis://user:{SECRET}{part}@h:6379/0"}})
