@@ -133,7 +133,7 @@ def summarise(
     ]
     verdict = judge(counted(departures), told, bursts) if told is not None else None
     limit = told or capacity
-    frames = sum(each.frames for each in counts)
+    frames, scored = sum(each.frames for each in counts), sum(each.scored for each in counts)
     sent = sum(each.sent for each in counts)
     finals = sum(each.finals for each in counts)
     held: dict[str, int] = {}
@@ -147,8 +147,8 @@ def summarise(
         worst_excess_bytes=float("nan") if verdict is None else verdict.worst_excess_bytes,
         burst_bytes=max((size for _, size in bursts), default=float("nan")),
         utilisation_10s=utilisation(departures, limit, duration_s) if limit is not None else [],
-        accuracy=sum(each.right for each in counts) / max(frames, 1),
-        accuracy_edge=sum(each.edge_right for each in counts) / max(frames, 1),
+        accuracy=sum(each.right for each in counts) / max(scored, 1),
+        accuracy_edge=sum(each.edge_right for each in counts) / max(scored, 1),
         queue_age_p99_s=float(np.quantile([age for _, age in ages], 0.99)) if ages else 0.0,
         frames=frames,
         sent=sent,

@@ -28,8 +28,8 @@ PERSISTENCE_S: Final = 2.0
 class Streamed:
     """What a belief needs of n frames in the order of time.
 
-    `truth`: (n,) int64. `logits`: (n, C) float32 and `embedding`: (n, D) float32, the edge's. `server`:
-    (n, families, C) float64, the probabilities of its answers as they travel.
+    `truth`: (n,) int64, -1 where a frame is shown but not scored. `logits`: (n, C) float32 and `embedding`:
+    (n, D) float32, the edge's. `server`: (n, families, C) float64, the probabilities of its answers as they travel.
     """
 
     truth: NDArray[np.int64]
@@ -65,6 +65,13 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.min_entropy)
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """(n,) which frames count for accuracy; no label of another one is right."""
+        if self.stream is None:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.stream.truth >= 0)
 
     def save(self, path: Path) -> None:
         """`path` holds the recording as a compressed .npz."""

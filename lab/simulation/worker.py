@@ -47,6 +47,7 @@ class Counts:
     """What one worker's frames came to; lists hold (second, value) in order of time."""
 
     frames: int = 0
+    scored: int = 0
     edge_right: int = 0
     sent: int = 0
     finals: int = 0
@@ -145,6 +146,7 @@ class SimulatedWorker:
         self._cameras: list[int] = cameras.camera.tolist()
         self._places: list[int] = cameras.idx.tolist()
         self._entropy: list[float] = recording.min_entropy.tolist()
+        self._scored: list[bool] = recording.scored.tolist()
         self._families = [
             recording.families.index(family.point) for family in scheduler.tuning.curve.families
         ]
@@ -252,9 +254,11 @@ class SimulatedWorker:
             edge_right: bool = recording.edge_right.item(idx)
             second = int(at_s)
             counts.frames += 1
-            counts.edge_right += edge_right
-            counts.frames_by_second[second] += 1
-            counts.right_by_second[second] += edge_right if seen is None else seen.right
+            if self._scored[idx]:
+                counts.scored += 1
+                counts.edge_right += edge_right
+                counts.frames_by_second[second] += 1
+                counts.right_by_second[second] += edge_right if seen is None else seen.right
             entropy = self._entropy[idx] if seen is None else seen.doubt
             scheduler.observe(entropy, at_s)
             tuning = scheduler.tuning

@@ -119,12 +119,8 @@ def stream_frontier(
 
 
 def stream_recording(frames: Frames, stills: Stills, asks: Sequence[Scheme]) -> Recording:
-    """Return the frames as the simulation replays them, one camera after the other.
-
-    A frame without a label counts as what the server says of it as it was taken.
-    """
-    answers = [stills[scheme] for scheme in asks]
-    truth = np.where(frames.scored, frames.truth, stills[Whole()][1].top1)
+    """Return the frames as the simulation replays them, one camera after the other."""
+    answers, truth = [stills[scheme] for scheme in asks], frames.truth
     num_classes = frames.edge_logits.shape[1]
     return Recording(
         min_entropy=frames.h_min,

@@ -87,9 +87,8 @@ def test_frames_are_recorded_for_the_simulation(
     assert [point.delta for point in recording.families] == [0.06, 0.12]
     assert (recording.num_bytes[:, 0] < recording.num_bytes[:, 1]).all()
     assert recording.stream is not None
-    unlabelled = frames.truth < 0
-    np.testing.assert_array_equal(recording.stream.truth[~unlabelled], frames.truth[~unlabelled])
-    np.testing.assert_array_equal(recording.stream.truth[unlabelled], stills[Whole()][1].top1[unlabelled])
+    np.testing.assert_array_equal(recording.scored, frames.scored)
+    assert not recording.server_right[~recording.scored].any()
     np.testing.assert_allclose(recording.stream.server.sum(axis=2), 1.0, atol=1e-3)
 
 

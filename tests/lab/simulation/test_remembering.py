@@ -76,6 +76,21 @@ def test_without_an_uplink_the_belief_still_helps_the_edge(streams: Recording) -
     assert result.accuracy > result.accuracy_edge
 
 
+def test_frames_without_a_truth_are_shown_and_not_scored(streams: Recording) -> None:
+    assert streams.stream is not None
+    hidden = np.arange(FRAMES) % 4 == 0
+    known = replace(streams.stream, truth=np.where(hidden, -1, streams.stream.truth))
+    right = {name: getattr(streams, name).copy() for name in ("edge_right", "server_right")}
+    for each in right.values():
+        each[hidden] = False
+    partly = replace(streams, stream=known, **right)
+    for frontier in (default_frontier(), with_belief()):
+        every, some = (simulate(SCENARIO, frontier=frontier, recording=each) for each in (streams, partly))
+        assert some.departures == every.departures
+        assert some.accuracy == pytest.approx(every.accuracy, abs=0.01)
+        assert some.accuracy_edge == pytest.approx(every.accuracy_edge, abs=0.01)
+
+
 def test_a_recording_of_streams_is_read_as_it_was_written(streams: Recording, tmp_path: Path) -> None:
     streams.save(tmp_path / "streams.npz")
     read = load_recording(tmp_path / "streams.npz").stream
