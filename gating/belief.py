@@ -11,9 +11,9 @@ product of all stays since i. `BeliefRule` holds the parameters.
 A belief is kept as a row of logits, so that every score of the gate applies to it as to a model's own outputs.
 With s = 0, alpha = 1 and an even prior that row is the model's own, to the bit.
 
-A still frame, which looks like the last one and was not classified, stops the clock: it brings no evidence, as it is
-no second witness, and nothing is forgotten, as nothing has moved. The belief at every other frame is what it would be
-if the camera had stood still in time and those frames had never been taken.
+A still frame, which looks like the last one and was not classified, has the belief of that one and leaves no trace:
+it is no second witness. The belief at every other frame is what it would be if the still ones had never been taken.
+As evidence and forgetting both follow the time between two looks, it settles where that of every frame would.
 
 Pure numpy without clock or await; the worker that owns a camera's partition holds its belief. Not thread-safe.
 """
@@ -157,14 +157,13 @@ class CameraBelief:
         last = self._last
         if last is not None and seq <= last.seq:
             return self._seen_late(seq, logits, last)
-        unit = _unit(embedding)
-        step = (
-            self._moved(seq, captured_ns, logits, unit)
-            if last is None or not still
-            else replace(last, seq=seq)
-        )
+        if still and last is not None:
+            step = replace(last, seq=seq)
+        else:
+            unit = _unit(embedding)
+            step = self._moved(seq, captured_ns, logits, unit)
+            self._captured_ns, self._embedding = captured_ns, unit
         self._last = replace(step, waits_for=self._waited_for(step), rests_on=self._rested_on(step))
-        self._captured_ns, self._embedding = captured_ns, unit
         return self._last
 
     def ask(self, step: Step) -> None:

@@ -147,6 +147,7 @@ def audited(frame: Frame, label: Label | None, size: int, first: Label | None) -
         source=label.source if label is not None else None,
         label=label.label if label is not None and answered else None,
         cause=label.cause if label is not None else "",
+        still=any(each is not None and each.same_as >= 0 for each in (first, label)),
         edge_latency_ms=latency_ms(edge),
         server_latency_ms=latency_ms(server),
     )

@@ -42,11 +42,13 @@ class CameraRow:
     """One camera's line of the table."""
 
     published: int = 0
+    still: int = 0
     edge: int = 0
     provisional: int = 0
     server: int = 0
     dropped: int = 0
     last: str = ""
+    newest_still: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Board:
         if label.state is State.DROPPED:
             row.dropped += 1
             return
+        if label.same_as >= 0 and label.seq > row.newest_still:  # its final label comes later again
+            row.still, row.newest_still = row.still + 1, label.seq
         if label.source is Source.SERVER:
             row.server += 1
         elif label.state is State.PROVISIONAL:
@@ -146,6 +150,7 @@ class Board:
         for column in (
             "camera",
             "published",
+            "still",
             "edge final",
             "asked server",
             "server final",
@@ -154,7 +159,7 @@ class Board:
         ):
             table.add_column(column, justify="left" if column in ("camera", "last label") else "right")
         for name, row in sorted(self.cameras.items()):
-            counts = (row.published, row.edge, row.provisional, row.server, row.dropped)
+            counts = (row.published, row.still, row.edge, row.provisional, row.server, row.dropped)
             table.add_row(name, *(str(number) for number in counts), row.last)
         accuracy = Text(
             f"accuracy   pair {self.pair}   edge alone {self.edge_alone}   "

@@ -26,7 +26,8 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
     return [
         (
             "frames",
-            f"{summary.frames_published} published, {summary.frames_missing} missing, dropped: {drops}",
+            f"{summary.frames_published} published, {summary.frames_missing} missing, {summary.frames_still} still and "
+            f"not classified again, dropped: {drops}",
         ),
         (
             "labels",

@@ -18,7 +18,7 @@ class AuditedFrame:
     """One published frame with everything that the pipeline left about it.
 
     ``state`` is None for a frame without any state: it is missing.
-    ``truth`` is None where unknown and -1 where not scored.
+    ``truth`` is None where unknown and -1 where not scored. ``still``: the edge did not classify it again.
     Latencies are in milliseconds from capture to label, None where there was no such label.
     """
 
@@ -30,6 +30,7 @@ class AuditedFrame:
     source: Source | None
     label: int | None
     cause: str
+    still: bool
     edge_latency_ms: float | None
     server_latency_ms: float | None
 
@@ -65,6 +66,7 @@ class Summary:
     frames_published: int
     frames_labelled: int
     frames_missing: int
+    frames_still: int
     labels_final_edge: int
     labels_final_server: int
     labels_final_belief: int
@@ -143,6 +145,7 @@ def summarise(
         frames_published=len(frames),
         frames_labelled=sum(frame.label is not None for frame in frames),
         frames_missing=sum(frame.state is None for frame in frames),
+        frames_still=sum(frame.still for frame in frames),
         labels_final_edge=count(frames, State.FINAL, Source.EDGE),
         labels_final_server=finals_server,
         labels_final_belief=count(frames, State.FINAL, Source.BELIEF),

@@ -206,28 +206,28 @@ def test_a_frame_out_of_order_stands_for_itself(
     st.lists(st.tuples(logit_rows, angles, st.integers(0, 3)), min_size=1, max_size=6),
     probability_rows,
 )
-def test_still_frames_stop_the_clock(
+def test_still_frames_leave_no_trace(
     rule: BeliefRule, frames: list[tuple[np.ndarray, float, int]], server: np.ndarray
 ) -> None:
-    """The belief at every other frame, and what is left of an answer, is as if they had never been taken."""
+    """They show the last belief; that at every other frame, and what an answer does, is as if they had not been."""
     with_stills, without = CameraBelief(rule), CameraBelief(rule)
     seq = extra = 0
     for row, angle, stills in frames:
-        moved = with_stills.see(seq, (seq + 1) * SECOND, row, embedding(angle))
-        plain = without.see(seq - extra, (seq - extra + 1) * SECOND, row, embedding(angle))
+        moved = with_stills.see(seq, seq * SECOND, row, embedding(angle))
+        plain = without.see(seq - extra, seq * SECOND, row, embedding(angle))
         assert moved.logits.tobytes() == plain.logits.tobytes()
         if seq == 0:
             with_stills.ask(moved)
             without.ask(plain)
         for _ in range(stills):
             seq, extra = seq + 1, extra + 1
-            same = with_stills.see(seq, (seq + 1) * SECOND, row, embedding(angle), still=True)
+            same = with_stills.see(seq, seq * SECOND, row, embedding(angle), still=True)
             assert (same.seq, same.logits.tobytes()) == (seq, moved.logits.tobytes())
         seq += 1
     with_stills.answer(0, server)
     without.answer(0, server)
-    after = with_stills.see(seq, (seq + 1) * SECOND, frames[0][0], embedding(0.0))
-    plain = without.see(seq - extra, (seq - extra + 1) * SECOND, frames[0][0], embedding(0.0))
+    after = with_stills.see(seq, seq * SECOND, frames[0][0], embedding(0.0))
+    plain = without.see(seq - extra, seq * SECOND, frames[0][0], embedding(0.0))
     assert after.logits.tobytes() == plain.logits.tobytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,16 @@ def test_a_server_label_replaces_the_pairs_answer() -> None:
     assert (board.pair.right, board.pair.scored) == (1, 1)
     row = board.cameras["road1"]
     assert (row.published, row.provisional, row.server, row.edge) == (1, 1, 1, 0)
+
+
+def test_a_still_frame_is_counted_once_whatever_becomes_of_its_label() -> None:
+    board = Board()
+    for seq in (2, 3):
+        board.on_label(replace(label(seq, 5, state=State.PROVISIONAL), same_as=1))
+    for seq in (2, 3):
+        board.on_label(replace(label(seq, 3, source=Source.BELIEF), same_as=1))
+    board.on_label(label(4, 3))
+    assert board.cameras["road1"].still == 2
 
 
 def test_each_model_alone_is_scored_on_the_same_sampled_frames() -> None:

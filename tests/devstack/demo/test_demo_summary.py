@@ -18,6 +18,7 @@ def frame(seq: int, **changes: object) -> AuditedFrame:
         "source": Source.EDGE,
         "label": 3,
         "cause": "",
+        "still": False,
         "edge_latency_ms": 40.0,
         "server_latency_ms": None,
     }
@@ -44,6 +45,10 @@ def test_a_frame_without_a_state_is_missing_and_fails_the_run() -> None:
     assert summary.frames_missing == 1
     assert summary.frames_labelled == 1
     assert summary.failures() == ["1 of 2 frames have no state"]
+
+
+def test_still_frames_are_counted() -> None:
+    assert summary_of([frame(1), frame(2, still=True), frame(3, still=True)]).frames_still == 2
 
 
 def test_an_empty_run_fails() -> None:
