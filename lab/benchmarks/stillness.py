@@ -274,7 +274,7 @@ def measure(rounds: int, num_cameras: int, seconds: float) -> list[Figure]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--cameras", type=int, default=16)
+    parser.add_argument("--cameras", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     publish(measure(arguments.rounds, arguments.cameras, arguments.seconds), arguments.json)
