@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,10 +18,14 @@ import runtime.deployment
 from devstack.in_memory import MemorySite
 from devstack.selftest import rendered_frames
 from devstack.settings import Settings, load_settings
+from edge_workers.worker import run_edge
+from runtime.kafka import Sink
+from runtime.redis_store import RedisStore
 from saccade.commands.models import pair_of, started_with
 from schemas.deployment import Deployment, Pair, Role, WorkerModels
-from schemas.frame import Frame
+from schemas.frame import Frame, encode_frame
 from schemas.label import Source, State
+from server_workers.worker import run_server
 
 TIMEOUT_S = 60.0
 MOST_UNANSWERED = 24
@@ -159,3 +167,59 @@ async def test_a_pair_that_is_not_what_was_deployed_leaves_the_old_one_at_work(
     assert {each.worker: each.weights for each in told if each.role is Role.EDGE}.items() <= before.items()
     assert {label.name for label in labels.values()} <= {f"class {index}" for index in range(5)}
     assert site.refusals() == {}
+
+
+async def saccade(*arguments: str) -> tuple[int | None, str]:
+    """Return the status and the output of a command."""
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "saccade", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    out, _ = await command.communicate()
+    return command.returncode, out.decode()
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(240)
+async def test_the_command_deploys_a_pair_and_takes_it_back(
+    pipeline: Settings, unique: Callable[[str], str], frames: list[Frame], folder: Path
+) -> None:
+    # In a database of its own: workers of other tests would follow the deployment.
+    redis = pipeline.redis.model_copy(update={"url": pipeline.redis.url.removesuffix("/0") + "/8"})
+    settings = pipeline.model_copy(update={"redis": redis})
+    camera, stop = unique("camera"), asyncio.Event()
+    sink = Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=1 << 20)
+
+    async def label_of(seq: int) -> str:
+        """The final label of a new frame."""
+        frame = replace(frames[0], camera=camera, seq=seq, captured_ns=time.time_ns())
+        await (await sink.send(settings.topics.frames, encode_frame(frame), partition=0))
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                found = await store.get(camera, seq)
+                if found is not None and found.state is State.FINAL:
+                    return found.name
+                await asyncio.sleep(0.05)
+
+    async with sink, RedisStore(redis) as store, asyncio.TaskGroup() as group:
+        for worker in (run_edge, run_server):
+            group.create_task(worker(settings, stop))
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(await store.read_models()) < 2:  # noqa: ASYNC110 - a store tells nobody who comes
+                await asyncio.sleep(0.05)
+        assert await label_of(1) not in NEW_CLASSES
+        status, out = await saccade("models", "deploy", str(folder), "--redis", redis.url)
+        assert (status, out.count("runs it")) == (0, 2), out
+        assert await label_of(2) in NEW_CLASSES
+        status, out = await saccade("models", "--json", "--redis", redis.url)
+        told = [json.loads(line) for line in out.splitlines()]
+        assert {(each["role"], each["model"], each["generation"]) for each in told} == {
+            ("edge", "new edge", 1),
+            ("server", "new server", 1),
+        }
+        status, out = await saccade("models", "back", "--redis", redis.url)
+        assert status == 0, out
+        assert await label_of(3) not in NEW_CLASSES
+        stop.set()
