@@ -38,7 +38,7 @@ SHOWN: Final = {
 SHOWN_BUDGETS: Final = (10, 30, 100, 500, 1000)
 """Bytes a frame on the wire."""
 _NO_PICTURES: Final = np.empty(0, np.bool_)
-_CODECS: Final = (Whole(), Whole("avif", 45), Whole("webp", 25))
+_CODECS: Final = (Whole(), Whole("avif", 45))
 
 
 def own_rows(bench: Bench, data: Path) -> list[TableRow]:
