@@ -151,6 +151,8 @@ class Gating:
             frame.seq, frame.captured_ns, outputs.logits, outputs.embedding, still=task.is_still
         )
         self._judge([task], task.step.logits[None])
+        if not task.is_still:
+            outputs.in_doubt = task.gate.asks
 
     def _hold(self, task: FrameTask, step: Step, known: _Known) -> bool:
         """True where the frame waits for another one's answer; else its own ask is under way."""

@@ -150,7 +150,7 @@ class Preparer:
                 if tiles is not None and not isinstance(tiles, DecodeError):
                     camera = self._stillness.of(task.camera, now_s)
                     before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
-                    if before is not None and before.refusal is None:
+                    if before is not None and before.refusal is None and not before.in_doubt:
                         task.outputs = before
         self._metrics.still([task for task in tasks if task.is_still])
         return [task for task in tasks if not task.is_still]

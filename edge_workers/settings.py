@@ -37,8 +37,8 @@ class EdgeSettings(OffloadLimits, extra="forbid"):
     batch_frames: int = Field(default=8, ge=1, le=1_024)
     """Frames of one forward pass at most; a batch never waits for more."""
     stillness: Literal["auto", "on", "off"] = "auto"
-    """A camera's JPEG that looks like its last classified frame takes that one's answer, for a second at most. `auto`
-    is on where the frontier was calibrated on streams. Never for files that are stills."""
+    """A camera's JPEG that looks like its last classified frame takes that one's answer, for a second at most and
+    not while its belief is in doubt. `auto` is on where the frontier was calibrated on streams. Never for stills."""
     max_waiting_frames: int = Field(default=2_048, ge=1)
     max_waiting_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Encoded frames held between the broker and the model, each counted with its record. Deep enough to

@@ -39,11 +39,13 @@ class Refusal:
 class Outputs:
     """What the model said of frame `seq`, once it has run; the frames that look like that one share it.
 
-    With a `refusal` it said nothing: that frame did not decode, or its outputs were no numbers.
+    With a `refusal` it said nothing: that frame did not decode, or its outputs were no numbers. `in_doubt`: the
+    camera's belief at that frame was not sure, so that the next frames are looked at again.
     """
 
     seq: int
     refusal: Refusal | None = None
+    in_doubt: bool = False
     logits: NDArray[np.float32] = field(init=False, repr=False)
     attention: NDArray[np.float32] = field(init=False, repr=False)
     embedding: NDArray[np.float32] = field(init=False, repr=False)

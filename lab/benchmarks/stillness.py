@@ -182,6 +182,7 @@ def answered(
     """Return the final label of every frame, and how many asked the server."""
     belief, outputs = CameraBelief(rule), camera.outputs
     labels = np.empty(len(rests_on), dtype=np.int64)
+    in_doubt: set[int] = set()
     asked: list[int] = []
 
     def settle(steps: Sequence[Step]) -> None:
@@ -191,6 +192,8 @@ def answered(
     for number, before in enumerate(rests_on):
         if number - DELAY in asked:
             settle(belief.answer(number - DELAY, camera.told(number - DELAY)))
+        if before in in_doubt:
+            before = number  # noqa: PLW2901 - it is looked at again
         step = belief.see(
             number,
             round(number / FPS * 1e9),
@@ -199,7 +202,11 @@ def answered(
             still=before != number,
         )
         settle([step])
-        if min_entropy_bits(step.logits) >= tau and not belief.hold(step):
+        if min_entropy_bits(step.logits) < tau:
+            continue
+        if before == number:
+            in_doubt.add(number)
+        if not belief.hold(step):
             belief.ask(step)
             asked.append(number)
     for number in asked[-DELAY:]:

@@ -224,6 +224,16 @@ def test_a_still_frame_brings_no_evidence_and_says_whose_answer_it_takes(seen: M
     assert classified[3].label.confidence > tasks[3].label.confidence
 
 
+@pytest.mark.parametrize(("logits", "in_doubt"), [((0.3, 0.0, 0.0), True), ((9.0, 0.0, 0.0), False)])
+def test_outputs_tell_whether_the_belief_was_in_doubt_when_they_were_new(
+    seen: Make, logits: tuple[float, ...], in_doubt: bool
+) -> None:
+    tasks = [seen(0, logits), seen(1, logits)]
+    tasks[1].outputs = tasks[0].outputs
+    gating().decide(tasks)
+    assert tasks[0].outputs.in_doubt == in_doubt
+
+
 def test_still_frames_wait_for_the_answer_about_the_frame_they_look_like(seen: Make) -> None:
     uplink = FakeUplink(0.5)
     gate, tasks = gating(uplink=uplink), [seen(seq) for seq in range(3)]

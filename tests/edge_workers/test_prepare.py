@@ -159,6 +159,16 @@ async def test_what_one_frames_decoder_does_costs_none_that_looks_like_it(read_t
     assert tasks[-1].outputs.refusal is None
 
 
+async def test_while_the_belief_is_in_doubt_every_frame_is_looked_at(read_task: Make) -> None:
+    def decode(pair: tuple[FrameTask, Pixels]) -> None:
+        PREPARE(pair)
+        pair[0].outputs.in_doubt = pair[0].frame.seq == 10
+
+    tasks = standing(read_task, [50] * 16)
+    await batches_of(list(tasks), Cameras(CameraStillness[Outputs]), decode)
+    assert [task.frame.seq for task in tasks if not task.is_still] == [0, 5, 10, 11, 12, 13, 14, 15]
+
+
 async def test_stills_and_what_cannot_be_glanced_at_are_classified(read_task: Make) -> None:
     stills = [read_task(seq, image=jpeg(9), still=True) for seq in range(3)]
     broken = [read_task(seq, image=b"junk", camera="d") for seq in range(2)]
