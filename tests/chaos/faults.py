@@ -281,7 +281,8 @@ class Faults:
                 relay.held_up_s = lambda: 0.4 if self.rng.random() < 0.1 else 0.1
             else:
                 relay.reset()
-        await asyncio.sleep(3 * self.outage_s)
+        if how != "reset":
+            await asyncio.sleep(3 * self.outage_s)
         for relay in place.uplinks:
             relay.follow(None)
             relay.held_up_s = lambda: 0.0

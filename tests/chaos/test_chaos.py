@@ -29,8 +29,8 @@ ONLY = os.environ.get("SACCADE_CHAOS_ONLY", "")
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(DURATION_S + 600)]
 RECOVERY_S = 15.0
 GIVE_UP_S = 60.0
-CALM_SHARE = 0.1
-"""Of the time, before the first fault."""
+CALM_S = 3.0
+"""After a fault of one site, to see how long answers take without."""
 SHORT = ("edge killed", "redis password changed", "uplink reset", "a stranger's records", "poison")
 
 
@@ -44,16 +44,15 @@ class Chaos:
         self.faults = Faults(world, auditor, self._rng, outage_s=3.0 if DURATION_S else 1.0)
         self.recoveries_s: dict[str, list[float]] = defaultdict(list)
         self.findings: list[str] = []
-        self._calm_s = (0.0, 0.0)
-        # When each site was well and the other one was not.
+        self._began_s = time.time()
+        # When each site was well while the other one was not, and just afterwards.
         self._elsewhere: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._afterwards: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     async def play(self, names: list[str], duration_s: float) -> None:
         """One fault after the other, in shuffled rounds until time is up; without a duration one round."""
         faults = self.faults.named()
         began_s = time.monotonic()
-        await asyncio.sleep(CALM_SHARE * duration_s)
-        self._calm_s = time.time() - CALM_SHARE * duration_s, time.time()
         while True:
             for name in self._rng.sample(names, len(names)):
                 if duration_s and time.monotonic() - began_s > duration_s:
@@ -69,16 +68,20 @@ class Chaos:
         for place in self._world.places.values():
             seconds = await self._auditor.recovery_s(place, since_s, GIVE_UP_S)
             self.recoveries_s[name].append(seconds)
-            untouched = struck.site not in (None, place.name)
-            if untouched:
-                self._elsewhere[place.name].append((began_s, time.time()))
+            if struck.site not in (None, place.name):
+                self._elsewhere[place.name].append((began_s, since_s))
+                self._afterwards[place.name].append((time.time(), time.time() + CALM_S))
                 silence_s = self._auditor.longest_silence_s(place, began_s, since_s)
                 if silence_s > RECOVERY_S:
                     self.findings.append(
                         f"{name} at {struck.site}: {place.name} silent for {silence_s:.1f} s"
                     )
         again_s = " ".join(f"{each:.1f}" for each in self.recoveries_s[name][-len(self._world.places) :])
-        tell(f"{time.time() - began_s:5.1f} s {name} ({struck.site or 'all'}): {again_s}")
+        tell(
+            f"at {began_s - self._began_s:.0f} s, {since_s - began_s:.1f} s {name} ({struck.site or 'all'}): {again_s}"
+        )
+        if DURATION_S and struck.site is not None:
+            await asyncio.sleep(CALM_S)
         await self._supervise(name)
 
     async def _supervise(self, name: str) -> None:
@@ -91,12 +94,14 @@ class Chaos:
     def tell_latencies(self) -> None:
         """How long the server's answers took at each site, in calm and while the other one was struck."""
         for place in self._world.places.values():
-            calm = self._auditor.server_latencies_s(place, *self._calm_s)
-            struck = [
-                each
-                for from_s, to_s in self._elsewhere[place.name]
-                for each in self._auditor.server_latencies_s(place, from_s, to_s)
-            ]
+            calm, struck = (
+                [
+                    each
+                    for from_s, to_s in times[place.name]
+                    for each in self._auditor.server_latencies_s(place, from_s, to_s)
+                ]
+                for times in (self._afterwards, self._elsewhere)
+            )
             if len(calm) > 1 and len(struck) > 1:
                 p99 = [1000 * statistics.quantiles(each, n=100)[98] for each in (calm, struck)]
                 tell(
@@ -130,5 +135,7 @@ async def test_a_script_of_faults_leaves_every_frame_with_one_state_and_no_final
         chaos.tell_latencies()
     for name, seconds in sorted(chaos.recoveries_s.items()):
         tell(f"{name}: {len(seconds)}, median {statistics.median(seconds):.1f} s, {max(seconds):.1f} at most")
+    for each in found:
+        tell(each)
     assert found == [], f"seed {SEED}"
     assert chaos.slow() == {}, f"seed {SEED}"
