@@ -59,6 +59,11 @@ class RecordCheck:
         if engine is None:
             found = f"offload.classes_hash: {record.classes_hash!r:.80}"
             raise DecodeError("classes", f"{found}, no model of this server has that class list")
+        num_classes = len(engine.identity.classes)
+        named = [label for label, _ in record.leading]
+        if len(set(named)) != len(named) or max(named) >= num_classes:
+            allowed = f"must be different ones in 0 to {num_classes - 1}"
+            raise DecodeError("classes", f"offload.leading: classes {named}, {allowed}")
         task.engine = engine
         if task.deadline_s < clock.monotonic_s():
             task.verdict = Verdict.EXPIRED

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ GOOD = Offload(
     classes_hash="0123456789abcdef",
 )
 
-ENGINE: Any = object()
+ENGINE: Any = SimpleNamespace(identity=SimpleNamespace(classes=("a", "b", "c", "d", "e")))
 
 
 def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload") -> list[AnswerTask]:
@@ -63,6 +64,8 @@ def test_a_sound_record_becomes_a_token_set_with_its_patches() -> None:
     ("change", "reason"),
     [
         ({"classes_hash": "fedcba9876543210"}, "classes"),
+        ({"leading": ((0, 0.5), (5, 0.2))}, "classes"),
+        ({"leading": ((1, 0.5), (1, 0.2))}, "classes"),
         ({"codec": "unknown"}, "bad_patches"),
         ({"patches": b"short"}, "bad_patches"),
         ({"bitmap": bitmap_of(np.arange(7))}, "bad_patches"),
