@@ -358,7 +358,7 @@ class Faults:
     async def _send(self, topic: str, value: bytes, codec: str | None = None) -> None:
         servers = self.world.kafka.bootstrap_servers.split(",")
         async with AIOKafkaProducer(
-            bootstrap_servers=servers, compression_type=codec, max_request_size=64 << 20
+            bootstrap_servers=servers, acks="all", compression_type=codec, max_request_size=64 << 20
         ) as producer:
             await producer.send_and_wait(topic, value, partition=self.rng.randrange(4))
             self.auditor.num_poison += 1

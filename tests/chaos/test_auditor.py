@@ -64,7 +64,8 @@ async def test_a_label_of_another_site_or_of_no_frame_is_found() -> None:
     assert "no such frame came" in (await found.judge())[0]
 
 
-async def test_poison_without_a_dead_letter_is_found() -> None:
+async def test_poison_without_a_dead_letter_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found = auditor(FINAL)
     found.num_poison = 1
+    monkeypatch.setattr("tests.chaos.auditor.DEAD_LETTERS_S", 0.0)
     assert await found.judge() == ["0 dead letters of 1 poisoned records"]
