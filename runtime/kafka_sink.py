@@ -18,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
@@ -198,6 +198,21 @@ class Sink:
         if found is None:
             raise StackError(self._missing(topic))
         return len(found)
+
+    async def ready(self, topic: str) -> None:
+        """Returns once records of the topic can leave at once; waits for the cluster and the topic until then."""
+        while True:
+            generation = await self._live_generation()
+            try:
+                await self._known_partitions(generation, topic)
+                client = generation.producer.client
+                leaders = client.cluster.partitions_for_topic(topic)
+                for node in {client.cluster.leader_for_partition(TopicPartition(topic, n)) for n in leaders}:
+                    await client.ready(node)
+            except KafkaError as error:
+                self._end(generation, error)
+            else:
+                return
 
     async def send(
         self,

@@ -259,6 +259,9 @@ class MemorySink:
         """0: unknown."""
         return 0.0
 
+    async def ready(self, topic: str) -> None:
+        """Nothing to wait for."""
+
     async def num_partitions(self, topic: str) -> int:  # noqa: ARG002 - as the twin
         """How many partitions each topic has."""
         return self._broker.num_partitions

@@ -77,7 +77,7 @@ class Admission:
 
     State beside those parts: the task that would be next if there were tokens or room; since when the flight is in
     its way; when a record last waited, left, and failed (None once one got through: until then only one at a time
-    is tried); what was held back, by cause.
+    is tried); what was held back, by cause; how many producers should be connected.
     """
 
     def __init__(self, config: AdmissionConfig, start_s: float) -> None:
@@ -94,6 +94,7 @@ class Admission:
             deadline_rule=config.deadline_rule,
         )
         self.held_back: dict[str, int] = {}
+        self.num_wanted_producers = 1
         self._pacer = RecordPacer(start_s)
         self._config = config
         self._head: OffloadTask | None = None
@@ -216,6 +217,9 @@ class Admission:
                 break
         if len(self.queue):
             self._wanted_s = now_s
+        if self._lacks_producer(now_s):
+            num_wanted = min(2 * self.meter.flight.num_ready, self._config.num_producers)
+            self.num_wanted_producers = max(self.num_wanted_producers, num_wanted)
         if not self._is_full(now_s):
             self._full_since_s = None
         elif self._full_since_s is None:
@@ -284,6 +288,13 @@ class Admission:
         head, meter = self._head, self.meter
         estimate = meter.record_bytes if head is None else meter.estimate_bytes(head.num_bytes)
         return not self._has_room(estimate, now_s) and self.allowance.bucket.has_earned(estimate, now_s)
+
+    def _lacks_producer(self, now_s: float) -> bool:
+        """A record may leave, and every producer that is connected has a request under way."""
+        if self._head is None or self.meter.flight.idle_producer is not None:
+            return False
+        estimate = self.meter.estimate_bytes(self._head.num_bytes)
+        return self._has_room(estimate, now_s) and self.allowance.bucket.tokens(now_s) >= estimate
 
     def _drop(self, task: OffloadTask, cause: str) -> OffloadTask:
         self.held_back[cause] = self.held_back.get(cause, 0) + 1

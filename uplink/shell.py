@@ -59,15 +59,19 @@ class OffloadSink(Protocol):
         """The path's round trip without any queue; 0 where the system does not tell."""
         ...
 
+    async def ready(self, topic: str) -> None:
+        """Return once records of the topic can leave at once, however long that takes."""
+        ...
+
 
 class Uplink:
     """Sends the tasks that the scheduler lets out; each is waited for until its deadline at most.
 
     A producer sends one request after the other, so a long way is filled by several: `sink` first, then as many of
-    `more_sinks` as there are requests under way at once. Each of those is entered when it is used for the first
-    time, and left at the end. `share` exchanges leases, reports and explanations with the site's Redis, `gauges`
-    shows the metrics; both may be absent. `first_batch` is where this worker begins among the partitions. All
-    state is touched from the event loop's thread only, between awaits.
+    `more_sinks` as there are requests under way at once. Each of those is entered when it is wanted for the first
+    time, gets records once it is connected, and is left at the end. `share` exchanges leases, reports and
+    explanations with the site's Redis, `gauges` shows the metrics; both may be absent. `first_batch` is where this
+    worker begins among the partitions. All state is touched from the event loop's thread only, between awaits.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Uplink:
             is_fixed=self._is_unlimited,
         )
         self._changed = asyncio.Event()
+        self._wanted = [asyncio.Event() for _ in self._sinks]
         self._handed: list[Channel[OffloadTask]] = [Channel(_MAX_HANDED) for _ in self._sinks]
         # What a producer is given while a request is under way goes into one partition, so that it leaves as one
         # batch: a record alone spends 61 bytes on the batch around it. An acknowledgement begins the next one.
@@ -220,18 +225,24 @@ class Uplink:
             if self._gauges is not None:
                 self._gauges.queue_age(now_s - task.queued_s)
             self._handed[task.producer].put_nowait(task)
+        for wanted in self._wanted[: self._scheduler.admission.num_wanted_producers]:
+            wanted.set()
 
     async def _hand_over(self, number: int, producer: AbstractAsyncContextManager[OffloadSink]) -> None:
         """One after the other to the producer, which may take its time; decisions go on meanwhile."""
-        task = await self._handed[number].get()
+        await self._wanted[number].wait()
         async with producer as sink:
             self._sinks[number] = sink
             sink.wire_bytes_sent()  # counts from the first byte on
+            if number > 0:
+                await sink.ready(self._topic)
+                self._scheduler.admission.meter.flight.ready(number)
+                self._changed.set()
             while True:
+                task = await self._handed[number].get()
                 batch = self._batches[number]
                 acknowledged = await sink.send(self._topic, task.value, partition=partial(_of_batch, batch))
                 acknowledged.add_done_callback(partial(self._landed, number, batch, task))
-                task = await self._handed[number].get()
 
     def _landed(
         self, number: int, batch: int, task: OffloadTask, acknowledged: asyncio.Future[object]

@@ -67,6 +67,7 @@ class OffloadTask:
 class _Producer:
     """How many tasks it has, the bytes of them that did not leave yet as far as estimated, and its counter."""
 
+    is_ready: bool = False
     num_tasks: int = 0
     unseen_bytes: float = 0.0
     counted_bytes: float = 0.0
@@ -75,8 +76,9 @@ class _Producer:
 class Flight:
     """The tasks that were handed to producers and are not acknowledged, oldest first.
 
-    A producer has one request under way, so it gets tasks only while it has none. What was estimated too high is
-    forgotten whenever it has none.
+    A producer has one request under way, so it gets tasks only while it has none. Those beside the first get none
+    before they are connected, as a task that waits for a connection looks like one that waits on the path. What was
+    estimated too high is forgotten whenever a producer has none.
 
     State: those tasks, the sums of their estimates and of their values, the same by producer, and the tasks by
     deadline; entries of that heap whose task has landed are skipped.
@@ -84,6 +86,7 @@ class Flight:
 
     def __init__(self, num_producers: int = 1) -> None:
         self._producers = [_Producer() for _ in range(num_producers)]
+        self.ready(0)
         self._tasks: dict[OffloadTask, None] = {}
         self._by_deadline: list[tuple[float, int, OffloadTask]] = []
         self._order = itertools.count()
@@ -96,10 +99,22 @@ class Flight:
     def __iter__(self) -> Iterator[OffloadTask]:
         return iter(self._tasks)
 
+    def ready(self, producer: int) -> None:
+        """The producer is connected: it may get tasks."""
+        self._producers[producer].is_ready = True
+
+    @property
+    def num_ready(self) -> int:
+        """How many producers may get tasks."""
+        return sum(producer.is_ready for producer in self._producers)
+
     @property
     def idle_producer(self) -> int | None:
-        """The first producer without a request under way; None if all have one."""
-        return next((idx for idx, producer in enumerate(self._producers) if not producer.num_tasks), None)
+        """The first producer that is ready and has no request under way; None if there is none."""
+        for number, producer in enumerate(self._producers):
+            if producer.is_ready and not producer.num_tasks:
+                return number
+        return None
 
     @property
     def unseen_bytes(self) -> float:

@@ -1,8 +1,9 @@
 """The budget on a real link: `make bench-control`, or `python -m lab.benchmarks.control [--scale S] ...`.
 
 Cameras, an edge worker, the broker and a server, with the offload path through a link whose rate steps 1600
--> 300 -> 800 -> 0 -> 800 kbit/s: once with the budget told and the link following it, once with `auto` and
-only the link stepping. 0 is a silent drop. Judged by the link's own counter.
+-> 300 -> 800 -> 0 -> 800 kbit/s, and through one of 800 kbit/s whose round trip steps 300 -> 600 -> 40 ms: once
+with the budget told and the link following it, once with `auto` and only the link stepping. 0 is a silent drop.
+Judged by the link's own counter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from devstack.child import GuardedChild
 from devstack.kafka_broker import ExtraListener
 from devstack.settings import load_settings
 from devstack.stack import embedded_stack
-from lab.benchmarks.control_figures import Run, Shown, carried_more, figures_of
+from lab.benchmarks.control_figures import Course, Run, Shown, carried_more, figures_of
 from lab.benchmarks.control_frontier import Measured, measure_shots
 from lab.benchmarks.control_picture import plot
 from lab.benchmarks.link import Link, can_shape, link_to
@@ -37,7 +38,8 @@ from schemas.frontier import dump_frontier
 from schemas.rates import Schedule
 from schemas.topics import frames_partition
 
-KBITS = (1600.0, 300.0, 800.0, 0.0, 800.0)
+RATES = Course("rates", (1600.0, 300.0, 800.0, 0.0, 800.0), (0.0,) * 5)
+DELAYS = Course("delays", (800.0,) * 3, (0.3, 0.6, 0.04))
 CAMERAS = tuple(f"cam{idx:02}" for idx in range(8))
 SEEDS = tuple(range(2_900_000_200, 2_900_000_224))
 SHOTS_EACH = 40
@@ -52,10 +54,10 @@ _TAIL_S = 4.0
 
 
 async def measure(
-    name: str, steps: Schedule, *, told: bool, fps: float, shaped: bool, measured: Measured
+    course: Course, steps: Schedule, *, told: bool, fps: float, shaped: bool, loss: float, measured: Measured
 ) -> Run:
     """Return one run over all steps and one more stretch of the same length after the last."""
-    folder = FOLDER / "control" / name
+    folder = FOLDER / "control" / f"{course.name}-{'told' if told else 'auto'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     room = LINK_ROOM if told else 1.0
@@ -66,7 +68,7 @@ async def measure(
     )
     broker_port: list[int] = []
     async with (
-        link_to(broker_port, shaped=shaped) as link,
+        link_to(broker_port, shaped=shaped, loss=loss) as link,
         embedded_stack(folder / "stack", extra_listener=ExtraListener(*link.address)) as stack,
     ):
         broker_port.append(int(stack.extra_bootstrap_servers.split(":")[1]))
@@ -74,7 +76,7 @@ async def measure(
         settings = load_settings(None, tree, {})
         client = redis.asyncio.from_url(stack.redis_url, decode_responses=True)
         bed = Testbed(folder, stack, settings, client)
-        run = Run(budget if told else "auto", link.kind, steps, link_rates, fps, measured)
+        run = Run(budget if told else "auto", link.kind, course, steps, link_rates, fps, measured)
         try:
             server = bed.worker("serve", (0, 1), server__model="shipped", server__threads=1)
             began_s = time.monotonic()
@@ -146,7 +148,7 @@ async def play(bed: Testbed, link: Link, run: Run, starts_unix_s: float) -> None
 
 async def stepping(link: Link, run: Run, begin_s: float) -> None:
     await asyncio.sleep(begin_s - asyncio.get_running_loop().time())
-    await link.follow(run.link)
+    await link.follow(run.link, run.course.round_trips_s)
 
 
 async def watch(store: RedisStore, run: Run, begin_s: float) -> None:
@@ -181,16 +183,20 @@ async def topic_bytes(bed: Testbed) -> float:
 
 
 async def measure_all(
-    names: list[str], scale: float, seconds: float, fps: float, *, shaped: bool
+    courses: list[Course], tells: list[bool], args: argparse.Namespace, *, shaped: bool
 ) -> list[Run]:
     shots = [shot for stream in record(SEEDS, SHOTS_EACH) for shot in stream]
     measured = measure_shots(shots, HARD_SHARE)
-    starts = tuple(idx * seconds for idx in range(len(KBITS)))
-    steps = Schedule(starts, tuple(scale * kbit * 125.0 for kbit in KBITS))
-    return [
-        await measure(name, steps, told=name == "told", fps=fps, shaped=shaped, measured=measured)
-        for name in names
-    ]
+    runs = []
+    for course in courses:
+        starts = tuple(idx * args.seconds for idx in range(len(course.kbits)))
+        steps = Schedule(starts, tuple(args.scale * kbit * 125.0 for kbit in course.kbits))
+        for told in tells:
+            run = measure(
+                course, steps, told=told, fps=args.fps, shaped=shaped, loss=args.loss, measured=measured
+            )
+            runs.append(await run)
+    return runs
 
 
 def main() -> None:
@@ -205,15 +211,21 @@ def main() -> None:
     parser.add_argument(
         "--relay", action="store_true", help="a TCP relay, also where namespaces could be made"
     )
-    parser.add_argument("--only", choices=["told", "auto"], help="one of the two runs")
+    parser.add_argument("--only", choices=["told", "auto"], help="one of the two ways to run")
+    parser.add_argument("--course", choices=["rates", "delays"], help="one of the two courses of steps")
+    parser.add_argument("--loss", type=float, default=0.0, help="the share of packets that are lost")
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
     shaped = not args.relay and can_shape()
-    names = [args.only] if args.only else ["told", "auto"]
-    runs: list[Run] = asyncio.run(measure_all(names, args.scale, args.seconds, args.fps, shaped=shaped))
+    if not shaped and (args.loss or args.course == "delays"):
+        sys.exit("delay and loss need root, ip and /dev/net/tun: the relay has neither")
+    courses = [each for each in (RATES, DELAYS) if args.course in (None, each.name)]
+    courses = courses if shaped else [RATES]
+    tells = [told for told in (True, False) if args.only in (None, "told" if told else "auto")]
+    runs: list[Run] = asyncio.run(measure_all(courses, tells, args, shaped=shaped))
     figures = [figure for run in runs for figure in figures_of(run)]
     for run in runs:
-        plot(run, FOLDER / "control" / f"{'auto' if run.budget == 'auto' else 'told'}.png")
+        plot(run, FOLDER / "control" / f"{run.course.name}-{'told' if run.is_told else 'auto'}.png")
     publish(figures, args.json)
     if any(carried_more(run) for run in runs):
         sys.exit("the link carried more than the topic's records and their overhead")

@@ -160,6 +160,8 @@ class SimulatedWorker:
         self._next_sample_s = 0.0
         self._next_step_s = 0.0
         self._producers = [SimulatedProducer() for _ in range(num_producers)]
+        for number in range(num_producers):
+            scheduler.admission.meter.flight.ready(number)
 
     @property
     def wire_bytes(self) -> float:

@@ -48,6 +48,9 @@ class SocketSink:
     def round_trip_s(self) -> float:
         return 0.0
 
+    async def ready(self, topic: str) -> None:
+        """Everything always arrives."""
+
 
 async def main(name: str, redis_url: str, socket: str, bytes_per_s: float, fps: float) -> None:
     _, writer = await asyncio.open_unix_connection(socket)

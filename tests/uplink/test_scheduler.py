@@ -25,7 +25,10 @@ KB_10 = AdmissionConfig(budget=constant(10_000.0), watch_servers=False, num_prod
 def make_scheduler(
     config: AdmissionConfig = KB_10, *, is_fixed: bool = False, **changes: Any
 ) -> UplinkScheduler:
-    return UplinkScheduler(replace(config, **changes), FRONTIER, POINT, 0.0, is_fixed=is_fixed)
+    scheduler = UplinkScheduler(replace(config, **changes), FRONTIER, POINT, 0.0, is_fixed=is_fixed)
+    for number in range(config.num_producers):
+        scheduler.admission.meter.flight.ready(number)
+    return scheduler
 
 
 def enqueue(

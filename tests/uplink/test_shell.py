@@ -30,6 +30,7 @@ class FakeSink:
         self.sent: asyncio.Queue[tuple[bytes, asyncio.Future[object]]] = asyncio.Queue()
         self.wire_bytes = 0
         self.partitions: list[int] = []
+        self.is_ready = asyncio.Event()
         self._free = asyncio.Event()
         self._error = error
         if not blocked:
@@ -53,6 +54,9 @@ class FakeSink:
 
     def round_trip_s(self) -> float:
         return 0.0
+
+    async def ready(self, topic: str) -> None:
+        await self.is_ready.wait()
 
 
 def make_task(
@@ -170,6 +174,7 @@ async def test_a_budget_bounds_what_the_producer_holds() -> None:
 
 
 async def test_a_second_request_goes_by_another_producer_which_is_opened_only_then() -> None:
+    """It waits in the queue, not with that producer, until the producer is connected."""
     sink, other = FakeSink(), FakeSink()
     opened: list[FakeSink] = []
 
@@ -187,8 +192,11 @@ async def test_a_second_request_goes_by_another_producer_which_is_opened_only_th
         _, first_ack = await sink.sent.get()
         assert opened == []
         second = uplink.enqueue(make_task("second"))
+        while not opened:  # noqa: ASYNC110 - entered by the uplink's own task
+            await asyncio.sleep(0)
+        assert (uplink._scheduler.admission.meter.flight.num_ready, other.sent.qsize()) == (1, 0)
+        other.is_ready.set()
         _, second_ack = await other.sent.get()
-        assert opened == [other]
         third = uplink.enqueue(make_task("third"))
         first_ack.set_result(None)
         value, third_ack = await sink.sent.get()  # both were awaited: it goes by the first that is free again

@@ -30,7 +30,9 @@ def test_a_producer_is_idle_until_it_has_tasks_and_again_when_they_landed() -> N
     assert flight.idle_producer == 0
     first, second = make_task(producer=0), make_task(producer=1)
     flight.add(first)
-    assert flight.idle_producer == 1
+    assert flight.idle_producer is None
+    flight.ready(1)
+    assert (flight.idle_producer, flight.num_ready) == (1, 2)
     flight.add(second)
     assert flight.idle_producer is None
     flight.remove(first)
