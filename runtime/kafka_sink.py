@@ -179,10 +179,6 @@ class Sink:
                 _watch_connections(self._live.producer, self._wire)
         return self._wire.total()
 
-    def round_trip_s(self) -> float:
-        """The path's smallest round trip when `wire_bytes_sent` was last asked; 0 where it is unknown."""
-        return 0.0 if self._wire is None else self._wire.round_trip_s
-
     async def num_partitions(self, topic: str) -> int:
         """How many partitions the topic has; waits for a connection as long as that takes.
 

@@ -255,10 +255,6 @@ class MemorySink:
         """The bytes of all values so far: there are no connections."""
         return self._sent_bytes
 
-    def round_trip_s(self) -> float:
-        """0: unknown."""
-        return 0.0
-
     async def ready(self, topic: str) -> None:
         """Nothing to wait for."""
 

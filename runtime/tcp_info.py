@@ -12,31 +12,18 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 HEADER_BYTES: Final = 52
 """IPv4 and TCP headers with the timestamp option, on each segment."""
 _INFO_BYTES: Final = 256
-# Offsets into Linux's struct tcp_info (include/uapi/linux/tcp.h): tcpi_segs_out and tcpi_min_rtt (u32),
-# tcpi_bytes_sent (u64).
+# Offsets into Linux's struct tcp_info (include/uapi/linux/tcp.h): tcpi_segs_out (u32), tcpi_bytes_sent (u64).
 _SEGS_OUT_AT: Final = 136
-_MIN_RTT_AT: Final = 148
 _BYTES_SENT_AT: Final = 200
-_NO_RTT_US: Final = 2**32 - 1
 
 
-class TcpReading(NamedTuple):
-    """Bytes that a connection has sent so far, with 52 a segment, and the smallest round trip of the last minutes.
-
-    The round trip is the kernel's over `net.ipv4.tcp_min_rtt_wlen` (300 s); 0 before the first one.
-    """
-
-    wire_bytes: int
-    round_trip_s: float
-
-
-def read_tcp(sock: socket.socket) -> TcpReading | None:
-    """What the kernel knows of the connection; None where it does not tell."""
+def sent_bytes(sock: socket.socket) -> int | None:
+    """What the connection has sent so far, with 52 bytes a segment; None where the kernel does not tell."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
         return None
@@ -48,9 +35,7 @@ def read_tcp(sock: socket.socket) -> TcpReading | None:
         return None
     (segments,) = struct.unpack_from("=I", info, _SEGS_OUT_AT)
     (num_bytes,) = struct.unpack_from("=Q", info, _BYTES_SENT_AT)
-    (round_trip_us,) = struct.unpack_from("=I", info, _MIN_RTT_AT)
-    known_us = 0 if round_trip_us == _NO_RTT_US else round_trip_us
-    return TcpReading(int(num_bytes) + HEADER_BYTES * int(segments), known_us / 1e6)
+    return int(num_bytes) + HEADER_BYTES * int(segments)
 
 
 @dataclass(slots=True)
@@ -65,15 +50,12 @@ class WireCounter:
 
     Each connection is watched through a file of our own. It stays readable after the owner has closed its
     file, or the peer has reset the connection, so that what was sent until then is counted too.
-    `round_trip_s` is the longest of the open connections' smallest round trips at the last reading, 0 without
-    one.
     """
 
     def __init__(self, give_up_ms: int) -> None:
         self._give_up_ms = give_up_ms
         self._watched: list[_Watched] = []
         self._ended_bytes = 0
-        self.round_trip_s = 0.0
 
     def watch(self, descriptor: int, is_open: Callable[[], bool]) -> None:
         """The connection counts, from its first byte on, until the first reading at which it is not open.
@@ -89,16 +71,14 @@ class WireCounter:
 
     def total(self) -> int | None:
         """Bytes sent by all connections so far; None where the kernel does not tell."""
-        self.round_trip_s = 0.0
         still_open = []
         for each in self._watched:
-            reading = read_tcp(each.sock)
-            if reading is None:
+            total = sent_bytes(each.sock)
+            if total is None:
                 return None
-            each.wire_bytes = max(reading.wire_bytes, each.wire_bytes)
+            each.wire_bytes = max(total, each.wire_bytes)
             if each.is_open():
                 still_open.append(each)
-                self.round_trip_s = max(self.round_trip_s, reading.round_trip_s)
             else:
                 self._ended_bytes += each.wire_bytes
                 each.sock.close()

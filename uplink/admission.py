@@ -140,7 +140,7 @@ class Admission:
         """Why nothing at all can be sent, or empty."""
         if self.allowance.rate_bytes_per_s <= 0:
             return "no_lease" if self.allowance.fraction(now_s) <= 0 else "no_budget"
-        if self.meter.silence_s(now_s) >= SILENT_S + self.meter.round_trip_s:
+        if self.meter.silence_s(now_s) >= SILENT_S + self._round_trip_s:
             return "uplink_down"
         return "no_server" if self.servers.are_gone(now_s) else ""
 
@@ -161,12 +161,11 @@ class Admission:
             meter.flight.count(totals)
             self.allowance.bucket.correct(meter.count(sum(totals)), meter.flight.unseen_bytes, now_s)
 
-    def measured(self, totals: Sequence[float] | None, now_s: float, *, round_trip_s: float) -> None:
-        """A sample was taken: the producers' counters (None: the system has none) and the path's round trip."""
+    def measured(self, totals: Sequence[float] | None, now_s: float) -> None:
+        """A sample was taken: the producers' counters (None: the system has none)."""
         self.allowance.advance(now_s)
         self.counted(totals, now_s)
         meter, bucket = self.meter, self.allowance.bucket
-        meter.round_trip_s = round_trip_s
         meter.sample(now_s)
         is_wanted = (
             now_s - self._wanted_s < _WANTED_S
@@ -198,6 +197,7 @@ class Admission:
         self._head = None
         num_allowed = self._num_allowed(blocked, now_s)
         producer = self.meter.flight.idle_producer if now_s >= self._next_request_s else None
+        request_bytes, part_bytes = 0.0, self._part_bytes
         while len(sent) < num_allowed:
             task = self.queue.peek(self.allowance.rate_bytes_per_s, now_s)
             if task is None:
@@ -206,7 +206,12 @@ class Admission:
             if estimate > self.allowance.bucket.depth_bytes:
                 self.queue.leave(task)
                 dropped.append(self._drop(task, "over_burst"))
-            elif producer is not None and self._may_send(estimate, now_s):
+            elif (
+                producer is not None
+                and (not sent or request_bytes + estimate <= part_bytes)
+                and self._may_send(estimate, now_s)
+            ):
+                request_bytes += estimate
                 self.queue.take(task, estimate)
                 task.producer = producer
                 self._sent_s = now_s
@@ -250,7 +255,11 @@ class Admission:
     @property
     def _next_request_s(self) -> float:
         """Requests begin evenly over a round trip: records gather for each, and none waits for all of them."""
-        return self._sent_s + self.meter.round_trip_s / self._config.num_producers
+        return self._sent_s + self._round_trip_s / self._config.num_producers
+
+    @property
+    def _round_trip_s(self) -> float:
+        return self.meter.round_trip.seconds(self.allowance.rate_bytes_per_s)
 
     def clear(self) -> list[OffloadTask]:
         """Nothing waits any more; everything that did is given up."""
@@ -275,8 +284,23 @@ class Admission:
         flight = self.meter.flight
         if not len(flight):
             return self._failed_s is None or now_s - self._failed_s >= PROBE_EVERY_S
-        bound = self.allowance.hand_over_bytes(self._config.request_timeout_s)
-        return self._failed_s is None and flight.estimate_bytes + estimate <= bound
+        return self._failed_s is None and flight.estimate_bytes + estimate <= self._bound_bytes
+
+    @property
+    def _bound_bytes(self) -> float:
+        """How much may be in flight."""
+        timeout_s, drains = self._config.request_timeout_s, self.meter.round_trip.is_probing
+        return self.allowance.hand_over_bytes(timeout_s, drains=drains)
+
+    @property
+    def _part_bytes(self) -> float:
+        """How much one request may take beside its first record.
+
+        The path is idle for a round trip after a request that takes all, and its time tells nothing of the path:
+        it is that of its own bytes at the rate that is measured then. So there are two at least, but not as many as
+        producers, whose requests would be smaller than their parts by what no whole record fills.
+        """
+        return self._bound_bytes / min(max(self.meter.flight.num_ready // 2, 2), self._config.num_producers)
 
     def _is_full(self, now_s: float) -> bool:
         """The rate allows a record that the bytes in flight are in the way of: the path is what limits.

@@ -18,6 +18,10 @@ from uplink.link import INITIAL_RECORD_BYTES, RateEstimator, UplinkMeter
 
 MAX_HAND_OVER_S: Final = 1.0
 UNLIMITED_HAND_OVER_BYTES: Final = 8e6
+PATH_SHARE: Final = 1.3
+"""A path holds a round trip of its rate. A little more lets a rate grow that is believed too low, and goes on while
+what was lost is sent again; records then wait that much longer."""
+DRAINED_SHARE: Final = 0.9
 BURST_S: Final = 0.5
 MIN_BURST_BYTES: Final = 16_000.0
 DEPTH_SHARE: Final = 0.9
@@ -174,18 +178,21 @@ class Allowance:
         """This worker's share of the told budget, in [0, 1]; 0 without a lease."""
         return self.share.share(now_s) if self._is_shared else 1.0
 
-    def hand_over_bytes(self, request_timeout_s: float) -> float:
+    def hand_over_bytes(self, request_timeout_s: float, *, drains: bool = False) -> float:
         """How much the producers may hold unacknowledged, so that little waits where it cannot expire.
 
-        What the path itself holds for a round trip, and what may wait on the way: at most a second of the rate and
-        half a request's time, and under a told budget a burst.
+        What the path itself holds for a round trip and a little, and what may wait on the way: at most a second of
+        the rate and half a request's time, and under a told budget a burst. While the path is to drain, less than it
+        holds.
         """
         if self._is_unlimited:
             return UNLIMITED_HAND_OVER_BYTES
+        if drains:
+            return DRAINED_SHARE * self._path_bytes
         seconds = min(0.5 * request_timeout_s, MAX_HAND_OVER_S)
         burst_bytes = self.burst_bytes if self._told < math.inf else math.inf
         waiting_bytes = min(burst_bytes, seconds * self.rate_bytes_per_s, self._waiting_bytes)
-        return waiting_bytes + self._path_bytes
+        return waiting_bytes + PATH_SHARE * self._path_bytes
 
     def advance(self, now_s: float) -> None:
         """Every step of the schedule and end of a lease up to `now_s` has taken effect at its time."""
@@ -225,15 +232,19 @@ class Allowance:
         if self._is_unlimited:
             return
         self._waiting_bytes = self.estimator.waiting_bytes(meter.record_bytes)
-        self._path_bytes = self.estimator.path_bytes(meter.round_trip_s)
+        self._path_bytes = self.estimator.path_bytes(meter.round_trip)
+        is_settled = meter.round_trip.is_settled(now_s)
+        round_trip_s = meter.round_trip.seconds(self.rate_bytes_per_s)
         self.estimator.update(
             now_s,
-            busy_bytes_per_s=meter.busy_rate(self.estimator.rate_bytes_per_s, now_s),
-            full_s=full_s,
+            busy_bytes_per_s=meter.busy_rate(self.estimator.rate_bytes_per_s, now_s)
+            if is_settled
+            else self.estimator.carried_bytes_per_s,
+            full_s=full_s if is_settled else 0.0,
             record_bytes=meter.record_bytes,
-            silence_s=meter.silence_s(now_s),
+            silence_s=max(meter.silence_s(now_s) - round_trip_s, 0.0),
             sent_bytes_per_s=meter.wire_rate(1.0, now_s),
-            is_used=is_used,
+            is_used=is_used and is_settled,
         )
         self._apply(now_s)
 
@@ -265,4 +276,4 @@ class Allowance:
         if self._told < math.inf:
             return DEPTH_SHARE * min(burst_bytes(rate), self.fraction(at_s) * burst_bytes(self._told))
         # Nobody told a cap: what a request takes with it must fit, and it waits a round trip for the next.
-        return DEPTH_SHARE * max(burst_bytes(rate), 2 * (self._waiting_bytes + self._path_bytes))
+        return DEPTH_SHARE * max(burst_bytes(rate), 2 * (self._waiting_bytes + PATH_SHARE * self._path_bytes))

@@ -17,6 +17,7 @@ import math
 from collections import deque
 from typing import Final
 
+from uplink.round_trip import RoundTrip
 from uplink.task import Flight, OffloadTask
 
 INITIAL_OVERHEAD_BYTES: Final = 400.0
@@ -47,9 +48,6 @@ MIN_BYTES_PER_S: Final = 1_000.0
 FLIGHT_S: Final = 0.15
 FLIGHT_RECORDS: Final = 2.5
 """What may be in flight beyond what the path itself holds, in seconds of its rate and in records."""
-PATH_SHARE: Final = 1.3
-"""A path holds a round trip of its rate. A little more lets a rate grow that is believed too low, and goes on while
-what was lost is sent again; records then wait that much longer."""
 FULL_S: Final = 0.3
 """Full for so long without a break: it is the path that limits, not a burst that passed."""
 _BEYOND: Final = 1.03
@@ -69,13 +67,12 @@ _MEMORY_S: Final = 3.0
 class UplinkMeter:
     """Running totals over monotonic time.
 
-    State: what is in flight, a sample of the totals each time `sample` is called, and the delays and sizes of
-    recent acknowledgements. `round_trip_s` is the path's without any queue, as the sockets tell it; 0 where they
-    do not.
+    State: what is in flight, a sample of the totals each time `sample` is called, the delays and sizes of recent
+    acknowledgements, and the round trip that they tell.
     """
 
     def __init__(self, now_s: float, num_producers: int = 1) -> None:
-        self.round_trip_s = 0.0
+        self.round_trip = RoundTrip()
         self.flight = Flight(num_producers)
         self._acknowledged_bytes = 0.0
         self._last_sign_s = now_s
@@ -124,9 +121,12 @@ class UplinkMeter:
 
     def acknowledged(self, task: OffloadTask, now_s: float) -> None:
         """The broker has the record: it is no longer in flight and its delay is known."""
+        self.round_trip.took(task.handed_over_s, self.flight.request_bytes(task), now_s)
         self._land(task)
         if now_s - self._last_sign_s >= OUTAGE_S:
             self._busy.clear()  # an outage says nothing about what the path carries, a slow request does
+        if not self.round_trip.is_settled(now_s):
+            self._busy.clear()
         self._last_sign_s = now_s
         self._acknowledged_bytes += task.estimate_bytes
         self._landed_records += 1
@@ -261,6 +261,11 @@ class RateEstimator:
         return min(self._rate, self._ceiling)
 
     @property
+    def carried_bytes_per_s(self) -> float:
+        """What the path was last seen to carry; 0 where too little was."""
+        return self._carried
+
+    @property
     def pace_bytes_per_s(self) -> float:
         """How fast tokens flow: a little above the rate once the path was full."""
         return min(self._rate * (_BEYOND if self._was_full else 1.0), self._ceiling)
@@ -287,9 +292,10 @@ class RateEstimator:
         carried = FLIGHT_S * (self._carried or self.rate_bytes_per_s)
         return max(carried + record_bytes, FLIGHT_RECORDS * record_bytes)
 
-    def path_bytes(self, round_trip_s: float) -> float:
-        """How much is between here and the acknowledgement while the path is used and nothing waits, and a little."""
-        return PATH_SHARE * round_trip_s * min(self._carried or math.inf, self.rate_bytes_per_s)
+    def path_bytes(self, round_trip: RoundTrip) -> float:
+        """How much is between here and the acknowledgement while the path is used and nothing waits."""
+        rate = min(self._carried or math.inf, self.rate_bytes_per_s)
+        return round_trip.seconds(rate) * rate
 
     def update(
         self,

@@ -136,9 +136,9 @@ class UplinkScheduler:
         """
         self.admission.counted(totals, now_s)
 
-    def measured(self, totals: Sequence[float] | None, now_s: float, *, round_trip_s: float = 0.0) -> None:
-        """A sample was taken: the producers' counters, and the path's round trip. Call it each 100 ms."""
-        self.admission.measured(totals, now_s, round_trip_s=round_trip_s)
+    def measured(self, totals: Sequence[float] | None, now_s: float) -> None:
+        """A sample was taken: the producers' counters. Call it each 100 ms."""
+        self.admission.measured(totals, now_s)
         self._sampled_s = now_s
 
     def heard(self, reports: Iterable[ServerReport], now_s: float) -> None:

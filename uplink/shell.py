@@ -55,10 +55,6 @@ class OffloadSink(Protocol):
         """Bytes that its connections have sent so far; None where the system does not tell."""
         ...
 
-    def round_trip_s(self) -> float:
-        """The path's round trip without any queue; 0 where the system does not tell."""
-        ...
-
     async def ready(self, topic: str) -> None:
         """Return once records of the topic can leave at once, however long that takes."""
         ...
@@ -202,8 +198,7 @@ class Uplink:
         if now_s < self._sampled_s + SAMPLE_S:
             return
         self._sampled_s = now_s
-        round_trip_s = max(sink.round_trip_s() for sink in self._sinks if sink is not None)
-        self._scheduler.measured(self._counters(), now_s, round_trip_s=round_trip_s)
+        self._scheduler.measured(self._counters(), now_s)
         if self._gauges is not None:
             self._gauges.show(self._scheduler, now_s)
 

@@ -65,10 +65,11 @@ class OffloadTask:
 
 @dataclass(slots=True)
 class _Producer:
-    """How many tasks it has, the bytes of them that did not leave yet as far as estimated, and its counter."""
+    """How many tasks it has, their bytes, those that did not leave yet as far as estimated, and its counter."""
 
     is_ready: bool = False
     num_tasks: int = 0
+    request_bytes: float = 0.0
     unseen_bytes: float = 0.0
     counted_bytes: float = 0.0
 
@@ -130,8 +131,10 @@ class Flight:
     def add(self, task: OffloadTask) -> None:
         """The task was handed over with its estimate."""
         self._tasks[task] = None
-        self._producers[task.producer].num_tasks += 1
-        self._producers[task.producer].unseen_bytes += task.estimate_bytes
+        producer = self._producers[task.producer]
+        producer.num_tasks += 1
+        producer.request_bytes += task.estimate_bytes
+        producer.unseen_bytes += task.estimate_bytes
         heapq.heappush(self._by_deadline, (task.deadline_s, next(self._order), task))
         self.estimate_bytes += task.estimate_bytes
         self.value_bytes += task.num_bytes
@@ -142,11 +145,15 @@ class Flight:
         producer = self._producers[task.producer]
         producer.num_tasks -= 1
         if not producer.num_tasks:
-            producer.unseen_bytes = 0.0
+            producer.request_bytes = producer.unseen_bytes = 0.0
         self.value_bytes -= task.num_bytes
         self.estimate_bytes -= task.estimate_bytes
         if not self._tasks:
             self.estimate_bytes = 0.0
+
+    def request_bytes(self, task: OffloadTask) -> float:
+        """The bytes of everything that its producer was given with the task."""
+        return self._producers[task.producer].request_bytes
 
     def count(self, totals: Sequence[float]) -> None:
         """Each producer's counter of what left the host stands there now; call it before `remove` too."""

@@ -200,7 +200,7 @@ class SimulatedWorker:
         self._take_answers(now_s)
         self._take_frames(now_s)
         if now_s >= self._next_sample_s:
-            self.scheduler.measured(self._counters(), now_s, round_trip_s=self._link.round_trip_s)
+            self.scheduler.measured(self._counters(), now_s)
             self._next_sample_s = now_s + SAMPLE_S
             self._note_burst(now_s)
         self.step(now_s)

@@ -45,9 +45,6 @@ class SocketSink:
     def wire_bytes_sent(self) -> int:
         return self._sent_bytes
 
-    def round_trip_s(self) -> float:
-        return 0.0
-
     async def ready(self, topic: str) -> None:
         """Everything always arrives."""
 

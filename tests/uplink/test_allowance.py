@@ -64,7 +64,7 @@ def test_what_the_producer_may_hold_is_the_least_of_flight_burst_timeout_and_a_s
 def test_a_long_way_lets_the_producers_hold_what_it_holds_itself(budget: Auto | Schedule) -> None:
     allowance, meter = Allowance(budget, is_shared=False, start_s=0.0), UplinkMeter(0.0)
     before = allowance.hand_over_bytes(3.0)
-    meter.round_trip_s = 0.5
+    meter.round_trip.took(0.0, 0.0, 0.5)
     allowance.estimate(meter, full_s=0.0, is_used=False, now_s=0.1)
     path_bytes = 1.3 * 0.5 * allowance.rate_bytes_per_s
     assert allowance.hand_over_bytes(3.0) == pytest.approx(before + path_bytes)

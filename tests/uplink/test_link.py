@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from uplink.link import FULL_S, INITIAL_OVERHEAD_BYTES, START_BYTES_PER_S, RateEstimator, UplinkMeter
+from uplink.round_trip import RoundTrip
 from uplink.task import OffloadTask
 
 
@@ -172,9 +173,11 @@ def test_the_flight_holds_what_the_path_carried_and_more_over_a_long_way() -> No
     full(estimator, 0.0, 2.0, 100_000.0)
     assert estimator.waiting_bytes(5_000.0) == pytest.approx(0.15 * 100_000 + 5_000)
     assert estimator.waiting_bytes(80_000.0) == 200_000
-    assert (estimator.path_bytes(0.0), estimator.path_bytes(0.5)) == (
+    short, long = RoundTrip(), RoundTrip()
+    long.took(0.0, 0.0, 0.5)
+    assert (estimator.path_bytes(short), estimator.path_bytes(long)) == (
         0.0,
-        1.3 * 0.5 * estimator.rate_bytes_per_s,
+        0.5 * estimator.rate_bytes_per_s,
     )
 
 

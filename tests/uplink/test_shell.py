@@ -52,9 +52,6 @@ class FakeSink:
     def wire_bytes_sent(self) -> int | None:
         return self.wire_bytes
 
-    def round_trip_s(self) -> float:
-        return 0.0
-
     async def ready(self, topic: str) -> None:
         await self.is_ready.wait()
 
