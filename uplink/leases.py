@@ -142,7 +142,7 @@ def renew(
     """
     ahead_s = _jump_s(table, claim, now_s)
     rows = {
-        name: replace(row, until_s=row.until_s + ahead_s)
+        name: replace(row, until_s=row.until_s + ahead_s) if ahead_s else row
         for name, row in table.items()
         if row.until_s + ahead_s + GRACE_S > now_s
     }
