@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import Field
 
 from edge_workers.settings import EdgeProgramSettings, EdgeSettings
+from page.settings import PageProgramSettings
 from producers.settings import ProducerProgramSettings, ProducerSettings
 from runtime import settings_loader
 from server_workers.settings import ServerProgramSettings
 
 
-class Settings(ProducerProgramSettings, EdgeProgramSettings, ServerProgramSettings):
-    """What a producer, an edge worker and a server worker read, so that one object serves all three."""
+class Settings(ProducerProgramSettings, EdgeProgramSettings, ServerProgramSettings, PageProgramSettings):
+    """What every program reads, so that one object serves all."""
 
     # Said again: of sections that several programs read a part of, the whole one counts.
     producer: ProducerSettings = Field(default_factory=ProducerSettings)

@@ -30,10 +30,13 @@ class Backend:
             return "relay"
         return "simulated" if self.settings.offload_kafka is None else "link"
 
-    def flags(self) -> list[str]:
+    def addresses(self) -> list[str]:
         """Return the command-line flags that lead a ``saccade`` process to this backend."""
-        addresses = ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
-        return [*addresses, "--set", "redis.traces=true"]
+        return ["--kafka", self.settings.kafka.bootstrap_servers, "--redis", self.settings.redis.url]
+
+    def flags(self) -> list[str]:
+        """Return the flags of the demo's own processes."""
+        return [*self.addresses(), "--set", "redis.traces=true"]
 
     def offload_flags(self) -> list[str]:
         """Return the flags that send a process's offload records through the relay."""

@@ -54,6 +54,7 @@ async def run_demo(plan: DemoPlan, stop: asyncio.Event) -> list[str]:
     console.print("==> Kafka and Redis")
     async with AsyncExitStack() as resources:
         backend = await resources.enter_async_context(backend_of(plan))
+        console.print(f"==> for commands in other terminals: {' '.join(backend.addresses())}", soft_wrap=True)
         store = await resources.enter_async_context(RedisStore(backend.settings.redis))
         servers = server_workers_of(plan, backend)
         console.print(

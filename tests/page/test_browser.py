@@ -11,35 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from devstack import EmbeddedStack, embedded_stack
 from devstack.demo.processes import Worker, workers_running
 from devstack.settings import load_settings
 from page.access import hash_password
 from runtime.kafka import Sink
+from tests.page.browser import NEEDS_BROWSER, Browser, chromium
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver on PATH"
-    ),
-]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(240), NEEDS_BROWSER]
 CAMERAS = ["road1", "road2", "road3", "road4"]
-WAIT_S = 60.0
 AXE = "axe-core@4"
 PHONE = (390, 844)
 DESK = (1280, 900)
@@ -97,87 +83,11 @@ async def _site(resources: AsyncExitStack, out: Path, users: Path) -> Pages:
     return Pages(f"http://127.0.0.1:{page.port}/", f"http://127.0.0.1:{guarded.port}/")
 
 
-class Browser:
-    """A browser on one page, with waits that say what did not come."""
-
-    def __init__(self, driver: webdriver.Chrome, address: str) -> None:
-        self.driver = driver
-        self.address = address
-
-    def open(self, view: str) -> None:
-        """The view is on its way."""
-        self.driver.get("about:blank")
-        self.driver.get(f"{self.address}#/{view}")
-
-    def all(self, selector: str) -> list[WebElement]:
-        """Every element of a CSS selector."""
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def wait(self, what: str, found: Callable[[], Any]) -> Any:
-        """What `found` returns once it is true."""
-
-        def look(_: object) -> Any:
-            try:
-                return found()
-            except StaleElementReferenceException:
-                return None
-
-        try:
-            return WebDriverWait(self.driver, WAIT_S, 0.1).until(look)
-        except TimeoutException:
-            raise AssertionError(f"{what}; the page says: {self.text()}") from None
-
-    def text(self) -> str:
-        """All that can be read."""
-        return self.driver.find_element(By.TAG_NAME, "body").text
-
-    def wait_text(self, *texts: str) -> None:
-        """Each text can be read."""
-        wanted = [text.lower() for text in texts]
-        self.wait(f"not {texts}", lambda: all(text in self.text().lower() for text in wanted))
-
-    def wait_canvas(self, told: str) -> None:
-        """A canvas whose description holds `told`."""
-        self.wait(f"no picture {told!r}", lambda: self.all(f'canvas[aria-label*="{told}"]'))
-
-    def severe(self) -> list[str]:
-        """What went wrong in the browser since the last call."""
-        found = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
-        return [each["message"] for each in found if each["level"] == "SEVERE"]
-
-    def resize(self, size: tuple[int, int]) -> None:
-        """The page is as wide and high as on such a screen, however small a window may be."""
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def scheme(self, name: str) -> None:
-        """The person prefers `light` or `dark`."""
-        features = [{"name": "prefers-color-scheme", "value": name}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-    def shoot(self, path: Path) -> None:
-        """A picture of what is seen."""
-        self.driver.save_screenshot(str(path))
-
-
 @pytest.fixture(scope="module")
 def driver() -> Iterator[webdriver.Chrome]:
     """One headless browser for the file."""
-    options = Options()
-    options.binary_location = CHROMIUM or ""
-    for each in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--force-color-profile=srgb",
-    ):
-        options.add_argument(each)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options, Service(DRIVER))
-    yield made
-    made.quit()
+    with chromium() as made:
+        yield made
 
 
 @pytest.fixture
