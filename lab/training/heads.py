@@ -84,7 +84,12 @@ def made_up_embeddings(model: Model, *, seed: int = 0) -> NDArray[np.float32]:
 
 
 def bent_head(
-    embedded: NDArray[np.float32], labels: NDArray[np.int64], start: nn.Linear, rehearsed: NDArray[np.float32]
+    embedded: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    start: nn.Linear,
+    rehearsed: NDArray[np.float32],
+    *,
+    rehearsal: float = REHEARSAL,
 ) -> nn.Linear:
     """Return ``start`` bent to say ``labels`` of ``embedded`` and what it said before of ``rehearsed``.
 
@@ -96,6 +101,7 @@ def bent_head(
         labels: (n,) in 0..C - 1.
         start: D to C.
         rehearsed: (m, D), m >= 1.
+        rehearsal: weight of the divergence on ``rehearsed``; 0 for none.
 
     Source: distillation of a model's own answers, Li and Hoiem, "Learning without Forgetting", arXiv 1606.09282.
     """
@@ -111,7 +117,7 @@ def bent_head(
         now = (said.clamp_min(1e-12).log() + (old / scale) @ change.T + shift).log_softmax(1)
         forgotten = F.kl_div(now, said, reduction="batchmean")
         wrong = F.cross_entropy(before + (inputs / scale) @ change.T + shift, targets, reduction="sum")
-        return (wrong + REHEARSAL * forgotten + _PULL * kept) / len(targets)
+        return (wrong + rehearsal * forgotten + _PULL * kept) / len(targets)
 
     _minimise(loss, change, shift)
     head = nn.Linear(start.in_features, start.out_features)

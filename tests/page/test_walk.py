@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import SimpleQueue
@@ -166,15 +167,19 @@ def a_camera_more(folder: Path, flags: list[str]) -> Iterator[None]:
 
 def correct(browser: Browser) -> None:
     """Ten frames get a label: the first is another than answered, the others are as answered."""
+
+    def waiting() -> list[str | None]:
+        return [each.get_attribute("data-id") for each in browser.all('[role="option"]')]
+
     browser.open("teach")
     for number in range(LABELS):
-        browser.wait("no frame to label", lambda: browser.all('[role="option"]'))
+        browser.wait("no frame to label", waiting)
         browser.wait("no focus", lambda: browser.driver.switch_to.active_element.get_attribute("data-id"))
-        before = [each.get_attribute("data-id") for each in browser.all('[role="option"]')]
+        first = waiting()[0]
         browser.driver.switch_to.active_element.send_keys("1" if number == 0 else Keys.ENTER)
-        browser.wait(
-            "not labelled",
-            lambda before=before: (
-                [each.get_attribute("data-id") for each in browser.all('[role="option"]')] != before
-            ),
-        )
+        browser.wait("not labelled", partial(is_gone, first, waiting))
+
+
+def is_gone(frame: str | None, waiting: Callable[[], list[str | None]]) -> bool:
+    """The frame waits for no label any more."""
+    return frame not in waiting()
