@@ -132,8 +132,8 @@ def test_a_person_can_see_steer_and_teach(tmp_path: Path, receiver: Receiver) ->
         assert "before → after" in report
         assert "runs" in say("models", "deploy", str(pair), *redis)
         models = [json.loads(line) for line in say("models", "--json", *redis).splitlines()]
-        assert len(models) == 2
-        assert {each["standing"] for each in models} == {"runs"}
+        assert {each["role"] for each in models} == {"edge", "server"}
+        assert {(each["generation"], each["failed"]) for each in models} == {(1, False)}
         see_why(browser)
         say("models", "back", *redis)
         assert " 0 missing" in demo.stop()
