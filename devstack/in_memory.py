@@ -16,7 +16,7 @@ from runtime.site_clock import SiteClock
 from runtime.stores import SiteStores
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.frame import Frame, encode_frame
-from schemas.label import Label, State
+from schemas.label import Label, LabelState
 from schemas.topics import dead_topic, frames_partition
 from server_workers.sites import SiteRedis, Sites
 from server_workers.worker import ServerPorts, run_server
@@ -91,7 +91,7 @@ class MemorySite:
                 while True:
                     labels = await self.labels()
                     if len(labels) == len(self.frames) and not any(
-                        label.state is State.PROVISIONAL for label in labels.values()
+                        label.state is LabelState.PROVISIONAL for label in labels.values()
                     ):
                         return labels
                     await pending

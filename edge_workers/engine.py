@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge_workers.settings import EdgeSettings
 from schemas.geometry import CROP_SIDE
-from vit.backends import Choice, EdgeOutput, check_finite, open_edge
+from vit.backends import BackendChoice, EdgeOutput, check_finite, open_edge
 from vit.process import available_threads
 
 
@@ -26,7 +26,7 @@ class EdgeEngine:
     def __init__(self, settings: EdgeSettings) -> None:
         model = open_edge(
             settings.backend,
-            Choice(
+            BackendChoice(
                 settings.model,
                 dtype=settings.dtype,
                 threads=settings.threads or available_threads(),

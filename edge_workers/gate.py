@@ -27,7 +27,7 @@ from runtime.clock import Clock
 from runtime.log import get_logger
 from runtime.site_clock import SiteClock
 from schemas.answer import ServerAnswer
-from schemas.label import NO_LABEL, Label, Source, State
+from schemas.label import NO_LABEL, AnswerSource, Label, LabelState
 from uplink.shell import Uplink
 from vit.backends import Identity
 
@@ -91,7 +91,7 @@ class Gating:
                 if known is not None and known.beliefs is not None and not task.frame.still:
                     self._believe(task, known.beliefs, now_s)
                 task.label = label_of(task, self._max_latency_ns, now_ns, utc_ns)
-                task.asks = task.label.state is State.PROVISIONAL
+                task.asks = task.label.state is LabelState.PROVISIONAL
                 if known is not None and task.step is not None and task.asks:
                     task.asks = not self._hold(task, task.step, known)
             self._metrics.gated([task.gate for task in judged])
@@ -181,8 +181,8 @@ class Gating:
     def _believed(self, held: Label, result: GateResult, name: str, now_ns: int, rests_on: int) -> Label:
         return replace(
             held,
-            state=State.FINAL,
-            source=Source.BELIEF,
+            state=LabelState.FINAL,
+            source=AnswerSource.BELIEF,
             label=result.answer.label,
             name=name,
             confidence=result.answer.confidence,
@@ -205,7 +205,7 @@ def label_of(task: FrameTask, max_latency_ns: int, now_ns: int, utc_ns: int) -> 
             camera=frame.camera,
             seq=frame.seq,
             state=refusal.state,
-            source=Source.EDGE,
+            source=AnswerSource.EDGE,
             label=NO_LABEL,
             name="",
             confidence=0.0,
@@ -221,8 +221,8 @@ def label_of(task: FrameTask, max_latency_ns: int, now_ns: int, utc_ns: int) -> 
         site=frame.site,
         camera=frame.camera,
         seq=frame.seq,
-        state=State.PROVISIONAL if waits else State.FINAL,
-        source=Source.EDGE if rests_on is None else Source.BELIEF,
+        state=LabelState.PROVISIONAL if waits else LabelState.FINAL,
+        source=AnswerSource.EDGE if rests_on is None else AnswerSource.BELIEF,
         label=answer.label,
         name=task.model.classes[answer.label],
         confidence=answer.confidence,

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_workers.metrics import FrameMetrics
-from edge_workers.prepare import Batch
+from edge_workers.prepare import FrameBatch
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.device_thread import DeviceThread
-from schemas.label import State
+from schemas.label import LabelState
 from vit.backends import EdgeOutput, Identity
 
 
-class Engine(Protocol):
+class Attending(Protocol):
     """What the inference needs of `edge_workers.engine.EdgeEngine`."""
 
     identity: Identity
@@ -30,12 +30,12 @@ class Models(Protocol):
     """What the inference needs of `edge_workers.models.EdgeModels`."""
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Attending:
         """The engine that answers the next batch."""
         ...
 
 
-class Inference:
+class EdgeInference:
     """Answers prepared batches in their order, each by the engine that is then in use."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Inference:
         models: Models,
         device: DeviceThread,
         *,
-        prepared: Channel[Batch],
+        prepared: Channel[FrameBatch],
         inferred: Channel[list[FrameTask]],
         metrics: FrameMetrics,
     ) -> None:
@@ -66,7 +66,7 @@ class Inference:
         finally:
             self._inferred.close()
 
-    async def _infer(self, batch: Batch, tasks: list[FrameTask]) -> None:
+    async def _infer(self, batch: FrameBatch, tasks: list[FrameTask]) -> None:
         engine = self._models.engine
         with self._metrics.stage("infer", tasks):
             output = await self._device.submit(engine.classify, batch.crops)
@@ -77,4 +77,4 @@ class Inference:
             outputs.logits, outputs.attention, outputs.embedding = logits, attention, embedding
             outputs.model = engine.identity
             if not np.isfinite(logits).all():
-                task.refuse(State.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")
+                task.refuse(LabelState.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")

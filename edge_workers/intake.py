@@ -20,7 +20,7 @@ from runtime.offsets import TopicPartition
 from runtime.waiting import set_within
 from schemas.errors import DecodeError
 from schemas.frame import decode_frame, identity_of
-from schemas.label import State
+from schemas.label import LabelState
 
 _NS_PER_S = 1_000_000_000
 _FOREIGN = "foreign_site"
@@ -257,7 +257,7 @@ class FrameReader:
         refused, self._shed = self._shed, []
         expired = self.backlog.expire(self._clock.time_ns())
         for task in expired:
-            task.refuse(State.DROPPED, "too_old")
+            task.refuse(LabelState.DROPPED, "too_old")
         taken = self.backlog.take(max_frames, self._clock.time_ns())
         self._left(expired + taken)
         if refused or expired or not self.backlog.full:
@@ -270,7 +270,7 @@ class FrameReader:
             self._shed = self.backlog.shed(self._clock.time_ns())
             self._left(self._shed)
             for task in self._shed:
-                task.refuse(State.DROPPED, "overload")
+                task.refuse(LabelState.DROPPED, "overload")
             if self._shed:
                 self.arrived.set()
                 return
@@ -319,7 +319,7 @@ class FrameReader:
         if frame is None or frame.site != self._settings.site:
             return False
         task = FrameTask(delivery, frame, read_s)
-        task.refuse(State.UNDECODABLE, error.reason, str(error))
+        task.refuse(LabelState.UNDECODABLE, error.reason, str(error))
         self._shed.append(task)
         return True
 

@@ -12,7 +12,7 @@ from gating.gate import GateResult
 from runtime.clock import Clock
 from runtime.metrics import SECONDS, MetricGroup, Metrics
 from schemas.geometry import NUM_PATCHES
-from schemas.label import Label, State
+from schemas.label import Label, LabelState
 from schemas.win_rule import PutResult
 from uplink.metrics import UplinkMetrics
 from uplink.task import Delivered, DeliveryResult
@@ -104,7 +104,7 @@ class FrameMetrics:
         """A label was offered to Redis, which did `result` with it."""
         camera = self._edge.label_of(label.camera)
         self._edge.frames.labels(camera, label.state.value).inc()
-        if label.state is State.DROPPED and result is PutResult.WRITTEN:
+        if label.state is LabelState.DROPPED and result is PutResult.WRITTEN:
             self._process.frames_dropped.labels(camera, label.cause).inc()
 
     def offered(self, task: FrameTask, result: DeliveryResult) -> None:

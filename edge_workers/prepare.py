@@ -25,7 +25,7 @@ from runtime.clock import Clock
 from runtime.codec_threads import CodecThreads
 from schemas.errors import DecodeError
 from schemas.geometry import CROP_SIDE
-from schemas.label import State
+from schemas.label import LabelState
 from vit.preprocess import Pixels, crop_box
 
 Prepare = Callable[[tuple[FrameTask, Pixels]], None]
@@ -35,7 +35,7 @@ _MOST_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class FrameBatch:
     """`tasks` in the order of their turns; `crops` (B, 224, 224, 3) uint8 of the B that the model is to see."""
 
     tasks: list[FrameTask]
@@ -75,7 +75,7 @@ async def crop_all(
     outcomes = await threads.spread(prepare, pairs)
     for (task, crop), outcome in zip(pairs, outcomes, strict=True):
         if isinstance(outcome, DecodeError):
-            task.refuse(State.UNDECODABLE, outcome.reason, str(outcome))
+            task.refuse(LabelState.UNDECODABLE, outcome.reason, str(outcome))
         else:
             task.crop = crop
 
@@ -94,7 +94,7 @@ class Preparer:
         batch_frames: int,
         max_frame_pixels: int,
         prepare: Prepare,
-        prepared: Channel[Batch],
+        prepared: Channel[FrameBatch],
         metrics: FrameMetrics,
         clock: Clock,
         stillness: Cameras[CameraStillness[Outputs]] | None,
@@ -155,18 +155,18 @@ class Preparer:
         self._metrics.still([task for task in tasks if task.is_still])
         return [task for task in tasks if not task.is_still]
 
-    async def _batch(self, tasks: list[FrameTask], moving: list[FrameTask]) -> Batch:
+    async def _batch(self, tasks: list[FrameTask], moving: list[FrameTask]) -> FrameBatch:
         crops = await self._crops(moving)
         orphans = [task for task in tasks if task.is_still and task.outputs.refusal is not None]
         if not orphans:
             sound = [row for row, task in enumerate(moving) if task.refusal is None]
-            return Batch(tasks, crops if len(sound) == len(moving) else crops[sound])
+            return FrameBatch(tasks, crops if len(sound) == len(moving) else crops[sound])
         # What one frame's decoder does must not cost those that look like it.
         for task in orphans:
             task.outputs = Outputs(task.frame.seq)
         await self._crops(orphans)
         sound_crops = [task.crop for task in tasks if task.refusal is None and not task.is_still]
-        return Batch(tasks, np.stack(sound_crops) if sound_crops else crops[:0])
+        return FrameBatch(tasks, np.stack(sound_crops) if sound_crops else crops[:0])
 
     async def _crops(self, tasks: list[FrameTask]) -> NDArray[np.uint8]:
         """Return a row for each frame, its crop unless it is refused now."""

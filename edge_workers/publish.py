@@ -15,14 +15,14 @@ from edge_workers.trace import EdgeTracer
 from runtime.channel import Channel, ChannelClosed
 from runtime.dead_letters import DeadLetters
 from runtime.label_writer import LabelWriter
-from schemas.label import State
+from schemas.label import LabelState
 from schemas.win_rule import PutResult
 
 _MERGED_BATCHES = 4
 """Batches that one write to Redis may cover when it is slower than the model."""
 
 
-class Publisher:
+class LabelPublisher:
     """Gates frames and writes their labels in the order they come; passes on what the server is to be asked."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Publisher:
             self._metrics.labelled(task.label, result)
             if self._tracer is not None:
                 self._tracer.published(task, result)
-            if task.refusal is not None and task.refusal.state is State.UNDECODABLE:
+            if task.refusal is not None and task.refusal.state is LabelState.UNDECODABLE:
                 await self._letters.put(task.delivery, task.refusal.cause, task.refusal.error)
                 self._metrics.dead(task.refusal.cause)
             elif task.asks and result is not PutResult.ALREADY_FINAL:

@@ -13,7 +13,7 @@ from gating.gate import GateResult
 from runtime.intake import Delivery
 from runtime.offsets import TopicPartition
 from schemas.frame import Frame
-from schemas.label import Label, State
+from schemas.label import Label, LabelState
 from schemas.offload import Offload
 from schemas.operating_point import OperatingPoint
 from vit.backends import Identity
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 class Refusal:
     """Why a frame gets no answer: its state, the cause, and one line of error where it is a dead letter."""
 
-    state: State
+    state: LabelState
     cause: str
     error: str = ""
 
@@ -134,7 +134,7 @@ class FrameTask:
         """Time since capture by this machine's UTC clock; 0 for files and where the camera's is ahead."""
         return max(0, now_ns - self.captured_ns) if self.live else 0
 
-    def refuse(self, state: State, cause: str, error: str = "") -> None:
+    def refuse(self, state: LabelState, cause: str, error: str = "") -> None:
         """The frame gets no answer, nor do those that rest on its outputs."""
         self.refusal, self.asks = Refusal(state, cause, error), False
         if not self.is_still:

@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 from edge_workers.answers import Answers
 from edge_workers.gate import Gating
-from edge_workers.infer import Inference
+from edge_workers.infer import EdgeInference
 from edge_workers.intake import FrameReader
 from edge_workers.metrics import FrameMetrics
 from edge_workers.models import EdgeModels, load
 from edge_workers.offer import Offerer
-from edge_workers.prepare import Batch, Preparer, prepare
-from edge_workers.publish import Publisher
+from edge_workers.prepare import FrameBatch, Preparer, prepare
+from edge_workers.publish import LabelPublisher
 from edge_workers.settings import EdgeProgramSettings
 from edge_workers.task import FrameTask, Outputs
 from edge_workers.trace import EdgeTracer
@@ -46,7 +46,7 @@ from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
 from runtime.health import DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
-from runtime.kafka import Sink, Source
+from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import pipeline_topics
 from runtime.kafka_connection import START_TIMEOUT_S
 from runtime.label_writer import LabelWriter
@@ -89,7 +89,7 @@ class EdgePorts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Adapters:
+class EdgeAdapters:
     """What the worker is built around, ready: its ports, its model and its uplink."""
 
     ports: EdgePorts
@@ -104,7 +104,7 @@ class EdgeWorker:
     def __init__(
         self,
         settings: EdgeProgramSettings,
-        adapters: Adapters,
+        adapters: EdgeAdapters,
         *,
         clock: Clock,
         metrics: Metrics,
@@ -130,7 +130,7 @@ class EdgeWorker:
         )
         self.letters = DeadLetters(adapters.ports.letters_sink)
         # Nothing waits between prepare and infer: the next frames are chosen when the model takes a batch.
-        self._prepared: Channel[Batch] = Channel(0)
+        self._prepared: Channel[FrameBatch] = Channel(0)
         self._inferred: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._asking: Channel[list[FrameTask]] = Channel(_CHANNEL_BATCHES)
         self._traces = [TraceWriter(adapters.ports.store)] if settings.redis.traces else []
@@ -151,7 +151,7 @@ class EdgeWorker:
             resize_crop=adapters.models.engine.resize_crop,
         )
         self._preparer = self._make_preparer()
-        self._inference = Inference(
+        self._inference = EdgeInference(
             adapters.models,
             adapters.device,
             prepared=self._prepared,
@@ -161,7 +161,7 @@ class EdgeWorker:
         gating = self._make_gating()
         writer = LabelWriter(adapters.ports.store, self._metrics, settings.site)
         self._answers = Answers(adapters.ports.store, settings.site, gating, writer)
-        self._publisher = Publisher(
+        self._publisher = LabelPublisher(
             gating,
             writer,
             self.letters,
@@ -326,7 +326,7 @@ async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExi
     )
     await stack.enter_async_context(letters_sink)
     await stack.enter_async_context(offload_sink)
-    source = Source(
+    source = KafkaSource(
         settings.kafka,
         [settings.topics.frames],
         group_id=settings.edge.group_id,
@@ -345,7 +345,7 @@ async def _adapters(
     clock: Clock,
     metrics: Metrics,
     stack: AsyncExitStack,
-) -> Adapters:
+) -> EdgeAdapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from edge_workers.engine import EdgeEngine
 
@@ -368,4 +368,4 @@ async def _adapters(
         request_timeout_s=settings.edge.offload_request_timeout_ms / 1000,
         more_sinks=ports.more_offload_sinks,
     )
-    return Adapters(ports, EdgeModels(first, load_pair, uplink), device, uplink)
+    return EdgeAdapters(ports, EdgeModels(first, load_pair, uplink), device, uplink)

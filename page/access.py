@@ -31,7 +31,7 @@ _LINE = re.compile(
 )
 
 
-class Role(StrEnum):
+class UserRole(StrEnum):
     """What a user may do: `look` sees everything, `change` may also label frames and send dead letters again."""
 
     LOOK = "look"
@@ -53,7 +53,7 @@ class User:
     """One line of the users file."""
 
     name: str
-    role: Role
+    role: UserRole
     password_hash: str
 
     def has_password(self, password: str) -> bool:
@@ -62,7 +62,7 @@ class User:
         return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)), bytes.fromhex(wanted))
 
 
-_NOBODY = User("", Role.LOOK, hash_password(secrets.token_hex()))
+_NOBODY = User("", UserRole.LOOK, hash_password(secrets.token_hex()))
 
 
 def read_users(path: Path) -> dict[str, User]:
@@ -87,7 +87,7 @@ def read_users(path: Path) -> dict[str, User]:
             raise SettingsError(
                 f"page.users_file {path}, line {number}: want NAME:look|change:scrypt$SALT$HASH, each name once"
             )
-        users[match["name"]] = User(match["name"], Role(match["role"]), match["hash"])
+        users[match["name"]] = User(match["name"], UserRole(match["role"]), match["hash"])
     if not users:
         raise SettingsError(f"page.users_file {path}: holds no user")
     return users
@@ -116,11 +116,11 @@ def require_users(host: str, users: dict[str, User]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Login:
     """One signed-in browser. `csrf` must come back with every request that changes something."""
 
     user: str
-    role: Role
+    role: UserRole
     csrf: str
     ends_s: float
 
@@ -133,9 +133,9 @@ class Sessions:
 
     def __init__(self, users: dict[str, User]) -> None:
         self._users = users
-        self._by_token: OrderedDict[str, Session] = OrderedDict()
+        self._by_token: OrderedDict[str, Login] = OrderedDict()
         self._tries: OrderedDict[str, list[float]] = OrderedDict()
-        self._open = Session("", Role.CHANGE, secrets.token_urlsafe(16), float("inf"))
+        self._open = Login("", UserRole.CHANGE, secrets.token_urlsafe(16), float("inf"))
 
     @property
     def need_login(self) -> bool:
@@ -165,7 +165,7 @@ class Sessions:
         if tried_s in tries:
             tries.remove(tried_s)
         token = secrets.token_urlsafe(32)
-        self._by_token[token] = Session(user.name, user.role, secrets.token_urlsafe(16), now_s + SESSION_S)
+        self._by_token[token] = Login(user.name, user.role, secrets.token_urlsafe(16), now_s + SESSION_S)
         while len(self._by_token) > MAX_SESSIONS:
             self._by_token.popitem(last=False)
         return token
@@ -174,7 +174,7 @@ class Sessions:
         """The token is worth nothing any more."""
         self._by_token.pop(token, None)
 
-    def of(self, token: str | None, now_s: float) -> Session | None:
+    def of(self, token: str | None, now_s: float) -> Login | None:
         """The session of a token; the open one where no login is needed; None without one."""
         if not self._users:
             return self._open
@@ -185,6 +185,6 @@ class Sessions:
         return session
 
 
-def may_change(session: Session, csrf: str | None) -> bool:
+def may_change(session: Login, csrf: str | None) -> bool:
     """True where the role allows changes and the request comes from the page itself."""
-    return session.role is Role.CHANGE and hmac.compare_digest(session.csrf, csrf or "")
+    return session.role is UserRole.CHANGE and hmac.compare_digest(session.csrf, csrf or "")

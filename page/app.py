@@ -19,8 +19,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from page.access import Session, Sessions, is_loopback, may_change
-from page.feed import Feed, SiteEvents, SiteStore
+from page.access import Login, Sessions, is_loopback, may_change
+from page.feed import Feed, PageStore, SiteEvents
 from page.frames import FrameWindow
 from page.harvest import Harvest
 from page.requests import MAX_BODY_BYTES, camera_of, integer, json_of, picture, refusal
@@ -80,7 +80,7 @@ class Guard:
         secured = _secured(send)
         await (answer or self._app)(scope, receive, secured)
 
-    def _refusal(self, request: Request, session: Session | None) -> Response | None:
+    def _refusal(self, request: Request, session: Login | None) -> Response | None:
         path = request.url.path
         if not self._sessions.need_login and not is_loopback(request.url.hostname or ""):
             # Another site's name that points to this machine would let that site read the page.
@@ -95,7 +95,7 @@ class Guard:
         return _change_refusal(request, session)
 
 
-def _change_refusal(request: Request, session: Session | None) -> Response | None:
+def _change_refusal(request: Request, session: Login | None) -> Response | None:
     if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
         return refusal(413, f"the request has more than {MAX_BODY_BYTES} bytes")
     if session is None or not may_change(session, request.headers.get(CSRF_HEADER)):
@@ -122,7 +122,7 @@ class Page:
         self,
         *,
         site: str,
-        store: SiteStore,
+        store: PageStore,
         events: SiteEvents,
         feed: Feed,
         window: FrameWindow,
@@ -172,7 +172,7 @@ class Page:
 
     async def session(self, request: Request) -> Response:
         """Who is signed in, and the token for changes."""
-        session: Session | None = request.scope["session"]
+        session: Login | None = request.scope["session"]
         if session is None:
             return JSONResponse({"signed_in": False, "site": ""})
         return JSONResponse(

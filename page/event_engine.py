@@ -18,7 +18,7 @@ from runtime.log import get_logger
 from runtime.waiting import set_within
 from schemas.errors import TransientError
 from schemas.event import Event
-from schemas.label import Label, State
+from schemas.label import Label, LabelState
 
 MAX_CAMERAS = 2_000
 _LEASE_RENEW_S = 3.0
@@ -78,7 +78,7 @@ class LastWords:
     def offer(self, label: Label) -> list[Label]:
         """The label if it is a last word, else nothing for now."""
         key = (label.camera, label.seq)
-        if label.state is not State.PROVISIONAL:
+        if label.state is not LabelState.PROVISIONAL:
             self._waiting.pop(key, None)
             return [label]
         self._waiting[key] = label

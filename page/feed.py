@@ -31,7 +31,7 @@ _RETRY_S = 1.0
 _log = get_logger(__name__)
 
 
-class SiteStore(Protocol):
+class PageStore(Protocol):
     """What the page reads of a site's Redis."""
 
     async def cameras(self) -> list[str]:
@@ -120,7 +120,7 @@ class Feed:
     """
 
     def __init__(
-        self, store: SiteStore, events: SiteEvents, clock: Clock, site: str, *, max_viewers: int
+        self, store: PageStore, events: SiteEvents, clock: Clock, site: str, *, max_viewers: int
     ) -> None:
         self._store = store
         self._events = events

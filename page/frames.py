@@ -50,7 +50,7 @@ class PartitionReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PictureLimits:
     """Sizes that a frame may have, as the edge holds it to them."""
 
     max_frame_bytes: int
@@ -69,7 +69,7 @@ class FrameWindow:
         self,
         reader: PartitionReader,
         threads: Executor,
-        limits: Limits,
+        limits: PictureLimits,
         *,
         max_held: int,
         thumbnail_pixels: int,

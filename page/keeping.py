@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 Signature = NDArray[np.uint8]
 """(16, 16, 3): the mean colour of each tile of a frame."""
@@ -63,7 +63,7 @@ class Doubt:
 
 def doubt_of(asked: Label | None, last: Label, reason: Reason) -> Doubt:
     """The doubt about a frame whose last word is `last`, after the edge's `asked` where the server was asked."""
-    by_server = last.source is Source.SERVER
+    by_server = last.source is AnswerSource.SERVER
     edge = asked.name if asked is not None else "" if by_server else last.name
     return Doubt(
         camera=last.camera,
@@ -81,7 +81,7 @@ def reason_of(asked: Label | None, last: Label, max_confidence: float) -> Reason
     """Why the frame is worth a look, None where it is not: the server corrected the edge, or nobody was sure."""
     if last.cause:
         return None
-    if asked is not None and last.source is Source.SERVER and last.name != asked.name:
+    if asked is not None and last.source is AnswerSource.SERVER and last.name != asked.name:
         return Reason.DISAGREE
     return Reason.UNSURE if last.confidence < max_confidence else None
 
@@ -101,13 +101,15 @@ class Doubts:
     def see(self, label: Label) -> None:
         """The label counts; a provisional one once its final one is here, or can come no more."""
         key = (label.camera, label.seq)
-        if label.state is State.PROVISIONAL:
+        if label.state is LabelState.PROVISIONAL:
             self._asked[key] = label
             if len(self._asked) > _MAX_ASKED:
                 self._asked.popitem(last=False)
         else:
             self._judge(self._asked.pop(key, None), label)
-        if label.source is not Source.SERVER:  # a server's clock says nothing about this site's deadlines
+        if (
+            label.source is not AnswerSource.SERVER
+        ):  # a server's clock says nothing about this site's deadlines
             self._unanswered(label.labelled_ns - _GRACE_NS)
 
     def take(self) -> Doubt | None:

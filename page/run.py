@@ -17,7 +17,7 @@ from page.app import Page
 from page.event_engine import EventEngine
 from page.events import EventRule, Patience
 from page.feed import Feed
-from page.frames import FrameWindow, Limits
+from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, run_outlet
@@ -91,7 +91,7 @@ async def run_page(
         window = FrameWindow(
             reader,
             threads,
-            Limits(settings.producer.max_frame_bytes, settings.producer.max_frame_pixels),
+            PictureLimits(settings.producer.max_frame_bytes, settings.producer.max_frame_pixels),
             max_held=page.max_held_frames,
             thumbnail_pixels=page.thumbnail_pixels,
         )

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from page.feed import SiteStore
+from page.feed import PageStore
 from page.harvest import Harvest
 from page.kept_frames import SHOWN
 from page.requests import integer, json_of, picture, refusal
@@ -29,7 +29,7 @@ _NOT_KEPT: Final = "this frame is not kept any more: there was no room"
 class Teaching:
     """The handlers; without a harvest each says how to have one."""
 
-    def __init__(self, harvest: Harvest | None, store: SiteStore) -> None:
+    def __init__(self, harvest: Harvest | None, store: PageStore) -> None:
         self._harvest = harvest
         self._store = store
 

@@ -43,7 +43,7 @@ class Pace(Protocol):
         """
 
 
-class Schedule:
+class PlaySchedule:
     """Even due times for pictures without a time of their own: one period apart, or at once without a rate.
 
     State is the last due time and changes only in `place`.

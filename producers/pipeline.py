@@ -13,7 +13,7 @@ from producers.camera_stats import CameraStats, Cause, is_landmark
 from producers.capture import Capture, SourceOpener, TimedImage
 from producers.drop_queue import DropQueue
 from producers.image import ImageLimits, ImageTooLarge, encode, fits
-from producers.publish import Publisher
+from producers.publish import FramePublisher
 from producers.reconnect import ReconnectSchedule
 from producers.settings import ProducerSettings
 from producers.sources.source import EncodedImage
@@ -50,7 +50,7 @@ class CameraContext:
     camera: str
     settings: ProducerSettings
     numbers: Numbers
-    publisher: Publisher
+    publisher: FramePublisher
     stats: CameraStats
     clock: Clock
     threads: CodecThreads

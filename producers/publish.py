@@ -27,7 +27,7 @@ class FrameSink(Protocol):
         """Return how many partitions the topic has, waiting for Kafka as long as that takes."""
 
 
-class Publisher:
+class FramePublisher:
     """Sends frames of any number of cameras; a camera's frames stay in order in its one partition."""
 
     def __init__(self, sink: FrameSink, *, topic: str) -> None:

@@ -14,7 +14,7 @@ from producers.camera import CameraSpec, check_names
 from producers.camera_file import followed, load_cameras
 from producers.camera_stats import ProducerSummary
 from producers.newest import NewestNumbers
-from producers.publish import Publisher
+from producers.publish import FramePublisher
 from producers.settings import ProducerProgramSettings
 from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
@@ -105,7 +105,7 @@ async def open_ports(
         _log.warning("begins without Kafka", why=str(away))
     store = await stack.enter_async_context(RedisStore(settings.redis))
     sink = await stack.enter_async_context(frames_sink(settings))
-    publisher = Publisher(sink, topic=settings.topics.frames)
+    publisher = FramePublisher(sink, topic=settings.topics.frames)
     return ProducerPorts(
         publisher=publisher,
         flush=sink.flush,

@@ -14,7 +14,7 @@ from producers.camera_stats import CameraStats
 from producers.metrics import CameraSeries, ProducerMetrics
 from producers.ownership import TAKE_OVER_WAIT_S, CameraOwnership, CameraStore
 from producers.pipeline import CameraContext, CameraPipeline
-from producers.publish import Publisher
+from producers.publish import FramePublisher
 from producers.settings import ProducerSettings
 from producers.sources.source import OpenOptions, Session
 from producers.trouble import trouble_of
@@ -45,7 +45,7 @@ class ProducerPorts:
     `trouble` says why Kafka accepts no frames at present, None while it does.
     """
 
-    publisher: Publisher
+    publisher: FramePublisher
     flush: Callable[[float], Awaitable[bool]]
     in_flight_bytes: Callable[[], int]
     trouble: Callable[[], str | None]

@@ -26,7 +26,7 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthVerdict:
     """An answer to a probe: ok, and what stands against it or is missing all the same."""
 
     ok: bool
@@ -99,7 +99,7 @@ class Health:
             self._moved_at_s = now_s
         self._lag = lag
 
-    def alive(self) -> Verdict:
+    def alive(self) -> HealthVerdict:
         """The answer to /healthz."""
         causes = []
         now_s = self._clock.monotonic_s()
@@ -109,13 +109,13 @@ class Health:
             causes.append(
                 f"{self._lag} records wait and none was finished for {now_s - self._moved_at_s:.0f} s"
             )
-        return Verdict(not causes, self._life, tuple(causes))
+        return HealthVerdict(not causes, self._life, tuple(causes))
 
-    def ready(self) -> Verdict:
+    def ready(self) -> HealthVerdict:
         """The answer to /readyz."""
         missing = {name: why for name, why in self._conditions.items() if why is not None}
         causes = [f"{name}: {why}" if why else name for name, why in missing.items()]
         is_running = self._life is Life.RUNNING
         if not is_running:
             causes.insert(0, self._life.value)
-        return Verdict(is_running and missing.keys() <= self._wished, self._life, tuple(causes))
+        return HealthVerdict(is_running and missing.keys() <= self._wished, self._life, tuple(causes))

@@ -48,7 +48,7 @@ _EXPANDED_PER_FETCHED = 2
 _log = get_logger(__name__)
 
 
-class Source:
+class KafkaSource:
     """One member of a consumer group. Reads from the earliest record, commits only what it is told to.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from runtime.health import Health, Verdict
+from runtime.health import Health, HealthVerdict
 from runtime.log import get_logger
 from runtime.metrics import CONTENT_TYPE, Metrics
 from runtime.settings import MetricsSettings
@@ -72,7 +72,7 @@ class StatusServer:
         return _response(HTTPStatus.NOT_FOUND, "text/plain", paths, method)
 
 
-def _verdict(verdict: Verdict, method: str) -> bytes:
+def _verdict(verdict: HealthVerdict, method: str) -> bytes:
     status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
     body = {"ok": verdict.ok, "state": verdict.life.value, "causes": list(verdict.causes)}
     return _response(status, _JSON, json.dumps(body).encode() + b"\n", method)

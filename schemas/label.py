@@ -15,7 +15,7 @@ NO_LABEL = -1
 _MAX_TEXT = 512
 
 
-class State(StrEnum):
+class LabelState(StrEnum):
     """The one state that every frame taken from `frames` ends in; only PROVISIONAL may still change."""
 
     FINAL = "final"
@@ -24,7 +24,7 @@ class State(StrEnum):
     UNDECODABLE = "undecodable"
 
 
-class Source(StrEnum):
+class AnswerSource(StrEnum):
     """Who answered."""
 
     EDGE = "edge"
@@ -46,8 +46,8 @@ class Label:
     site: str
     camera: str
     seq: int
-    state: State
-    source: Source
+    state: LabelState
+    source: AnswerSource
     label: int
     name: str
     confidence: float
@@ -108,8 +108,8 @@ def label_from_fields(values: Mapping[str, str]) -> Label:
         site=fields.text("site", MAX_NAME_CHARS),
         camera=fields.text("camera", MAX_CAMERA_CHARS),
         seq=fields.integer("seq", 0, MAX_SEQ),
-        state=State(fields.choice("state", frozenset(State))),
-        source=Source(fields.choice("source", frozenset(Source))),
+        state=LabelState(fields.choice("state", frozenset(LabelState))),
+        source=AnswerSource(fields.choice("source", frozenset(AnswerSource))),
         label=fields.integer("label", NO_LABEL, MAX_CLASSES),
         name=fields.text("name", _MAX_TEXT),
         confidence=fields.number("confidence", 0.0, 1.0),

@@ -38,7 +38,7 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RateSchedule:
     """A rate that steps: `rates_bytes_per_s[i]` holds from `starts_s[i]` on, both as seconds since the start.
 
     A single rate is a schedule of one step at second 0. Starts ascend strictly; the first is 0.
@@ -57,12 +57,12 @@ class Schedule:
         return sum(self.rate_at(left) * (right - left) for left, right in pairwise(edges))
 
 
-Budget = Auto | Volume | Schedule
+Budget = Auto | Volume | RateSchedule
 
 
-def constant(bytes_per_s: float) -> Schedule:
+def constant(bytes_per_s: float) -> RateSchedule:
     """A schedule of one rate for ever."""
-    return Schedule((0.0,), (bytes_per_s,))
+    return RateSchedule((0.0,), (bytes_per_s,))
 
 
 def parse_rate(text: str) -> float:
@@ -80,7 +80,7 @@ def parse_rate(text: str) -> float:
     return value if match["unit"] == "bps" else value / 8
 
 
-def _parse_schedule(text: str) -> Schedule:
+def _parse_schedule(text: str) -> RateSchedule:
     starts: list[float] = []
     rates: list[float] = []
     for step in text.split(","):
@@ -95,7 +95,7 @@ def _parse_schedule(text: str) -> Schedule:
         rates.append(parse_rate(rate))
     if starts[0] != 0:
         raise ValueError(f"budget {text!r}: the first step must be at second 0, got {starts[0]:g}")
-    return Schedule(tuple(starts), tuple(rates))
+    return RateSchedule(tuple(starts), tuple(rates))
 
 
 def parse_budget(text: str) -> Budget:

@@ -17,7 +17,7 @@ from schemas.bitmap import positions_of
 from schemas.errors import DecodeError
 from schemas.fields import Fields
 from schemas.geometry import BITMAP_BYTES, NUM_PATCHES
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.limits import MAX_NAME_CHARS, MAX_TIME_NS
 
 EDGE: Final = "edge"
@@ -123,17 +123,17 @@ class Trace:
         )
 
     def _why(self, label: Label) -> str:
-        if label.state in (State.DROPPED, State.UNDECODABLE):
+        if label.state in (LabelState.DROPPED, LabelState.UNDECODABLE):
             return f"{label.state}: {label.cause}"
-        if label.source is Source.SERVER:
+        if label.source is AnswerSource.SERVER:
             agrees = self.server is not None and self.server.agrees
             return f"the server {'agreed with' if agrees else 'answered in place of'} the edge"
-        if label.source is Source.BELIEF:
+        if label.source is AnswerSource.BELIEF:
             known = (
                 f"with the server's answer about frame {label.rests_on}" if label.rests_on >= 0 else "alone"
             )
             return f"the camera's belief, {known}"
-        return self._why_final() if label.state is State.FINAL else self._why_provisional()
+        return self._why_final() if label.state is LabelState.FINAL else self._why_provisional()
 
     def _why_final(self) -> str:
         if self.edge is None or self.edge.score is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 
 class PutResult(StrEnum):
@@ -41,19 +41,19 @@ def judge(old: Label | None, new: Label, *, now_ns: int, grace_ns: int) -> PutRe
     if old is not None:
         if (old.state, old.source, old.labelled_ns) == (new.state, new.source, new.labelled_ns):
             return PutResult.UNCHANGED
-        if old.state is not State.PROVISIONAL:
+        if old.state is not LabelState.PROVISIONAL:
             return PutResult.ALREADY_FINAL
         # After its deadline readers take a provisional label as the last word.
         is_last_word = is_past(old.deadline_ns)
-        if new.state is State.PROVISIONAL:
+        if new.state is LabelState.PROVISIONAL:
             return PutResult.ALREADY_FINAL if is_last_word else PutResult.STALE
         # An edge that sees the frame again and is sure now, by itself or by the camera's belief, must not shut out the
         # server that was asked. A belief that ends a wait keeps the deadline of the label that waited.
-        is_sure_at_once = new.source is not Source.SERVER and new.deadline_ns == 0
-        if new.state is not State.FINAL or new.source is Source.EDGE or is_sure_at_once:
+        is_sure_at_once = new.source is not AnswerSource.SERVER and new.deadline_ns == 0
+        if new.state is not LabelState.FINAL or new.source is AnswerSource.EDGE or is_sure_at_once:
             return PutResult.STALE
         if is_last_word:
             return PutResult.LATE
-    if new.source is Source.SERVER and is_past(new.deadline_ns):
+    if new.source is AnswerSource.SERVER and is_past(new.deadline_ns):
         return PutResult.LATE
     return PutResult.WRITTEN

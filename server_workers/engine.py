@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from server_workers.settings import ServerSettings
-from vit.backends import Choice, Patches, PendingScores, PositionSets, check_finite, open_server
+from vit.backends import BackendChoice, Patches, PendingScores, PositionSets, check_finite, open_server
 from vit.process import available_threads
 
 _WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
@@ -27,7 +27,7 @@ class ServerEngine:
     def __init__(self, settings: ServerSettings) -> None:
         model = open_server(
             settings.backend,
-            Choice(
+            BackendChoice(
                 settings.model,
                 dtype=settings.dtype,
                 device=settings.device,

@@ -20,11 +20,11 @@ from runtime.device_thread import DeviceThread
 from runtime.waiting import set_within
 from schemas.answer import ServerAnswer
 from schemas.errors import ModelError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import Offload
 from server_workers.batcher import Batch, Batcher
 from server_workers.intake import RecordReader
-from server_workers.publish import Publisher
+from server_workers.publish import AnswerPublisher
 from server_workers.sites import Sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask, Verdict
@@ -47,7 +47,7 @@ class _Begun:
     began_s: float
 
 
-class Inference:
+class ServerInference:
     """Empties the batcher, as fast as the device computes.
 
     Two stages: `begin` forms batches and hands them to the device while it has room, `collect` waits for
@@ -61,7 +61,7 @@ class Inference:
         batcher: Batcher[AnswerTask],
         reader: RecordReader,
         *,
-        publisher: Publisher,
+        publisher: AnswerPublisher,
         sites: Sites,
         letters: DeadLetters,
         tally: ServerTally,
@@ -211,8 +211,8 @@ class Inference:
             site=record.site,
             camera=record.camera,
             seq=record.seq,
-            state=State.FINAL,
-            source=Source.SERVER,
+            state=LabelState.FINAL,
+            source=AnswerSource.SERVER,
             label=answer.label,
             name=task.engine.identity.classes[answer.label],
             confidence=answer.confidence,

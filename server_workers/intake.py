@@ -18,7 +18,7 @@ from schemas.offload import Offload, decode_offload, positions_of
 from schemas.topics import topic_site
 from server_workers.batcher import Batcher
 from server_workers.tally import ServerTally
-from server_workers.task import AnswerTask, Engine, Verdict
+from server_workers.task import AnswerTask, Scoring, Verdict
 from vit.codecs import decode_patches
 
 _POLL_S = 1.0
@@ -26,7 +26,7 @@ _POLL_RECORDS_A_THREAD = 16
 _HELD_POLL_S = 1.0
 """While reading is held back the client is still polled this often, or the group would expel the member."""
 
-EngineOf = Callable[[Offload, float], Engine | None]
+EngineOf = Callable[[Offload, float], Scoring | None]
 """(a record, its deadline in local monotonic s) -> the model that answers it; None where none has its class list."""
 DeadlineOf = Callable[[str, int], float]
 """(site, deadline in ns on that site's clock, 0 = none) -> local monotonic time, `inf` for none."""

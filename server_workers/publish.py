@@ -140,7 +140,7 @@ class LabelQueue:
         task.delivery.ack()
 
 
-class Publisher:
+class AnswerPublisher:
     """The queues of all Redis servers, by the name of each."""
 
     def __init__(self, sites: Sites, queues: Mapping[str, LabelQueue]) -> None:

@@ -20,7 +20,7 @@ from schemas.trace import ServerTrace
 from vit.backends import Identity, PendingScores
 
 
-class Engine(Protocol):
+class Scoring(Protocol):
     """What a record needs of `server_workers.engine.ServerEngine`."""
 
     identity: Identity
@@ -60,7 +60,7 @@ class AnswerTask:
     """Not set for bytes that are no record."""
     deadline_s: float = field(default=math.inf, init=False)
     """On the local monotonic clock, `inf` for none."""
-    engine: Engine = field(init=False, repr=False)
+    engine: Scoring = field(init=False, repr=False)
     """The model that answers it."""
     positions: NDArray[np.int64] = field(init=False, repr=False)
     """The kept patches' places, ascending (k,)."""

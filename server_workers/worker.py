@@ -28,7 +28,7 @@ from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
 from runtime.health import ALL_SITES_ANSWER, DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
-from runtime.kafka import Sink, Source
+from runtime.kafka import KafkaSource, Sink
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics
@@ -41,11 +41,11 @@ from schemas.geometry import FULL_TOKENS, PATCH_SIDE
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_offload_record_bytes, offload_topics
 from server_workers.batcher import Batcher
-from server_workers.infer import Inference
+from server_workers.infer import ServerInference
 from server_workers.intake import RecordCheck, RecordReader
 from server_workers.load import LoadReporter
 from server_workers.models import ServerModels, load
-from server_workers.publish import LabelQueue, Publisher
+from server_workers.publish import AnswerPublisher, LabelQueue
 from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
 from server_workers.tally import ServerTally
@@ -66,7 +66,7 @@ class ServerPorts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Adapters:
+class ServerAdapters:
     """What the worker is built around, ready. `results` is the thread that waits for the device."""
 
     ports: ServerPorts
@@ -81,7 +81,7 @@ class ServerWorker:
     def __init__(
         self,
         settings: ServerProgramSettings,
-        adapters: Adapters,
+        adapters: ServerAdapters,
         *,
         clock: Clock,
         metrics: Metrics,
@@ -130,13 +130,13 @@ class ServerWorker:
             self.intake, adapters.ports.source, settings.topics.offload, health=health, metrics=self._metrics
         )
 
-    def _make_inference(self, adapters: Adapters) -> Inference:
-        return Inference(
+    def _make_inference(self, adapters: ServerAdapters) -> ServerInference:
+        return ServerInference(
             adapters.device,
             adapters.results,
             self._batcher,
             self._reader,
-            publisher=Publisher(self._sites, self._queues),
+            publisher=AnswerPublisher(self._sites, self._queues),
             sites=self._sites,
             letters=self.letters,
             tally=self._tally,
@@ -290,7 +290,7 @@ async def connect_kafka_and_redis(
         in_background=True,
     )
     await stack.enter_async_context(sink)
-    source = Source(
+    source = KafkaSource(
         settings.offload_cluster,
         pattern=offload_topics(settings.topics.offload),
         group_id=settings.server.group_id,
@@ -304,7 +304,7 @@ async def connect_kafka_and_redis(
 
 async def _adapters(
     settings: ServerProgramSettings, ports: ServerPorts, clock: Clock, stack: AsyncExitStack
-) -> Adapters:
+) -> ServerAdapters:
     # torch is imported here and not with this module: it takes seconds and other commands do without.
     from server_workers.engine import ServerEngine
 
@@ -316,4 +316,4 @@ async def _adapters(
         "server model is warm", model=first.name, tokens_per_s=round(first.tokens_per_s), pair=pair.folder
     )
     results = await stack.enter_async_context(DeviceThread("server-results"))
-    return Adapters(ports, ServerModels(first, load_pair, clock), device, results)
+    return ServerAdapters(ports, ServerModels(first, load_pair, clock), device, results)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from schemas.server_report import ServerReport
 from uplink.allowance import Allowance
 from uplink.link import SILENT_S, UplinkMeter
@@ -36,7 +36,7 @@ class AdmissionConfig:
     producers', of which there are `num_producers`.
     """
 
-    budget: Schedule | Auto | None
+    budget: RateSchedule | Auto | None
     origin_s: float | None = None
     is_shared: bool = False
     watch_servers: bool = True
@@ -50,7 +50,7 @@ class AdmissionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AdmissionLimits:
     """What admission allows now: rates in bytes/s and records/s, sizes in bytes.
 
     `cause` is the limit that set `bytes_per_s` (`budget`, `link`); `records_per_s` is what the servers finish;
@@ -116,12 +116,12 @@ class Admission:
         bucket = self.allowance.bucket
         return not len(self.queue) and bucket.tokens(now_s) > _DRY_SHARE * bucket.depth_bytes
 
-    def limits(self, now_s: float) -> Limits:
+    def limits(self, now_s: float) -> AdmissionLimits:
         """What may be sent now and what sets it."""
         blocked = self.blocked(now_s)
         max_records = self.servers.max_records_per_s
         is_trying = self._failed_s is not None
-        return Limits(
+        return AdmissionLimits(
             bytes_per_s=self.allowance.rate_bytes_per_s,
             cause=self.allowance.cause,
             records_per_s=min(max_records, 1.0 / PROBE_EVERY_S)

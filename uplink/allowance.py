@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from typing import Final
 
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from uplink.leases import Grant, ShareHolder
 from uplink.link import INITIAL_RECORD_BYTES, RateEstimator, UplinkMeter
 
@@ -132,13 +132,13 @@ class Allowance:
 
     def __init__(
         self,
-        budget: Schedule | Auto | None,
+        budget: RateSchedule | Auto | None,
         *,
         is_shared: bool,
         start_s: float,
         origin_s: float | None = None,
     ) -> None:
-        self._schedule = budget if isinstance(budget, Schedule) else None
+        self._schedule = budget if isinstance(budget, RateSchedule) else None
         self._is_unlimited = budget is None
         self._is_shared = is_shared
         self._origin_s = start_s if origin_s is None else origin_s

@@ -14,14 +14,14 @@ from runtime.log import get_logger
 from schemas.errors import DecodeError, SettingsError
 from schemas.frontier import Frontier, load_frontier
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Auto, Schedule, Volume, constant
+from schemas.rates import Auto, RateSchedule, Volume, constant
 from uplink.admission import AdmissionConfig
 from uplink.curve import FrontierRefusedError, check_models
 from uplink.default_curve import default_frontier
 from uplink.metrics import UplinkGauges, UplinkMetrics
 from uplink.settings import UplinkProgramSettings
 from uplink.shell import UNLIMITED, OffloadSink, Uplink
-from uplink.site_share import SiteShare, SiteStore
+from uplink.site_share import ShareStore, SiteShare
 from uplink.volume import VolumePlan
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _log = get_logger(__name__)
 def make_uplink(
     settings: UplinkProgramSettings,
     sink: OffloadSink,
-    store: SiteStore,
+    store: ShareStore,
     clock: Clock,
     metrics: Metrics,
     *,
@@ -59,7 +59,7 @@ def make_uplink(
     budget = settings.budget.parsed
     about = {"budget": settings.budget.rate, "started_unix_s": clock.time_ns() / 1e9}
     volume = VolumePlan(budget, settings.budget.hour_weights) if isinstance(budget, Volume) else None
-    is_shared = isinstance(budget, Schedule | Volume)
+    is_shared = isinstance(budget, RateSchedule | Volume)
     frontier = _frontier(settings, shipped, edge_hash=edge_hash, classes_hash=classes_hash)
     share = SiteShare(
         store,
@@ -91,7 +91,7 @@ def make_uplink(
 
 def _config(
     settings: UplinkProgramSettings,
-    budget: Schedule | Auto | Volume | None,
+    budget: RateSchedule | Auto | Volume | None,
     clock: Clock,
     request_timeout_s: float,
 ) -> AdmissionConfig:

@@ -31,7 +31,7 @@ _log = get_logger(__name__)
 T = TypeVar("T")
 
 
-class SiteStore(Protocol):
+class ShareStore(Protocol):
     """What is needed of `runtime.stores.SiteStores`."""
 
     async def change_uplink_table(
@@ -64,7 +64,7 @@ class SiteShare:
 
     def __init__(
         self,
-        store: SiteStore,
+        store: ShareStore,
         clock: Clock,
         *,
         site: str,

@@ -14,7 +14,7 @@ from typing import Final
 
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
-from uplink.admission import Limits
+from uplink.admission import AdmissionLimits
 from uplink.curve import OVERDEMAND, RATE_WINDOW_S, Choice, Curve, FrameMix
 from uplink.self_check import SelfCheck
 from uplink.task import OffloadTask
@@ -39,7 +39,7 @@ _RISE: Final = 1.02
 _SCALE_WEIGHT: Final = 0.02
 
 
-class State(StrEnum):
+class TuningState(StrEnum):
     """What the controller is doing.
 
     Startup until the cameras are known, Degrade while less can be sent than before, Steady, Probe while more may be
@@ -87,14 +87,14 @@ class Controller:
     """
 
     def __init__(self, now_s: float) -> None:
-        self.state = State.STARTUP
+        self.state = TuningState.STARTUP
         self.cause = "warm_up"
         self.since_s = now_s
         self._start_s = now_s
         self._affordable = math.inf
         self._fell_s = -math.inf
 
-    def judge(self, limits: Limits, choice: Choice, *, is_known: bool, now_s: float) -> None:
+    def judge(self, limits: AdmissionLimits, choice: Choice, *, is_known: bool, now_s: float) -> None:
         """State and cause are those of now. `is_known`: enough frames were seen to judge by."""
         affordable = limits.bytes_per_s
         rose = affordable > _RISE * self._affordable
@@ -107,19 +107,22 @@ class Controller:
         self.state, self.cause = state, cause
 
     def _judged(
-        self, limits: Limits, choice: Choice, *, rose: bool, is_known: bool, now_s: float
-    ) -> tuple[State, str]:
+        self, limits: AdmissionLimits, choice: Choice, *, rose: bool, is_known: bool, now_s: float
+    ) -> tuple[TuningState, str]:
         if limits.blocked:
-            return State.DEGRADE, limits.blocked
+            return TuningState.DEGRADE, limits.blocked
         if now_s - self._start_s < STARTUP_S or not is_known:
-            return State.STARTUP, "warm_up"
+            return TuningState.STARTUP, "warm_up"
         if limits.is_overrun or limits.records_per_s * choice.bytes_per_offload < limits.bytes_per_s:
-            return State.DEGRADE, "server"
+            return TuningState.DEGRADE, "server"
         if now_s - self._fell_s < DEGRADE_S:
-            return State.DEGRADE, limits.cause
+            return TuningState.DEGRADE, limits.cause
         if limits.is_probing or rose:
-            return State.PROBE, limits.cause
-        return State.STEADY, "demand" if choice.wanted_bytes_per_s <= limits.bytes_per_s else limits.cause
+            return TuningState.PROBE, limits.cause
+        return (
+            TuningState.STEADY,
+            "demand" if choice.wanted_bytes_per_s <= limits.bytes_per_s else limits.cause,
+        )
 
 
 class Feedback:
@@ -142,7 +145,13 @@ class Feedback:
             self.bytes_scale += _SCALE_WEIGHT * (ratio - self.bytes_scale)
 
     def update(
-        self, limits: Limits, choice: Choice | None, *, offered_bytes_per_s: float, is_dry: bool, now_s: float
+        self,
+        limits: AdmissionLimits,
+        choice: Choice | None,
+        *,
+        offered_bytes_per_s: float,
+        is_dry: bool,
+        now_s: float,
     ) -> None:
         """The gain follows the offered rate; it stands still where it could change nothing (anti-windup).
 
@@ -227,12 +236,12 @@ class Tuning:
         """The broker has the record: what its answer is expected to gain was gained."""
         self.gained.add(task.expected_gain, now_s)
 
-    def update(self, limits: Limits, now_s: float) -> None:
+    def update(self, limits: AdmissionLimits, now_s: float) -> None:
         """The choice is the one for what is known now."""
         if self.check.disagreement is not None:
             self.curve = self._calibrated.corrected(self.check.corrections)
         weighed = self.curve.weigh(self.mix.snapshot(now_s))
-        is_judged = self._has_chosen and self.controller.state is not State.STARTUP
+        is_judged = self._has_chosen and self.controller.state is not TuningState.STARTUP
         self.feedback.update(
             limits,
             self.choice if is_judged else None,

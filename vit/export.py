@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from schemas.errors import ModelError
-from vit.backends import Choice, Crops, EdgeOutput, open_edge
+from vit.backends import BackendChoice, Crops, EdgeOutput, open_edge
 from vit.edge_forward import EdgeForward
 from vit.exported import ONNX, OPENVINO, OPENVINO_WEIGHTS, Agreement, Exported, file_hash
 from vit.model import Model
@@ -53,7 +53,7 @@ def export(
     expected = _all(EdgeForward(model, torch.float32), checked)
     for network, runtime in _RUNTIMES.items():
         if network in files and importlib.util.find_spec(runtime):
-            found = _all(open_edge(runtime, Choice(str(folder))).forward, checked)
+            found = _all(open_edge(runtime, BackendChoice(str(folder))).forward, checked)
             exported.agreement[network] = agreement(expected, found, data)
     exported.write(folder)
     return exported

@@ -16,7 +16,7 @@ from runtime.kafka_admin import read_all
 from runtime.redis_store import RedisStore
 from schemas.errors import DecodeError
 from schemas.frame import Frame, decode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import decode_offload, positions_of
 from schemas.topics import FRAMES, OFFLOAD, dead_topic
 from vit.preprocess import Pixels, resize_crop
@@ -109,7 +109,7 @@ async def edge_events(store: RedisStore) -> dict[tuple[str, int], Label]:
     events: dict[tuple[str, int], Label] = {}
     for camera in await store.cameras():
         async for label in store.history(camera):
-            if label.source is Source.EDGE:
+            if label.source is AnswerSource.EDGE:
                 events.setdefault((label.camera, label.seq), label)
     return events
 
@@ -135,9 +135,9 @@ async def audit_batch(
 
 def audited(frame: Frame, label: Label | None, size: int, first: Label | None) -> AuditedFrame:
     """Return one frame with all that is known of it."""
-    server = label if label is not None and label.source is Source.SERVER else None
-    edge = first or (label if label is not None and label.source is Source.EDGE else None)
-    answered = label is not None and label.state in (State.FINAL, State.PROVISIONAL)
+    server = label if label is not None and label.source is AnswerSource.SERVER else None
+    edge = first or (label if label is not None and label.source is AnswerSource.EDGE else None)
+    answered = label is not None and label.state in (LabelState.FINAL, LabelState.PROVISIONAL)
     return AuditedFrame(
         camera=frame.camera,
         seq=frame.seq,

@@ -13,7 +13,7 @@ from devstack.link.relay import Relay, relay_to
 from devstack.settings import Settings, load_settings
 from devstack.stack import embedded_stack
 from runtime.kafka_admin import create_topics, pipeline_topics
-from schemas.rates import Schedule, parse_budget
+from schemas.rates import RateSchedule, parse_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def settings_at(kafka: str, redis: str) -> Settings:
 AUTO_LINK = "1600kbit@0,300kbit@20,800kbit@40"
 
 
-def link_limit(budget: str | None) -> Schedule | None:
+def link_limit(budget: str | None) -> RateSchedule | None:
     """Return what the relay itself lets through.
 
     A told budget must be kept by the edge alone, so the relay only counts; with ``auto`` there is nothing to
@@ -84,5 +84,5 @@ def link_limit(budget: str | None) -> Schedule | None:
     if budget != "auto":
         return None
     schedule = parse_budget(AUTO_LINK)
-    assert isinstance(schedule, Schedule)
+    assert isinstance(schedule, RateSchedule)
     return schedule

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.frame import Frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint
 
 RECENT_LABELS = 6
@@ -93,14 +93,14 @@ class Board:
     def on_label(self, label: Label) -> None:
         """Note one label as it appears in the stream."""
         row = self.row(label.camera)
-        if label.state is State.DROPPED:
+        if label.state is LabelState.DROPPED:
             row.dropped += 1
             return
         if label.same_as >= 0 and label.seq > row.newest_still:  # its final label comes later again
             row.still, row.newest_still = row.still + 1, label.seq
-        if label.source is Source.SERVER:
+        if label.source is AnswerSource.SERVER:
             row.server += 1
-        elif label.state is State.PROVISIONAL:
+        elif label.state is LabelState.PROVISIONAL:
             row.provisional += 1
         else:
             row.edge += 1

@@ -11,7 +11,7 @@ from devstack.demo.audit import crop_of, frame_of
 from devstack.demo.board import Board
 from devstack.settings import Settings
 from runtime.channel import Channel
-from runtime.kafka import Source
+from runtime.kafka import KafkaSource
 from runtime.redis_store import RedisStore
 from schemas.frame import Frame
 
@@ -25,7 +25,7 @@ async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame])
     """Show every published frame on the board until cancelled; some scored ones go to ``samples``."""
     group = f"{settings.edge.group_id}-board-{os.getpid()}"
     scored = 0
-    async with Source(settings.kafka, [settings.topics.frames], group_id=group) as source:
+    async with KafkaSource(settings.kafka, [settings.topics.frames], group_id=group) as source:
         while True:
             for record in await source.getmany(POLL_RECORDS, POLL_S):
                 frame = frame_of(record.value, settings)

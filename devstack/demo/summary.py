@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from schemas.geometry import NUM_PATCHES
-from schemas.label import Source, State
+from schemas.label import AnswerSource, LabelState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class AuditedFrame:
     seq: int
     truth: int | None
     whole_jpeg_bytes: int
-    state: State | None
-    source: Source | None
+    state: LabelState | None
+    source: AnswerSource | None
     label: int | None
     cause: str
     still: bool
@@ -134,11 +134,11 @@ def summarise(
         uplink: what the offload path went through, such as ``relay`` or ``simulated``.
     """
     dropped = Counter(producer_drops)
-    dropped.update(frame.cause for frame in frames if frame.state is State.DROPPED)
+    dropped.update(frame.cause for frame in frames if frame.state is LabelState.DROPPED)
     distinct = {(record.camera, record.seq) for record in offloads}
     patches = sum(record.patches for record in offloads)
     scored = [frame for frame in frames if frame.truth is not None and frame.truth >= 0]
-    finals_server = count(frames, State.FINAL, Source.SERVER)
+    finals_server = count(frames, LabelState.FINAL, AnswerSource.SERVER)
     total_finals = sum(server_worker_finals.values())
     return Summary(
         seconds=round(seconds, 1),
@@ -146,10 +146,10 @@ def summarise(
         frames_labelled=sum(frame.label is not None for frame in frames),
         frames_missing=sum(frame.state is None for frame in frames),
         frames_still=sum(frame.still for frame in frames),
-        labels_final_edge=count(frames, State.FINAL, Source.EDGE),
+        labels_final_edge=count(frames, LabelState.FINAL, AnswerSource.EDGE),
         labels_final_server=finals_server,
-        labels_final_belief=count(frames, State.FINAL, Source.BELIEF),
-        labels_provisional=sum(frame.state is State.PROVISIONAL for frame in frames),
+        labels_final_belief=count(frames, LabelState.FINAL, AnswerSource.BELIEF),
+        labels_provisional=sum(frame.state is LabelState.PROVISIONAL for frame in frames),
         frames_offloaded=len(distinct),
         offload_repeated=len(offloads) - len(distinct),
         dead_lettered=dead_lettered,
@@ -180,7 +180,7 @@ def summarise(
     )
 
 
-def count(frames: Iterable[AuditedFrame], state: State, source: Source) -> int:
+def count(frames: Iterable[AuditedFrame], state: LabelState, source: AnswerSource) -> int:
     """Return how many frames ended in ``state`` with a label of ``source``."""
     return sum(frame.state is state and frame.source is source for frame in frames)
 

@@ -17,7 +17,7 @@ from runtime.redis_store import RedisStore
 from schemas.errors import DecodeError, TransientError
 from schemas.fields import Fields
 from schemas.operating_point import OperatingPoint, point_from_fields
-from schemas.rates import Schedule, parse_budget
+from schemas.rates import RateSchedule, parse_budget
 
 READ_EVERY_S = 0.5
 
@@ -38,10 +38,10 @@ class UplinkWatch:
     largest_burst_bytes: float = 0.0
 
     @property
-    def schedule(self) -> Schedule | None:
+    def schedule(self) -> RateSchedule | None:
         """The told budget, None for no budget and for ``auto``."""
         budget = None if self.plan.budget is None else parse_budget(self.plan.budget)
-        return budget if isinstance(budget, Schedule) else None
+        return budget if isinstance(budget, RateSchedule) else None
 
     async def follow(self, board: Board) -> None:
         """Show the uplink on the board twice a second until cancelled; a silent Redis is tried again."""
@@ -98,7 +98,7 @@ class UplinkWatch:
 
 
 def segments(
-    samples: list[LinkSample], counter: list[Sample], schedule: Schedule | None
+    samples: list[LinkSample], counter: list[Sample], schedule: RateSchedule | None
 ) -> list[BudgetSegment]:
     """Return one segment per step of the budget, cut into stretches of at most ten seconds.
 

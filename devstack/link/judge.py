@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 
 Sample = tuple[float, float]
 _ROUNDING: Final = 1e-9
@@ -30,7 +30,9 @@ class CapVerdict:
     worst_excess_bytes: float
 
 
-def judge(samples: Iterable[Sample], budget: Schedule, bursts: Sequence[tuple[float, float]]) -> CapVerdict:
+def judge(
+    samples: Iterable[Sample], budget: RateSchedule, bursts: Sequence[tuple[float, float]]
+) -> CapVerdict:
     """Check every window between two samples: it may hold ∫ budget dt and one burst.
 
     Args:
@@ -58,7 +60,7 @@ def judge(samples: Iterable[Sample], budget: Schedule, bursts: Sequence[tuple[fl
     return CapVerdict(over, worst)
 
 
-def windows_over_cap(samples: Sequence[Sample], budget: Schedule, burst_bytes: float) -> int:
+def windows_over_cap(samples: Sequence[Sample], budget: RateSchedule, burst_bytes: float) -> int:
     """Return at how many samples some window that ends there holds more than ∫ budget dt + `burst_bytes`."""
     return judge(samples, budget, [(-math.inf, burst_bytes)]).windows_over_cap
 
@@ -101,7 +103,11 @@ def total_at(samples: Sequence[Sample], at_s: float) -> float:
 
 
 def utilisation(
-    departures: Iterable[tuple[float, float]], budget: Schedule, duration_s: float, *, window_s: float = 10.0
+    departures: Iterable[tuple[float, float]],
+    budget: RateSchedule,
+    duration_s: float,
+    *,
+    window_s: float = 10.0,
 ) -> list[float]:
     """Bytes that left over bytes allowed, for each window in turn; 0 where nothing was allowed."""
     num_windows = max(int(duration_s / window_s), 1)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 
 CHUNK_BYTES = 4096
 SAMPLE_S = 0.1
@@ -46,7 +46,7 @@ class Relay:
     Made by :func:`relay_to`. State is changed on the event loop only.
     """
 
-    def __init__(self, target: Callable[[], tuple[str, int]], limit: Schedule | None) -> None:
+    def __init__(self, target: Callable[[], tuple[str, int]], limit: RateSchedule | None) -> None:
         self.counter = Counter()
         # How long the next chunk is held up, in either direction: a long way, or a lost packet sent again.
         self.held_up_s: Callable[[], float] = lambda: 0.0
@@ -73,7 +73,7 @@ class Relay:
         """The schedule of the limit begins now."""
         self._started_s = asyncio.get_running_loop().time()
 
-    def follow(self, limit: Schedule | None) -> None:
+    def follow(self, limit: RateSchedule | None) -> None:
         """This limit is in force from now on, its second 0 being this moment."""
         self._limit = limit
         self.restart_clock()
@@ -197,7 +197,7 @@ async def ended(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def relay_to(
-    target: Callable[[], tuple[str, int]], *, limit: Schedule | None = None, port: int = 0
+    target: Callable[[], tuple[str, int]], *, limit: RateSchedule | None = None, port: int = 0
 ) -> AsyncIterator[Relay]:
     """Yield a relay that listens on loopback and samples its counter; all of it ends with the block.
 

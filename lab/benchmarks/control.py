@@ -35,7 +35,7 @@ from runtime.kafka_admin import read_all
 from runtime.redis_store import RedisStore
 from schemas.errors import TransientError
 from schemas.frontier import dump_frontier
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 from schemas.topics import frames_partition
 
 RATES = Course("rates", (1600.0, 300.0, 800.0, 0.0, 800.0), (0.0,) * 5)
@@ -54,14 +54,21 @@ _TAIL_S = 4.0
 
 
 async def measure(
-    course: Course, steps: Schedule, *, told: bool, fps: float, shaped: bool, loss: float, measured: Measured
+    course: Course,
+    steps: RateSchedule,
+    *,
+    told: bool,
+    fps: float,
+    shaped: bool,
+    loss: float,
+    measured: Measured,
 ) -> Run:
     """Return one run over all steps and one more stretch of the same length after the last."""
     folder = FOLDER / "control" / f"{course.name}-{'told' if told else 'auto'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     room = LINK_ROOM if told else 1.0
-    link_rates = Schedule(steps.starts_s, tuple(rate * room for rate in steps.rates_bytes_per_s))
+    link_rates = RateSchedule(steps.starts_s, tuple(rate * room for rate in steps.rates_bytes_per_s))
     budget = ",".join(
         f"{rate * 8:.0f}bit@{start:g}"
         for start, rate in zip(steps.starts_s, steps.rates_bytes_per_s, strict=True)
@@ -190,7 +197,7 @@ async def measure_all(
     runs = []
     for course in courses:
         starts = tuple(idx * args.seconds for idx in range(len(course.kbits)))
-        steps = Schedule(starts, tuple(args.scale * kbit * 125.0 for kbit in course.kbits))
+        steps = RateSchedule(starts, tuple(args.scale * kbit * 125.0 for kbit in course.kbits))
         for told in tells:
             run = measure(
                 course, steps, told=told, fps=args.fps, shaped=shaped, loss=args.loss, measured=measured

@@ -17,7 +17,7 @@ from lab.benchmarks.testbed import Write
 from lab.simulation.fixed import BestFixed, best_fixed
 from lab.simulation.recording import Recording
 from lab.simulation.simulate import Scenario
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from uplink.tuning import MAX_FEEDBACK_GAIN
 
 RECORD_OVERHEAD: Final = 0.2
@@ -58,8 +58,8 @@ class Run:
     budget: str
     link_kind: str
     course: Course
-    steps: Schedule
-    link: Schedule
+    steps: RateSchedule
+    link: RateSchedule
     fps: float
     measured: Measured
     counter: list[tuple[float, float]] = field(default_factory=list)

@@ -14,11 +14,11 @@ from devstack.settings import load_settings
 from lab.benchmarks.model_only import Burst, ModelOnly
 from lab.benchmarks.report import Figure
 from lab.benchmarks.testbed import MetricsReading, Testbed, WorkerProcess, paced, rate_of
-from runtime.kafka import Source
+from runtime.kafka import KafkaSource
 from runtime.kafka_admin import create_topics, pipeline_topics
 from runtime.redis_store import RedisStore
-from schemas.label import Label, State
-from schemas.label import Source as By
+from schemas.label import AnswerSource as By
+from schemas.label import Label, LabelState
 
 CAMERAS = tuple(f"cam{index:02}" for index in range(16))
 _STAND_IN = {"topics": {"frames": "frames_bare", "offload": "offload_bare"}}
@@ -117,7 +117,7 @@ async def background(
 ) -> AsyncIterator[None]:
     """Within the block this process, broker and Redis carry the load of a worker at `rate`."""
     async with (
-        Source(bed.settings.kafka, ["frames_bare"], group_id=f"stand-in-{time.time_ns()}") as source,
+        KafkaSource(bed.settings.kafka, ["frames_bare"], group_id=f"stand-in-{time.time_ns()}") as source,
         asyncio.TaskGroup() as group,
     ):
         reading = group.create_task(_stand_in(bed, source, offload_share))
@@ -127,7 +127,7 @@ async def background(
         reading.cancel()
 
 
-async def _stand_in(bed: Testbed, source: Source, offload_share: float) -> None:
+async def _stand_in(bed: Testbed, source: KafkaSource, offload_share: float) -> None:
     """Do what a worker does around its model: read records, write labels, send offloads."""
     number, owed = 0, 0.0
     async with RedisStore(bed.settings.redis) as store, bed.sink() as sink:
@@ -148,7 +148,7 @@ def _label(number: int) -> Label:
         site="",
         camera=f"shadow{number % 16}",
         seq=number,
-        state=State.FINAL,
+        state=LabelState.FINAL,
         source=By.EDGE,
         label=0,
         name="class",

@@ -26,7 +26,7 @@ from devstack.child import GuardedChild
 from devstack.demo.processes import free_port
 from devstack.link.relay import Relay, relay_to
 from lab.benchmarks.crossing import outside
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 
 SAMPLE_S = 0.1
 _QUEUE_BYTES = 64_000
@@ -58,7 +58,7 @@ class Link(Protocol):
         """Processes on the near side find these ports of ours on their loopback."""
         ...
 
-    async def follow(self, rates: Schedule, round_trips_s: Sequence[float]) -> None:
+    async def follow(self, rates: RateSchedule, round_trips_s: Sequence[float]) -> None:
         """The link has these rates, and in each step this round trip, from now on; ends after the last step."""
         ...
 
@@ -148,7 +148,7 @@ class RelayedLink:
     async def near(self, ports: Sequence[int], folder: Path) -> None:
         """Nothing to do: near and far are one."""
 
-    async def follow(self, rates: Schedule, round_trips_s: Sequence[float]) -> None:
+    async def follow(self, rates: RateSchedule, round_trips_s: Sequence[float]) -> None:
         if any(round_trips_s):
             raise ValueError("a relay does not delay")
         self._relay.follow(rates)
@@ -199,7 +199,7 @@ class PacketLink:
         child.start()
         self._resources.push_async_callback(child.stop)
 
-    async def follow(self, rates: Schedule, round_trips_s: Sequence[float]) -> None:
+    async def follow(self, rates: RateSchedule, round_trips_s: Sequence[float]) -> None:
         begin_s = self._loop.time()
         for start_s, rate, round_trip_s in zip(
             rates.starts_s, rates.rates_bytes_per_s, round_trips_s, strict=True

@@ -30,11 +30,11 @@ from lab.benchmarks.recorded import (
 )
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
-from runtime.kafka import Source
+from runtime.kafka import KafkaSource
 from runtime.redis_store import RedisStore
 from saccade.event_loop import run
-from schemas.label import Label, State
-from schemas.label import Source as By
+from schemas.label import AnswerSource as By
+from schemas.label import Label, LabelState
 from vit.codecs import decode_patches, encode_patches
 from vit.edge_forward import EdgeForward
 from vit.packed_forward import PackedForward
@@ -127,7 +127,7 @@ async def through(bed: Testbed, topic: str, values: Sequence[bytes], count: int)
     partitions, kafka_pid = bed.settings.topics.partitions, bed.stack.kafka_pid
     async with (
         bed.sink() as sink,
-        Source(bed.settings.kafka, [topic], group_id=f"sizing-{topic}") as source,
+        KafkaSource(bed.settings.kafka, [topic], group_id=f"sizing-{topic}") as source,
     ):
         # The first records warm the broker's compiler up.
         for counts in (False, True):
@@ -152,7 +152,7 @@ def some_labels(first: int, count: int) -> list[Label]:
             site="",
             camera=f"camera{number % _CAMERAS:03}",
             seq=number // _CAMERAS,
-            state=State.FINAL,
+            state=LabelState.FINAL,
             source=By.EDGE,
             label=417,
             name="balloon",

@@ -21,7 +21,7 @@ import numpy as np
 from devstack.settings import load_settings
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
-from runtime.kafka import Source
+from runtime.kafka import KafkaSource
 from saccade.event_loop import run
 
 RECORD_BYTES = 12_000
@@ -46,7 +46,7 @@ async def produce(bed: Testbed, topic: str, count: int) -> float:
 async def consume(bootstrap_servers: str, topic: str, count: int) -> None:
     """Print a line when the group is joined, and one with the seconds of `count` records."""
     settings = load_settings(None, {"kafka": {"bootstrap_servers": bootstrap_servers}})
-    async with Source(settings.kafka, [topic], group_id=topic) as source:
+    async with KafkaSource(settings.kafka, [topic], group_id=topic) as source:
         seen, began_s = 0, 0.0
         while not source.joined:
             seen += len(await source.getmany(500, 0.2))

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.stream import SceneStream
-from producers.pacing import Pace, Schedule
+from producers.pacing import Pace, PlaySchedule
 from producers.sources.source import Captured, OpenOptions, RawImage, Session
 from schemas.errors import SettingsError
 
@@ -87,7 +87,7 @@ class RenderedScenes:
 
     def pace(self, fps: float | None) -> Pace:
         """One picture a period; a live camera leaves out what it could not render in time."""
-        return Schedule(fps, may_drop=self._live)
+        return PlaySchedule(fps, may_drop=self._live)
 
     def __iter__(self) -> Iterator[Captured]:
         for pixels, truth in self._stream:

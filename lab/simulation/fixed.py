@@ -21,7 +21,7 @@ from lab.simulation.worker import (
 )
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 from uplink.allowance import DEPTH_SHARE, burst_bytes
 
 NUM_FINALISTS: Final = 4
@@ -37,7 +37,7 @@ class BestFixed:
 
 def best_fixed(scenario: Scenario, frontier: Frontier, recording: Recording) -> BestFixed:
     """The best single point for this scenario, told or with the link's capacity as its budget."""
-    limit = scenario.budget if isinstance(scenario.budget, Schedule) else scenario.capacity
+    limit = scenario.budget if isinstance(scenario.budget, RateSchedule) else scenario.capacity
     known = set(recording.families)
     points = [point.point for point in frontier.points if replace(point.point, tau=0.0) in known]
     if limit is None or (frontier.belief is not None and recording.stream is not None):
@@ -65,7 +65,7 @@ def _all_cameras(scenario: Scenario, recording: Recording) -> Cameras:
 
 
 def _plain_accuracies(
-    points: list[OperatingPoint], recording: Recording, cameras: Cameras, limit: Schedule
+    points: list[OperatingPoint], recording: Recording, cameras: Cameras, limit: RateSchedule
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """(points,) accuracies if each frame above τ is sent whenever its bytes are there, all workers as one."""
     families = np.array([recording.families.index(replace(point, tau=0.0)) for point in points])

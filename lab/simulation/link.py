@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 
 SEGMENT_BYTES: Final = 1_500.0
 
@@ -34,7 +34,7 @@ class SimulatedLink:
     """
 
     def __init__(
-        self, capacity: Schedule | None, *, delay_s: float = 0.02, loss: float = 0.0, seed: int = 0
+        self, capacity: RateSchedule | None, *, delay_s: float = 0.02, loss: float = 0.0, seed: int = 0
     ) -> None:
         self._capacity = capacity
         self._delay_s = delay_s
@@ -76,7 +76,7 @@ class SimulatedLink:
         return again, num_rounds
 
 
-def _served_by(capacity: Schedule, from_s: float, num_bytes: float) -> float:
+def _served_by(capacity: RateSchedule, from_s: float, num_bytes: float) -> float:
     """When `num_bytes` have passed, if they begin at `from_s`."""
     starts, rates = capacity.starts_s, capacity.rates_bytes_per_s
     step = max(bisect_right(starts, from_s) - 1, 0)

@@ -11,7 +11,7 @@ import numpy as np
 from devstack.link.judge import counted, judge, utilisation
 from lab.simulation.worker import SimulatedWorker
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from uplink.allowance import burst_bytes
 
 
@@ -116,8 +116,8 @@ def summarise(
     workers: Sequence[SimulatedWorker],
     moments: list[Moment],
     *,
-    budget: Schedule | Auto,
-    capacity: Schedule | None,
+    budget: RateSchedule | Auto,
+    capacity: RateSchedule | None,
     duration_s: float,
     cpu_s: float,
 ) -> SimulationResult:
@@ -125,7 +125,7 @@ def summarise(
     counts = [worker.counts for worker in workers]
     departures = sorted(item for each in counts for item in each.departures)
     ages = sorted(item for each in counts for item in each.queue_ages)
-    told = budget if isinstance(budget, Schedule) else None
+    told = budget if isinstance(budget, RateSchedule) else None
     steps = told.rates_bytes_per_s if told is not None else ()
     bursts = [
         (start, burst_bytes(rate))

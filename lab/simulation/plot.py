@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lab.simulation.outcome import SimulationResult
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 
 
-def plot(result: SimulationResult, limit: Schedule | None, path: Path) -> None:
+def plot(result: SimulationResult, limit: RateSchedule | None, path: Path) -> None:
     """`path` holds the picture; its suffix decides the format."""
     # Matplotlib takes a second to import and only pictures need it.
     import matplotlib as mpl
@@ -39,7 +39,7 @@ def plot(result: SimulationResult, limit: Schedule | None, path: Path) -> None:
     plt.close(figure)
 
 
-def _rates(axes: Any, result: SimulationResult, limit: Schedule | None) -> None:
+def _rates(axes: Any, result: SimulationResult, limit: RateSchedule | None) -> None:
     seconds = np.arange(int(result.duration_s) + 1)
     times = np.array([second for second, _ in result.departures])
     sizes = np.array([num_bytes for _, num_bytes in result.departures])

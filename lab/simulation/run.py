@@ -14,7 +14,7 @@ from lab.simulation.recording import load_recording, synthetic
 from lab.simulation.simulate import RECORDED_FRAMES, Scenario, simulate
 from schemas.errors import DecodeError
 from schemas.frontier import load_frontier
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from uplink.default_curve import default_frontier
 
 TAIL_S: Final = 30.0
@@ -87,7 +87,7 @@ def simulate_command(
     return figures
 
 
-def read_rates(path: Path) -> Schedule:
+def read_rates(path: Path) -> RateSchedule:
     """The schedule in a CSV with the columns `second,bytes_per_s`; a header line is optional.
 
     Raises:
@@ -114,4 +114,4 @@ def read_rates(path: Path) -> Schedule:
         rates.append(rate)
     if not starts:
         raise DecodeError("missing_field", f"{path}: no line second,bytes_per_s")
-    return Schedule(tuple(starts), tuple(rates))
+    return RateSchedule(tuple(starts), tuple(rates))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from lab.simulation.link import SimulatedLink
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 from schemas.server_report import ServerReport
 
 REPORT_S = 1.0
@@ -19,7 +19,7 @@ class SimulatedServers:
     interval.
     """
 
-    def __init__(self, records_per_s: Schedule | None, *, site: str = "") -> None:
+    def __init__(self, records_per_s: RateSchedule | None, *, site: str = "") -> None:
         self._work = SimulatedLink(records_per_s, delay_s=0.0)
         self._site = site
         self._waiting: deque[tuple[float, float]] = deque()

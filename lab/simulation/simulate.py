@@ -22,7 +22,7 @@ from lab.simulation.site import Faults, LeaseTable
 from lab.simulation.worker import SimulatedWorker, schedule_cameras
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Auto, Schedule
+from schemas.rates import Auto, RateSchedule
 from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
 from uplink.leases import RENEW_S
@@ -42,10 +42,10 @@ class Scenario:
     in which every camera shows only its hardest frames. `fixed_point`: no control, this point.
     """
 
-    budget: Schedule | Auto
+    budget: RateSchedule | Auto
     duration_s: float
-    capacity: Schedule | None = None
-    server_records_per_s: Schedule | None = None
+    capacity: RateSchedule | None = None
+    server_records_per_s: RateSchedule | None = None
     cameras: int = 4
     workers: int = 1
     frames_per_s: float = 5.0
@@ -100,7 +100,7 @@ def _workers(
     start = scenario.fixed_point or OperatingPoint(tau=0.8, delta=1.0)
     config = AdmissionConfig(
         budget=scenario.budget,
-        is_shared=scenario.workers > 1 and isinstance(scenario.budget, Schedule),
+        is_shared=scenario.workers > 1 and isinstance(scenario.budget, RateSchedule),
         num_producers=scenario.producers,
     )
     rule = frontier.belief if recording.stream is not None else None
@@ -137,7 +137,7 @@ def _play(scenario: Scenario, workers: list[SimulatedWorker], servers: Simulated
     table = LeaseTable(scenario.faults)
     agenda = [(worker.next_s(), idx) for idx, worker in enumerate(workers)]
     heapq.heapify(agenda)
-    is_shared = len(workers) > 1 and isinstance(scenario.budget, Schedule)
+    is_shared = len(workers) > 1 and isinstance(scenario.budget, RateSchedule)
     renewals = [(idx * RENEW_S / len(workers), idx) for idx in range(len(workers))] if is_shared else []
     heapq.heapify(renewals)
     next_report_s = REPORT_S

@@ -15,7 +15,7 @@ from PIL import Image
 from imaging.decode import FORMATS, decode_image, travels_as_it_is
 from imaging.header import format_of
 from imaging.heif import heif_exif
-from producers.pacing import Pace, Schedule
+from producers.pacing import Pace, PlaySchedule
 from producers.sources.source import Captured, EncodedImage, OpenOptions, RawImage, Session, Unreadable
 from producers.trouble import CameraError, Trouble
 from schemas.errors import DecodeError, SettingsError
@@ -101,7 +101,7 @@ class ImageFolder:
 
     def pace(self, fps: float | None) -> Pace:
         """One image a period: a folder has no rate of its own."""
-        return Schedule(fps, may_drop=False)
+        return PlaySchedule(fps, may_drop=False)
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         for path in self._paths:

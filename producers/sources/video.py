@@ -15,7 +15,7 @@ import av
 import av.error
 from av.stream import Disposition
 
-from producers.pacing import FILE_MAX_GAP_S, STREAM_MAX_GAP_S, LivePace, Pace, Playback, Schedule
+from producers.pacing import FILE_MAX_GAP_S, STREAM_MAX_GAP_S, LivePace, Pace, Playback, PlaySchedule
 from producers.sources.ffmpeg_trouble import explained
 from producers.sources.source import Captured, OpenOptions, RawImage, Source, Unreadable
 from producers.sources.video_pixels import shown_pixels
@@ -99,7 +99,7 @@ class VideoSession:
         if self._source.self_paced:
             return Playback(fps, max_gap_s=STREAM_MAX_GAP_S, catch_up_s=0.0)
         if fps is None:
-            return Schedule(None, may_drop=False)
+            return PlaySchedule(None, may_drop=False)
         jumps = bool(self._container.format.flags & _TS_DISCONT) and "mov" not in name
         return Playback(fps, max_gap_s=STREAM_MAX_GAP_S if jumps else FILE_MAX_GAP_S)
 

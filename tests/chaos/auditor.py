@@ -29,14 +29,19 @@ from schemas import redis_keys
 from schemas.errors import DecodeError
 from schemas.frame import decode_frame
 from schemas.identity import site_of
-from schemas.label import Label, Source, State, label_from_fields
+from schemas.label import AnswerSource, Label, LabelState, label_from_fields
 from schemas.rates import constant
 from schemas.topics import dead_topic
 from tests.chaos.world import BUDGET_BYTES_PER_S, Place, World
 from uplink.allowance import burst_bytes
 
 FrameId = tuple[str, int]
-ALLOWED = ([State.FINAL], [State.PROVISIONAL], [State.PROVISIONAL, State.FINAL], [State.DROPPED])
+ALLOWED = (
+    [LabelState.FINAL],
+    [LabelState.PROVISIONAL],
+    [LabelState.PROVISIONAL, LabelState.FINAL],
+    [LabelState.DROPPED],
+)
 RETRY_S = 0.2
 SAMPLE_S = 0.1
 WEIGH_S = 2.0
@@ -186,7 +191,7 @@ class Auditor:
             for (camera, _), seen in self.frames.items()
             if camera in place.cameras and from_s <= seen.appended_s <= to_s
             for at_s, label in seen.told
-            if label.source is Source.SERVER
+            if label.source is AnswerSource.SERVER
         ]
 
     async def _count(self, place: Place) -> None:
@@ -287,8 +292,8 @@ class Auditor:
 
     def _tell(self, num_dead: int) -> None:
         last = [seen.told[-1][1] for seen in self.frames.values() if seen.told]
-        sources = {source.value: sum(each.source is source for each in last) for source in Source}
-        states = {state.value: sum(each.state is state for each in last) for state in State}
+        sources = {source.value: sum(each.source is source for each in last) for source in AnswerSource}
+        states = {state.value: sum(each.state is state for each in last) for state in LabelState}
         tell(
             f"{len(self.frames)} frames, last words {states} by {sources}, {len(self.excused)} lost with a Redis, "
             f"{num_dead} dead letters of {self.num_poison} poisoned records"

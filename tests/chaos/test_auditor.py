@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from tests.chaos.auditor import Auditor, Seen
 
 FRAME = ("north/cam0", 7)
@@ -19,7 +19,9 @@ def _nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Auditor, "_was_written", lambda *_: False)
 
 
-def label(state: State, source: Source = Source.EDGE, answer: int = 2, site: str = "north") -> Label:
+def label(
+    state: LabelState, source: AnswerSource = AnswerSource.EDGE, answer: int = 2, site: str = "north"
+) -> Label:
     return Label(site, *FRAME, state, source, answer, "car", 0.5, 1, 2)
 
 
@@ -28,10 +30,10 @@ def auditor(*told: Label) -> Auditor:
     return Auditor(world, frames={FRAME: Seen(1.0, b"", [(2.0, each) for each in told])})
 
 
-PROVISIONAL, FINAL = label(State.PROVISIONAL), label(State.FINAL, Source.SERVER)
+PROVISIONAL, FINAL = label(LabelState.PROVISIONAL), label(LabelState.FINAL, AnswerSource.SERVER)
 
 
-@pytest.mark.parametrize("told", [[FINAL], [PROVISIONAL], [PROVISIONAL, FINAL], [label(State.DROPPED)]])
+@pytest.mark.parametrize("told", [[FINAL], [PROVISIONAL], [PROVISIONAL, FINAL], [label(LabelState.DROPPED)]])
 async def test_a_frame_with_one_state_is_in_order(told: list[Label]) -> None:
     assert await auditor(*told).judge() == []
 
@@ -40,10 +42,10 @@ async def test_a_frame_with_one_state_is_in_order(told: list[Label]) -> None:
     "told",
     [
         [],
-        [FINAL, label(State.FINAL, Source.SERVER, answer=3)],
+        [FINAL, label(LabelState.FINAL, AnswerSource.SERVER, answer=3)],
         [FINAL, PROVISIONAL],
-        [PROVISIONAL, label(State.PROVISIONAL, answer=3)],
-        [PROVISIONAL, label(State.DROPPED)],
+        [PROVISIONAL, label(LabelState.PROVISIONAL, answer=3)],
+        [PROVISIONAL, label(LabelState.DROPPED)],
     ],
 )
 async def test_no_state_a_changed_one_and_two_are_found_unless_a_redis_lost_them(told: list[Label]) -> None:

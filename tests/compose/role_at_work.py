@@ -54,7 +54,7 @@ async def publish(_: str) -> None:
     from PIL import Image
 
     from producers.camera import CameraSpec
-    from producers.publish import Publisher
+    from producers.publish import FramePublisher
     from producers.settings import ProducerProgramSettings
     from producers.worker import ProducerPorts, ProducerWorker
     from runtime.clock import SystemClock
@@ -78,7 +78,7 @@ async def publish(_: str) -> None:
         settings = load_settings(ProducerProgramSettings, None, {"producer": producer}, {})
         broker, clock = MemoryBroker(), SystemClock()
         ports = ProducerPorts(
-            publisher=Publisher(MemorySink(broker), topic="frames"),
+            publisher=FramePublisher(MemorySink(broker), topic="frames"),
             flush=flushed,
             in_flight_bytes=lambda: 0,
             trouble=lambda: None,

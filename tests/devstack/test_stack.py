@@ -23,7 +23,7 @@ from runtime.kafka import Sink
 from runtime.kafka_admin import check_topics, create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
 from schemas.errors import StackError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack
@@ -32,8 +32,8 @@ LABEL = Label(
     site="",
     camera="gate",
     seq=7,
-    state=State.FINAL,
-    source=Source.EDGE,
+    state=LabelState.FINAL,
+    source=AnswerSource.EDGE,
     label=1,
     name="car",
     confidence=0.5,

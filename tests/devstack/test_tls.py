@@ -25,14 +25,14 @@ from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.connections import KafkaSettings
-from runtime.kafka import Sink, Source
+from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.errors import SaccadeError, TransientError
-from schemas.label import Label, State
-from schemas.label import Source as LabelSource
+from schemas.label import AnswerSource as LabelSource
+from schemas.label import Label, LabelState
 from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack
@@ -117,11 +117,11 @@ async def test_a_record_and_a_label_go_round_over_tls_and_a_stranger_is_turned_a
         await create_topics(settings.kafka, pipeline_topics(settings))
         async with Sink(settings.kafka, max_request_bytes=1_000, max_in_flight_bytes=1_000) as sink:
             await (await sink.send("frames", b"over TLS", partition=1))
-        async with Source(settings.kafka, ["frames"], group_id="edge") as source:
+        async with KafkaSource(settings.kafka, ["frames"], group_id="edge") as source:
             (record,) = await source.getmany(10, 10.0)
         assert record.value == b"over TLS"
 
-        label = Label("", "gate", 1, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
+        label = Label("", "gate", 1, LabelState.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
         async with RedisStore(settings.redis) as store:
             assert await store.put([label]) == ["WRITTEN"]
             assert await store.get("gate", 1) == label
@@ -274,14 +274,16 @@ async def test_each_role_does_its_work_with_its_own_rights_and_no_more(
             ("edge", "frames", "saccade-server"), ("server", "frames", "saccade-server"),
             ("page", "frames", "saccade-edge"),
         ):  # fmt: skip
-            async with Source(place[role].kafka, [topic], group_id=group_id, in_background=True) as source:
+            async with KafkaSource(
+                place[role].kafka, [topic], group_id=group_id, in_background=True
+            ) as source:
                 async with asyncio.timeout(20.0):
                     while source.trouble in (None, "not connected yet"):
                         assert await source.getmany(1, 0.1) == []
                 assert "Authorization" in source.trouble or "lacks a topic" in source.trouble
 
         await rights_of_the_boards(place)
-        label = Label("", "gate", 9, State.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
+        label = Label("", "gate", 9, LabelState.FINAL, LabelSource.SERVER, 2, "car", 0.5, 1, 2)
         for role in ("producer", "reader"):
             async with RedisStore(place[role].redis) as store:
                 with pytest.raises(TransientError, match=r"refuses|NOPERM|can't run|ACL"):

@@ -14,7 +14,7 @@ from gating.task import Answer
 from runtime.intake import Delivery
 from runtime.kafka import Record
 from schemas.frame import Frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint
 from vit.backends import Identity
 
@@ -73,8 +73,8 @@ def asking_task(read_task: Callable[..., FrameTask]) -> Callable[..., FrameTask]
             site=task.frame.site,
             camera=task.camera,
             seq=seq,
-            state=State.PROVISIONAL,
-            source=Source.EDGE,
+            state=LabelState.PROVISIONAL,
+            source=AnswerSource.EDGE,
             label=4,
             name="class 4",
             confidence=0.4,

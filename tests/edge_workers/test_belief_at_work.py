@@ -24,7 +24,7 @@ from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.answer import ServerAnswer
 from schemas.belief_rule import STILLS, BeliefRule
-from schemas.label import NO_LABEL, Label, Source, State
+from schemas.label import NO_LABEL, AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint
 from vit.backends import Identity
 
@@ -84,7 +84,7 @@ def seen(read_task: Make) -> Make:
     return make
 
 
-def shown(label: Label) -> tuple[State, Source, str, int]:
+def shown(label: Label) -> tuple[LabelState, AnswerSource, str, int]:
     return label.state, label.source, label.name, label.rests_on
 
 
@@ -96,7 +96,7 @@ def test_frames_that_look_alike_ask_once(seen: Make) -> None:
     tasks = [seen(seq) for seq in range(3)]
     gating().decide(tasks)
     assert [task.asks for task in tasks] == [True, False, False]
-    assert {task.label.state for task in tasks} == {State.PROVISIONAL}
+    assert {task.label.state for task in tasks} == {LabelState.PROVISIONAL}
 
 
 def test_a_frame_that_looks_different_asks_for_itself(seen: Make) -> None:
@@ -110,10 +110,10 @@ def test_an_answer_ends_what_waited_for_it_and_stays_in_the_belief(seen: Make) -
     gate.decide([seen(seq) for seq in range(3)])
     finals = gate.answered(answer(0))
     assert [label.seq for label in finals] == [1, 2]
-    assert {shown(label) for label in finals} == {(State.FINAL, Source.BELIEF, "yield", 0)}
+    assert {shown(label) for label in finals} == {(LabelState.FINAL, AnswerSource.BELIEF, "yield", 0)}
     after = seen(3)
     gate.decide([after])
-    assert shown(after.label) == (State.FINAL, Source.BELIEF, "yield", 0)
+    assert shown(after.label) == (LabelState.FINAL, AnswerSource.BELIEF, "yield", 0)
     assert gate.answered(answer(0)) == []
 
 
@@ -135,7 +135,7 @@ def test_what_nobody_will_answer_ends_as_it_is(seen: Make) -> None:
     tasks = [seen(seq) for seq in range(2)]
     gate.decide(tasks)
     (label,) = gate.unasked(tasks[0])
-    assert (label.seq, *shown(label)) == (1, State.FINAL, Source.BELIEF, "stop", NO_LABEL)
+    assert (label.seq, *shown(label)) == (1, LabelState.FINAL, AnswerSource.BELIEF, "stop", NO_LABEL)
     again = seen(2)
     gate.decide([again])
     assert again.asks
@@ -260,7 +260,7 @@ async def way_back(gate: Gating, store: MemoryStore) -> Any:
 
 async def written(store: MemoryStore, camera: str, seq: int) -> Label:
     async for label in store.watch(camera):
-        if label.seq == seq and label.state is State.FINAL:
+        if label.seq == seq and label.state is LabelState.FINAL:
             return label
     raise AssertionError
 
@@ -279,7 +279,7 @@ async def test_answers_become_final_labels_of_what_waited(seen: Make) -> None:
         while not watching.done():
             await store.put_answers("", [answer(0)])
             await asyncio.wait([watching], timeout=0.2)
-    assert shown(watching.result()) == (State.FINAL, Source.BELIEF, "yield", 0)
+    assert shown(watching.result()) == (LabelState.FINAL, AnswerSource.BELIEF, "yield", 0)
 
 
 async def test_what_was_held_when_the_uplink_stopped_is_written_before_the_end(seen: Make) -> None:
@@ -291,4 +291,4 @@ async def test_what_was_held_when_the_uplink_stopped_is_written_before_the_end(s
         answers.unasked(tasks[0])
     found = await store.get("c", 1)
     assert found is not None
-    assert shown(found)[:2] == (State.FINAL, Source.BELIEF)
+    assert shown(found)[:2] == (LabelState.FINAL, AnswerSource.BELIEF)

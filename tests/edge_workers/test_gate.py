@@ -15,7 +15,7 @@ from gating.task import Answer, Classification
 from runtime.clock import ManualClock
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint
 from vit.backends import Identity
 
@@ -58,7 +58,12 @@ def label(task: FrameTask) -> Label:
 
 def test_a_sure_frame_gets_a_final_label_without_deadline(answered: Make) -> None:
     found = label(answered(sure=True))
-    assert (found.state, found.source, found.name, found.deadline_ns) == (State.FINAL, Source.EDGE, "dog", 0)
+    assert (found.state, found.source, found.name, found.deadline_ns) == (
+        LabelState.FINAL,
+        AnswerSource.EDGE,
+        "dog",
+        0,
+    )
     assert found.labelled_ns == SITE_NOW_NS
 
 
@@ -69,7 +74,7 @@ def test_the_deadline_is_the_sites_time_and_what_the_age_has_left(
     answered: Make, age_s: float, live: bool, left_s: float
 ) -> None:
     found = label(answered(sure=False, age_s=age_s, live=live))
-    assert found.state is State.PROVISIONAL
+    assert found.state is LabelState.PROVISIONAL
     assert found.deadline_ns == SITE_NOW_NS + round(left_s * S)
 
 
@@ -77,14 +82,14 @@ def test_an_unsure_frame_that_no_server_can_answer_in_time_keeps_the_edges_label
     answered: Make,
 ) -> None:
     found = label(answered(sure=False, age_s=2.5))
-    assert (found.state, found.deadline_ns) == (State.FINAL, 0)
+    assert (found.state, found.deadline_ns) == (LabelState.FINAL, 0)
 
 
 def test_a_refused_frame_has_a_state_and_a_cause_and_no_class(read_task: Make) -> None:
     task = read_task(1, captured_ns=UTC_NS - 40 * S)
-    task.refuse(State.DROPPED, "too_old")
+    task.refuse(LabelState.DROPPED, "too_old")
     found = label(task)
-    assert (found.state, found.cause, found.label, found.name) == (State.DROPPED, "too_old", -1, "")
+    assert (found.state, found.cause, found.label, found.name) == (LabelState.DROPPED, "too_old", -1, "")
 
 
 def gating(uplink: Any, gate: Gate) -> Gating:
@@ -100,9 +105,13 @@ def gating(uplink: Any, gate: Gate) -> Gating:
 def test_frames_are_gated_in_their_order_at_the_point_of_now_and_refused_ones_are_not(answered: Make) -> None:
     uplink = FakeUplink()
     tasks = [answered(sure=sure, live=False, seq=seq) for seq, sure in enumerate((False, True, False))]
-    tasks[0].refuse(State.UNDECODABLE, "not_finite")
+    tasks[0].refuse(LabelState.UNDECODABLE, "not_finite")
     gating(uplink, Gate()).decide(tasks)
-    assert [task.label.state for task in tasks] == [State.UNDECODABLE, State.FINAL, State.PROVISIONAL]
+    assert [task.label.state for task in tasks] == [
+        LabelState.UNDECODABLE,
+        LabelState.FINAL,
+        LabelState.PROVISIONAL,
+    ]
     assert uplink.observed == [task.gate.score for task in tasks[1:]]
     assert uplink.observed[1] > uplink.observed[0]
     assert tasks[2].point is POINT

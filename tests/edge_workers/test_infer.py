@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from edge_workers.infer import Inference
+from edge_workers.infer import EdgeInference
 from edge_workers.metrics import FrameMetrics
-from edge_workers.prepare import Batch
+from edge_workers.prepare import FrameBatch
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.clock import ManualClock
 from runtime.device_thread import DeviceThread
 from runtime.metrics import Metrics
-from schemas.label import State
+from schemas.label import LabelState
 from vit.backends import Identity
 
 Make = Callable[..., FrameTask]
@@ -38,9 +38,9 @@ class FakeEngine:
         )
 
 
-async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Metrics]:
+async def infer(*batches: FrameBatch) -> tuple[list[list[FrameTask]], FakeEngine, Metrics]:
     engine, metrics = FakeEngine(), Metrics("test")
-    prepared: Channel[Batch] = Channel(9)
+    prepared: Channel[FrameBatch] = Channel(9)
     inferred: Channel[list[FrameTask]] = Channel(9)
     for batch in batches:
         await prepared.put(batch)
@@ -48,17 +48,17 @@ async def infer(*batches: Batch) -> tuple[list[list[FrameTask]], FakeEngine, Met
     models: Any = SimpleNamespace(engine=engine)
     async with DeviceThread("model") as device:
         frame_metrics = FrameMetrics(metrics, "frames", ManualClock())
-        await Inference(models, device, prepared=prepared, inferred=inferred, metrics=frame_metrics).run()
+        await EdgeInference(models, device, prepared=prepared, inferred=inferred, metrics=frame_metrics).run()
     return [tasks async for tasks in inferred], engine, metrics
 
 
-def batch_of(tasks: list[FrameTask], *marks: int) -> Batch:
-    return Batch(tasks, np.stack([np.full((224, 224, 3), mark, np.uint8) for mark in marks]))
+def batch_of(tasks: list[FrameTask], *marks: int) -> FrameBatch:
+    return FrameBatch(tasks, np.stack([np.full((224, 224, 3), mark, np.uint8) for mark in marks]))
 
 
 async def test_each_frame_has_its_own_rows_and_refused_ones_pass_by(read_task: Make) -> None:
     tasks = [read_task(seq) for seq in range(3)]
-    tasks[1].refuse(State.DROPPED, "too_old")
+    tasks[1].refuse(LabelState.DROPPED, "too_old")
     (passed,), _, metrics = await infer(batch_of(tasks, 10, 20))
     assert passed == tasks
     assert [float(task.outputs.logits[0]) for task in (tasks[0], tasks[2])] == [10, 20]
@@ -73,7 +73,7 @@ async def test_outputs_that_are_no_numbers_refuse_their_own_frame_only(read_task
     await infer(batch_of(tasks, 1, 255, 2))
     assert [task.refusal and (task.refusal.state, task.refusal.cause) for task in tasks] == [
         None,
-        (State.UNDECODABLE, "not_finite"),
+        (LabelState.UNDECODABLE, "not_finite"),
         None,
     ]
 
@@ -94,6 +94,6 @@ async def test_still_frames_share_the_outputs_of_the_frame_they_look_like_and_it
 
 async def test_a_batch_without_a_sound_frame_does_not_reach_the_model(read_task: Make) -> None:
     task = read_task(0)
-    task.refuse(State.DROPPED, "overload")
-    passed, engine, _ = await infer(Batch([task], np.empty((0, 224, 224, 3), np.uint8)))
+    task.refuse(LabelState.DROPPED, "overload")
+    passed, engine, _ = await infer(FrameBatch([task], np.empty((0, 224, 224, 3), np.uint8)))
     assert (passed, engine.sizes) == ([[task]], [])

@@ -16,7 +16,7 @@ from runtime.kafka import Record
 from runtime.metrics import Metrics
 from runtime.offsets import TopicPartition
 from schemas.frame import Frame, decode_frame, encode_frame
-from schemas.label import State
+from schemas.label import LabelState
 
 S = 1_000_000_000
 
@@ -163,7 +163,7 @@ async def test_a_full_backlog_sheds_old_live_frames_as_dropped_for_overload(star
     await start(bench)
     refused = bench.reader.next_tasks(0)
     assert [(task.frame.seq, task.refusal) for task in refused] == [
-        (seq, Refusal(State.DROPPED, "overload")) for seq in range(3)
+        (seq, Refusal(LabelState.DROPPED, "overload")) for seq in range(3)
     ]
     assert bench.waiting() == 9
 
@@ -185,7 +185,7 @@ async def test_frames_that_grew_too_old_while_waiting_are_refused(start: Any) ->
     await bench.settle()
     bench.clock.advance(31.0)
     refused = bench.reader.next_tasks(0)
-    assert [task.refusal for task in refused] == [Refusal(State.DROPPED, "too_old")] * 3
+    assert [task.refusal for task in refused] == [Refusal(LabelState.DROPPED, "too_old")] * 3
     assert bench.waiting() == 2
 
 
@@ -215,7 +215,7 @@ async def test_a_refused_frame_whose_camera_and_number_can_be_read_goes_to_its_l
     await bench.settle()
     tasks = bench.reader.next_tasks(10)
     refused = [(task.frame.seq, task.refusal.state) for task in tasks if task.refusal is not None]
-    assert refused == [(5, State.UNDECODABLE), (6, State.UNDECODABLE)]
+    assert refused == [(5, LabelState.UNDECODABLE), (6, LabelState.UNDECODABLE)]
     assert [task.frame.seq for task in tasks if task.refusal is None] == [0]
     assert all(task.refusal.error for task in tasks if task.refusal is not None)
 

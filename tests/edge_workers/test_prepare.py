@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 
 from edge_workers.metrics import FrameMetrics
-from edge_workers.prepare import Batch, Prepare, Preparer, prepare
+from edge_workers.prepare import FrameBatch, Prepare, Preparer, prepare
 from edge_workers.task import FrameTask, Outputs, Refusal
 from gating.cameras import Cameras
 from gating.stillness import CameraStillness
@@ -19,7 +19,7 @@ from runtime.clock import ManualClock
 from runtime.codec_threads import CodecThreads
 from runtime.metrics import Metrics
 from schemas.errors import DecodeError
-from schemas.label import State
+from schemas.label import LabelState
 from vit.preprocess import Pixels, resize_crop
 
 Make = Callable[..., FrameTask]
@@ -51,7 +51,7 @@ PREPARE = partial(prepare, max_frame_pixels=1 << 20, resize_crop=resize_crop)
 def preparer(
     reader: Any,
     threads: CodecThreads,
-    prepared: Channel[Batch],
+    prepared: Channel[FrameBatch],
     stillness: Any = None,
     decode: Prepare = PREPARE,
 ) -> Preparer:
@@ -77,9 +77,9 @@ def test_an_image_with_more_pixels_than_allowed_is_refused(read_task: Make) -> N
 
 async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_other(read_task: Make) -> None:
     old = read_task(0, image=jpeg(0))
-    old.refuse(State.DROPPED, "too_old")
+    old.refuse(LabelState.DROPPED, "too_old")
     tasks = [old, read_task(1, image=jpeg(10)), read_task(2, image=b"junk"), read_task(3, image=jpeg(200))]
-    prepared: Channel[Batch] = Channel(9)
+    prepared: Channel[FrameBatch] = Channel(9)
     reader = FakeReader(tasks)
     with CodecThreads(2) as threads:
         await preparer(reader, threads, prepared).run()
@@ -88,15 +88,15 @@ async def test_crops_stand_beside_their_frames_and_a_refused_frame_spoils_no_oth
     assert batch.crops.shape == (2, 224, 224, 3)
     assert [round(float(crop.mean())) for crop in batch.crops] == [10, 200]
     assert [round(float(task.crop.mean())) for task in (tasks[1], tasks[3])] == [10, 200]
-    assert old.refusal == Refusal(State.DROPPED, "too_old")
+    assert old.refusal == Refusal(LabelState.DROPPED, "too_old")
     assert tasks[2].refusal is not None
-    assert (tasks[2].refusal.state, tasks[2].refusal.cause) == (State.UNDECODABLE, "bad_image")
+    assert (tasks[2].refusal.state, tasks[2].refusal.cause) == (LabelState.UNDECODABLE, "bad_image")
     assert tasks[2].refusal.error
 
 
 async def test_frames_are_chosen_no_earlier_than_the_model_takes_the_batch_before(read_task: Make) -> None:
     reader = FakeReader([read_task(seq, image=jpeg(seq)) for seq in range(7)])
-    prepared: Channel[Batch] = Channel(0)
+    prepared: Channel[FrameBatch] = Channel(0)
     with CodecThreads(2) as threads:
         running = asyncio.create_task(preparer(reader, threads, prepared).run())
         left = []
@@ -115,8 +115,8 @@ def standing(read_task: Make, levels: list[int], camera: str = "c") -> list[Fram
     ]
 
 
-async def batches_of(tasks: list[FrameTask], stillness: Any, decode: Prepare = PREPARE) -> list[Batch]:
-    prepared: Channel[Batch] = Channel(99)
+async def batches_of(tasks: list[FrameTask], stillness: Any, decode: Prepare = PREPARE) -> list[FrameBatch]:
+    prepared: Channel[FrameBatch] = Channel(99)
     with CodecThreads(2) as threads:
         await preparer(FakeReader(tasks), threads, prepared, stillness, decode).run()
     return [batch async for batch in prepared]

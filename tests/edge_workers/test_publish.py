@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from edge_workers.metrics import FrameMetrics
-from edge_workers.publish import Publisher
+from edge_workers.publish import LabelPublisher
 from edge_workers.task import FrameTask
 from runtime.channel import Channel
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.metrics import Metrics
-from schemas.label import Label, State
+from schemas.label import Label, LabelState
 from schemas.operating_point import OperatingPoint
 from schemas.win_rule import PutResult
 
@@ -47,7 +47,7 @@ class Rig:
         inferred.close()
         stand_ins: Any = (self, self, self)
         frame_metrics = FrameMetrics(Metrics("test"), "frames", ManualClock())
-        await Publisher(
+        await LabelPublisher(
             *stand_ins,
             inferred=inferred,
             asking=asking,
@@ -81,7 +81,7 @@ async def test_dropped_frames_are_done_with_their_label_and_undecodable_ones_are
     asking_task: Make, ends: Any
 ) -> None:
     dropped, broken = (asking_task(seq, POINT) for seq in (1, 2))
-    for task, state in ((dropped, State.DROPPED), (broken, State.UNDECODABLE)):
+    for task, state in ((dropped, LabelState.DROPPED), (broken, LabelState.UNDECODABLE)):
         task.refuse(state, "cause", "error")
         task.label = replace(task.label, state=state)
     rig = Rig(PutResult.WRITTEN)

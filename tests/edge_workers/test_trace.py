@@ -12,7 +12,7 @@ from edge_workers.trace import EdgeTracer
 from runtime.clock import ManualClock
 from runtime.site_clock import SiteClock
 from runtime.traces import TracePart
-from schemas.label import State
+from schemas.label import LabelState
 from schemas.operating_point import OperatingPoint
 from schemas.trace import DELIVERED, Stage, Trace, decode_trace
 from schemas.win_rule import PutResult
@@ -59,7 +59,7 @@ def test_a_gated_frame_tells_its_stages_on_the_sites_clock_its_answer_and_its_at
 
 def test_a_refused_frame_and_a_gate_that_never_asks_have_less_to_tell(asking_task: Make) -> None:
     refused, traces = asking_task(7, POINT), Traces()
-    refused.refuse(State.DROPPED, "too_old")
+    refused.refuse(LabelState.DROPPED, "too_old")
     tracer(traces).published(refused, PutResult.WRITTEN)
     edge = traces.found.edge
     assert edge is not None

@@ -22,7 +22,7 @@ from runtime.kafka_admin import read_all
 from runtime.redis_store import RedisStore
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.frame import Frame, encode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import Offload, decode_offload
 from schemas.topics import dead_topic
 from schemas.trace import DELIVERED
@@ -107,7 +107,7 @@ async def test_unsure_frames_are_provisional_and_offloaded_once_with_the_answer_
     async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, [(seq % 4, encode_frame(each)) for seq, each in enumerate(frames)])
         labels = await labelled(store, frames)
-    assert {label.state for label in labels} == {State.PROVISIONAL}
+    assert {label.state for label in labels} == {LabelState.PROVISIONAL}
     records = {record.seq: record for record in await offloads(pipeline)}
     assert sorted(records) == list(range(20))
     assert len(await offloads(pipeline)) == 20
@@ -132,7 +132,7 @@ async def test_the_gate_divides_frames_into_final_and_offloaded_by_tau(
     sent = {record.seq for record in await offloads(settings)}
     for label in labels:
         unsure = -np.log2(label.confidence) >= 1.0
-        assert label.state is (State.PROVISIONAL if unsure else State.FINAL)
+        assert label.state is (LabelState.PROVISIONAL if unsure else LabelState.FINAL)
         assert (label.seq in sent) == unsure
     assert 0 < len(sent) < 30
 
@@ -159,7 +159,11 @@ async def test_garbage_ends_as_dead_letters_with_reasons_and_its_neighbours_are_
         await publish(pipeline, [(0, value) for value in values])
         await labelled(store, good)
         (undecodable,) = await labelled(store, [broken])
-    assert (undecodable.state, undecodable.cause, undecodable.label) == (State.UNDECODABLE, "bad_image", -1)
+    assert (undecodable.state, undecodable.cause, undecodable.label) == (
+        LabelState.UNDECODABLE,
+        "bad_image",
+        -1,
+    )
     topic = dead_topic(pipeline.topics.frames)
     letters = [record async for record in read_all(pipeline.kafka, topic)]
     reasons = {
@@ -185,8 +189,8 @@ async def test_live_frames_past_their_age_are_dropped_with_the_cause_and_files_n
     async with RedisStore(pipeline.redis) as store, running(pipeline):
         await publish(pipeline, [(1, encode_frame(each)) for each in everything])
         labels = await labelled(store, everything)
-    assert [(label.state, label.cause) for label in labels[:5]] == [(State.DROPPED, "too_old")] * 5
-    assert {label.state for label in labels[5:]} == {State.PROVISIONAL}
+    assert [(label.state, label.cause) for label in labels[:5]] == [(LabelState.DROPPED, "too_old")] * 5
+    assert {label.state for label in labels[5:]} == {LabelState.PROVISIONAL}
     assert sorted(record.seq for record in await offloads(pipeline)) == [10, 11, 12, 13, 14, 20]
 
 
@@ -199,7 +203,7 @@ async def test_a_second_reading_changes_no_label_and_does_not_offload_what_is_fi
         async with running(pipeline):
             await publish(pipeline, [(0, encode_frame(each)) for each in frames])
             before = await labelled(store, frames)
-        finals = [replace(label, state=State.FINAL, source=Source.SERVER) for label in before[:5]]
+        finals = [replace(label, state=LabelState.FINAL, source=AnswerSource.SERVER) for label in before[:5]]
         await store.put(finals)
         replay = changed(pipeline, group_id=unique("replay"))
         async with running(replay):

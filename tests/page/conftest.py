@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from page.access import Sessions, User
 from page.app import Page
 from page.feed import Feed
-from page.frames import FrameWindow, Limits
+from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
 from runtime.clock import ManualClock
@@ -159,7 +159,9 @@ def open_page(site: FakeSite) -> Iterator[OpenPage]:
             kept: KeptFrames | None = None,
         ) -> TestClient:
             feed = Feed(site, site.events, clock, "", max_viewers=2)
-            window = FrameWindow(site, threads, Limits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32)
+            window = FrameWindow(
+                site, threads, PictureLimits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32
+            )
             page = Page(
                 site="",
                 store=site,

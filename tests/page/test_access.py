@@ -10,9 +10,9 @@ from page.access import (
     LOGIN_TRIES,
     LOGIN_WINDOW_S,
     SESSION_S,
-    Role,
     Sessions,
     User,
+    UserRole,
     hash_password,
     is_loopback,
     may_change,
@@ -21,8 +21,8 @@ from page.access import (
 )
 from schemas.errors import SettingsError
 
-ADA = User("ada", Role.CHANGE, hash_password("lovelace"))
-BOB = User("bob", Role.LOOK, hash_password("builder"))
+ADA = User("ada", UserRole.CHANGE, hash_password("lovelace"))
+BOB = User("bob", UserRole.LOOK, hash_password("builder"))
 USERS = {"ada": ADA, "bob": BOB}
 
 
@@ -83,7 +83,7 @@ def test_a_session_ends_by_itself_and_by_signing_out() -> None:
     assert token is not None
     session = sessions.of(token, SESSION_S - 1)
     assert session is not None
-    assert (session.user, session.role) == ("ada", Role.CHANGE)
+    assert (session.user, session.role) == ("ada", UserRole.CHANGE)
     assert sessions.of(token, SESSION_S) is None
     again = sign_in(sessions, "ada", "lovelace", "10.0.0.1", 0.0)
     assert again is not None

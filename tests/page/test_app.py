@@ -12,17 +12,17 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from page.access import LOGIN_TRIES, Role, User, hash_password
+from page.access import LOGIN_TRIES, User, UserRole, hash_password
 from runtime.kafka import Record
 from schemas.bitmap import bitmap_of
 from schemas.event import Event, Kind
 from schemas.frame import Frame, encode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.trace import DELIVERED, EdgeTrace, OffloadTrace, ServerTrace, Stage, Trace
 
 USERS = {
-    "ada": User("ada", Role.CHANGE, hash_password("lovelace")),
-    "bob": User("bob", Role.LOOK, hash_password("builder")),
+    "ada": User("ada", UserRole.CHANGE, hash_password("lovelace")),
+    "bob": User("bob", UserRole.LOOK, hash_password("builder")),
 }
 READS = [
     *("/api/cameras", "/api/live", "/api/labels?camera=gate", "/api/thumbnail?camera=gate"),
@@ -34,7 +34,16 @@ CHANGES = ["/api/letters/replay", "/api/kept/label", "/api/kept/mark", "/api/log
 
 def label(seq: int = 3, camera: str = "gate") -> Label:
     return Label(
-        "", camera, seq, State.FINAL, Source.SERVER, 2, "stop", 0.9, seq * 10**9, seq * 10**9 + 10**8
+        "",
+        camera,
+        seq,
+        LabelState.FINAL,
+        AnswerSource.SERVER,
+        2,
+        "stop",
+        0.9,
+        seq * 10**9,
+        seq * 10**9 + 10**8,
     )
 
 

@@ -14,16 +14,20 @@ from page.events import EventRule, Patience
 from runtime.clock import ManualClock
 from schemas.errors import TransientError
 from schemas.event import Event, Kind
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 S = 1_000_000_000
 NOW_NS = 1_700_000_000 * S
 
 
-def label(step: int, name: str = "stop", state: State = State.FINAL, deadline_s: float = 0.0) -> Label:
+def label(
+    step: int, name: str = "stop", state: LabelState = LabelState.FINAL, deadline_s: float = 0.0
+) -> Label:
     captured_ns = NOW_NS + step * S // 5
     deadline_ns = captured_ns + round(deadline_s * S) if deadline_s else 0
-    return Label("", "gate", step, state, Source.EDGE, 1, name, 0.9, captured_ns, captured_ns, deadline_ns)
+    return Label(
+        "", "gate", step, state, AnswerSource.EDGE, 1, name, 0.9, captured_ns, captured_ns, deadline_ns
+    )
 
 
 class FakeSite:
@@ -150,13 +154,13 @@ async def test_an_outage_is_ridden_out() -> None:
 
 def test_a_provisional_label_waits_for_its_final_one_or_its_deadline() -> None:
     words = LastWords()
-    asked = label(1, state=State.PROVISIONAL, deadline_s=2.0)
+    asked = label(1, state=LabelState.PROVISIONAL, deadline_s=2.0)
     assert words.offer(asked) == []
     assert words.due(asked.deadline_ns - 1) == []
-    final = replace(asked, state=State.FINAL, name="yield")
+    final = replace(asked, state=LabelState.FINAL, name="yield")
     assert words.offer(final) == [final]
     assert words.due(asked.deadline_ns) == []
-    other = label(2, state=State.PROVISIONAL, deadline_s=2.0)
+    other = label(2, state=LabelState.PROVISIONAL, deadline_s=2.0)
     words.offer(other)
     assert words.due(other.deadline_ns) == [other]
     assert len(words) == 0

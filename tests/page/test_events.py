@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 
 from page.events import EventRule, EventTracker, Patience
 from schemas.event import Event, Kind, decode_event, encode_event
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 S = 1_000_000_000
 RULE = EventRule(Patience(stand_s=1.0, gone_s=2.0), by_label={"person": Patience(0.0, 5.0)})
 
 
 def label(at_s: float, name: str, confidence: float = 0.9, cause: str = "") -> Label:
-    state = State.DROPPED if cause else State.FINAL
+    state = LabelState.DROPPED if cause else LabelState.FINAL
     at_ns = round(at_s * S)
     return Label(
-        "", "gate", round(at_s * 10), state, Source.EDGE, 1, name, confidence, at_ns, at_ns, 0, cause
+        "", "gate", round(at_s * 10), state, AnswerSource.EDGE, 1, name, confidence, at_ns, at_ns, 0, cause
     )
 
 

@@ -12,11 +12,11 @@ from page.feed import Feed, Viewer
 from runtime.clock import ManualClock
 from schemas.camera_state import CameraState
 from schemas.event import Event, Kind
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 
 def label(camera: str, seq: int) -> Label:
-    return Label("", camera, seq, State.FINAL, Source.EDGE, 2, "stop", 0.9, seq, seq)
+    return Label("", camera, seq, LabelState.FINAL, AnswerSource.EDGE, 2, "stop", 0.9, seq, seq)
 
 
 @asynccontextmanager

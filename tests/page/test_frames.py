@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from page.frames import FrameWindow, Limits, small_jpeg
+from page.frames import FrameWindow, PictureLimits, small_jpeg
 from runtime.kafka import Record
 from schemas.errors import DecodeError, TransientError
 from schemas.frame import Frame, encode_frame
 from schemas.topics import frames_partition
 
 PARTITIONS = 4
-LIMITS = Limits(max_frame_bytes=100_000, max_frame_pixels=1_000_000)
+LIMITS = PictureLimits(max_frame_bytes=100_000, max_frame_pixels=1_000_000)
 
 
 def jpeg(width: int = 64, height: int = 48) -> bytes:

@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 
-from page.frames import FrameWindow, Limits
+from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
 from runtime.kafka import Record
 from schemas.errors import TransientError
 from schemas.frame import Frame, encode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 S = 1_000_000_000
 Jpeg = Callable[[int], bytes]
 
 
 def label(seq: int, confidence: float = 0.3, camera: str = "gate") -> Label:
-    return Label("", camera, seq, State.FINAL, Source.EDGE, 2, "stop", confidence, seq * S, seq * S)
+    return Label(
+        "", camera, seq, LabelState.FINAL, AnswerSource.EDGE, 2, "stop", confidence, seq * S, seq * S
+    )
 
 
 def record(seq: int, image: bytes, camera: str = "gate") -> Record:
@@ -73,7 +75,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def harvesting(site: Any, kept: KeptFrames, away: int = 0) -> AsyncIterator[tuple[Harvest, Done]]:
     with ThreadPoolExecutor(1) as threads:
         window = FrameWindow(
-            FlakySite(site, away), threads, Limits(100_000, 1_000_000), max_held=4, thumbnail_pixels=64
+            FlakySite(site, away), threads, PictureLimits(100_000, 1_000_000), max_held=4, thumbnail_pixels=64
         )
         done: Any = Done(kept)
         harvest = Harvest(site, window, done, max_confidence=0.6)

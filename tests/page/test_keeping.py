@@ -21,7 +21,7 @@ from page.keeping import (
     reason_of,
     signature_of,
 )
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 S = 1_000_000_000
 
@@ -29,20 +29,20 @@ S = 1_000_000_000
 def label(
     name: str = "stop",
     confidence: float = 0.9,
-    source: Source = Source.EDGE,
+    source: AnswerSource = AnswerSource.EDGE,
     seq: int = 1,
     camera: str = "gate",
 ) -> Label:
-    return Label("", camera, seq, State.FINAL, source, 2, name, confidence, seq * S, seq * S + 1)
+    return Label("", camera, seq, LabelState.FINAL, source, 2, name, confidence, seq * S, seq * S + 1)
 
 
 def asked(name: str = "stop", confidence: float = 0.4, seq: int = 1, camera: str = "gate") -> Label:
     found = label(name, confidence, seq=seq, camera=camera)
-    return replace(found, state=State.PROVISIONAL, deadline_ns=found.labelled_ns + S)
+    return replace(found, state=LabelState.PROVISIONAL, deadline_ns=found.labelled_ns + S)
 
 
 ASKED = asked()
-DROPPED = replace(label(confidence=0.0), state=State.DROPPED, cause="too_old")
+DROPPED = replace(label(confidence=0.0), state=LabelState.DROPPED, cause="too_old")
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ DROPPED = replace(label(confidence=0.0), state=State.DROPPED, cause="too_old")
     [
         (None, label(confidence=0.61), None),
         (None, label(confidence=0.59), Reason.UNSURE),
-        (ASKED, label("stop", 0.9, Source.SERVER), None),
-        (ASKED, label("yield", 0.9, Source.SERVER), Reason.DISAGREE),
-        (ASKED, label("yield", 0.3, Source.SERVER), Reason.DISAGREE),
-        (ASKED, label("stop", 0.3, Source.SERVER), Reason.UNSURE),
-        (ASKED, label("yield", 0.9, Source.BELIEF), None),
-        (None, label("yield", 0.9, Source.SERVER), None),
+        (ASKED, label("stop", 0.9, AnswerSource.SERVER), None),
+        (ASKED, label("yield", 0.9, AnswerSource.SERVER), Reason.DISAGREE),
+        (ASKED, label("yield", 0.3, AnswerSource.SERVER), Reason.DISAGREE),
+        (ASKED, label("stop", 0.3, AnswerSource.SERVER), Reason.UNSURE),
+        (ASKED, label("yield", 0.9, AnswerSource.BELIEF), None),
+        (None, label("yield", 0.9, AnswerSource.SERVER), None),
         (None, DROPPED, None),
     ],
 )
@@ -66,7 +66,7 @@ def test_what_is_worth_a_look(before: Label | None, last: Label, reason: Reason 
 def test_a_corrected_frame_tells_what_both_said() -> None:
     doubts = Doubts(0.6)
     doubts.see(asked("yield"))
-    doubts.see(label("stop", 0.8, Source.SERVER))
+    doubts.see(label("stop", 0.8, AnswerSource.SERVER))
     doubt = doubts.take()
     assert doubt is not None
     assert (doubt.answer, doubt.edge, doubt.server, doubt.reason) == (
@@ -92,7 +92,7 @@ def test_a_frame_that_nobody_answered_is_judged_after_its_deadline() -> None:
 def test_a_servers_clock_ends_no_deadline() -> None:
     doubts = Doubts(0.6)
     doubts.see(asked(seq=1))
-    doubts.see(replace(label(source=Source.SERVER, seq=2), labelled_ns=10**6 * S))
+    doubts.see(replace(label(source=AnswerSource.SERVER, seq=2), labelled_ns=10**6 * S))
     assert doubts.take() is None
 
 

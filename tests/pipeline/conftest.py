@@ -23,13 +23,13 @@ from runtime.kafka_admin import read_all
 from runtime.kafka_lag import group_lag
 from runtime.redis_store import RedisStore
 from schemas.frame import decode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import decode_offload
 from schemas.topics import dead_topic
 from tests.pipeline.processes import FIRST_SEED, ForkedWorker, scenes, toml_of
 
 FrameId = tuple[str, int]
-ALLOWED_STORIES = ([State.FINAL], [State.PROVISIONAL], [State.PROVISIONAL, State.FINAL])
+ALLOWED_STORIES = ([LabelState.FINAL], [LabelState.PROVISIONAL], [LabelState.PROVISIONAL, LabelState.FINAL])
 
 
 @dataclass
@@ -63,10 +63,11 @@ class Evidence:
         not_final = {
             frame: self.labels[frame]
             for frame, _ in self.offloads
-            if (self.labels[frame].state, self.labels[frame].source) != (State.FINAL, Source.SERVER)
+            if (self.labels[frame].state, self.labels[frame].source)
+            != (LabelState.FINAL, AnswerSource.SERVER)
         }
         assert not_final == {}, "offloaded frames without the server's final label"
-        provisional = {frame for frame, label in self.labels.items() if label.state is State.PROVISIONAL}
+        provisional = {frame for frame, label in self.labels.items() if label.state is LabelState.PROVISIONAL}
         assert provisional == set(), "frames whose record never reached the topic"
 
 
@@ -80,7 +81,7 @@ class Witness:
     async def follow(self, store: RedisStore) -> None:
         """Note the server's final labels until cancelled."""
         async for label in store.watch(None):
-            if label.source is Source.SERVER and label.state is State.FINAL:
+            if label.source is AnswerSource.SERVER and label.state is LabelState.FINAL:
                 self._finals.append(label)
                 self._more.set()
 

@@ -20,7 +20,7 @@ from edge_workers.worker import run_edge
 from imaging.decode import decode_image
 from runtime.codec_threads import CodecThreads
 from schemas.frame import Frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import Offload, bitmap_of, encode_offload
 from vit.backends import EdgeOutput
 from vit.preprocess import Pixels
@@ -76,8 +76,8 @@ async def check_promises(site: MemorySite) -> None:
     labels = await site.settled(TIMEOUT_S)
     for frame, story in (await stories(site)).items():
         states = [label.state for label in story]
-        assert states in ([State.FINAL], [State.PROVISIONAL, State.FINAL]), frame
-        assert (story[-1].source is Source.SERVER) == (len(story) == 2)
+        assert states in ([LabelState.FINAL], [LabelState.PROVISIONAL, LabelState.FINAL]), frame
+        assert (story[-1].source is AnswerSource.SERVER) == (len(story) == 2)
         assert story[-1] == labels[frame]
 
 
@@ -227,7 +227,7 @@ async def test_a_picture_whose_decoder_hangs_costs_itself_alone(
         site.put(frames)
         labels = await site.settled(TIMEOUT_S)
     never.set()
-    refused = {frame for frame, label in labels.items() if label.state is State.UNDECODABLE}
+    refused = {frame for frame, label in labels.items() if label.state is LabelState.UNDECODABLE}
     assert refused == {(hanging.camera, hanging.seq)}
     assert site.refusals() == {"too_slow": 1}
     assert committed(site, settings.edge.group_id) == len(frames)

@@ -20,7 +20,7 @@ from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.kafka_admin import create_topics, pipeline_topics
 from runtime.redis_store import RedisStore
-from schemas.label import Source
+from schemas.label import AnswerSource
 from server_workers.worker import run_server
 
 pytestmark = pytest.mark.stack
@@ -265,7 +265,7 @@ async def test_a_server_without_one_sites_redis_serves_the_others_and_names_it(
         await until(port, "/readyz", 200, f"all_sites_answer: no answer from the Redis of {away}")
         await publish(site, "gate")
         async with asyncio.timeout(WAIT_S):
-            while (label := await store.latest(camera)) is None or label.source is not Source.SERVER:
+            while (label := await store.latest(camera)) is None or label.source is not AnswerSource.SERVER:
                 await asyncio.sleep(0.02)
 
 

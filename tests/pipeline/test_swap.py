@@ -24,7 +24,7 @@ from runtime.redis_store import RedisStore
 from saccade.commands.models import pair_of, started_with
 from schemas.deployment import Deployment, Pair, Role, WorkerModels
 from schemas.frame import Frame, encode_frame
-from schemas.label import Source, State
+from schemas.label import AnswerSource, LabelState
 from server_workers.worker import run_server
 
 TIMEOUT_S = 60.0
@@ -74,7 +74,7 @@ async def load(site: MemorySite, frames: list[Frame]) -> AsyncIterator[None]:
     async def put() -> None:
         turn = 0
         while True:
-            finals = [label for label in (await site.labels()).values() if label.state is State.FINAL]
+            finals = [label for label in (await site.labels()).values() if label.state is LabelState.FINAL]
             if len(site.frames) - len(finals) < MOST_UNANSWERED:
                 site.put([replace(frame, seq=1_000 * turn + frame.seq) for frame in frames])
                 turn += 1
@@ -102,7 +102,7 @@ async def seen_by(site: MemorySite, names: tuple[str, ...]) -> None:
     """The server has answered a frame in these classes from now on."""
     async with asyncio.timeout(TIMEOUT_S):
         async for label in site.store.watch():
-            if label.source is Source.SERVER and label.name in names:
+            if label.source is AnswerSource.SERVER and label.name in names:
                 return
 
 
@@ -135,7 +135,9 @@ async def test_a_pair_of_other_classes_is_taken_under_load_and_given_back(
         labels = await site.settled(TIMEOUT_S)
     assert site.refusals() == {}
     assert set(labels) == site.frames
-    assert {(label.state, label.source) for label in labels.values()} == {(State.FINAL, Source.SERVER)}
+    assert {(label.state, label.source) for label in labels.values()} == {
+        (LabelState.FINAL, AnswerSource.SERVER)
+    }
     for camera in await site.store.cameras():
         by_frame: dict[int, list[str]] = {}
         async for label in site.store.history(camera):
@@ -199,7 +201,7 @@ async def test_the_command_deploys_a_pair_and_takes_it_back(
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 found = await store.get(camera, seq)
-                if found is not None and found.state is State.FINAL:
+                if found is not None and found.state is LabelState.FINAL:
                     return found.name
                 await asyncio.sleep(0.05)
 

@@ -19,7 +19,7 @@ from edge_workers.worker import run_edge
 from runtime.kafka import Sink
 from runtime.redis_store import RedisStore
 from schemas.frame import Frame, encode_frame
-from schemas.label import Source
+from schemas.label import AnswerSource
 from server_workers.worker import run_server
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
@@ -56,7 +56,7 @@ async def test_trace_shows_every_stage_of_a_frame_that_a_server_answered(
         await (await sink.send(settings.topics.frames, encode_frame(frame), partition=0))
         async with asyncio.timeout(WAIT_S):
             label = await first
-            while label.source is not Source.SERVER:
+            while label.source is not AnswerSource.SERVER:
                 label = await anext(watching)
         await watching.aclose()
         stop.set()

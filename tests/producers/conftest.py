@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from producers.camera_stats import CameraStats
-from producers.pacing import Pace, Schedule
+from producers.pacing import Pace, PlaySchedule
 from producers.sources.source import Captured, OpenOptions, RawImage, Unreadable
 from schemas.camera_state import CameraState
 from schemas.errors import TransientError
@@ -239,7 +239,7 @@ class MemorySource:
         self.closed = threading.Event()
 
     def pace(self, fps: float | None) -> Pace:
-        return self._pace or Schedule(fps, may_drop=False)
+        return self._pace or PlaySchedule(fps, may_drop=False)
 
     def __iter__(self) -> Iterator[Captured | Unreadable]:
         for index, picture in enumerate(self._pictures):

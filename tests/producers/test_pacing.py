@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.pacing import MAX_CATCH_UP_S, LivePace, Playback, RateCap, Schedule, Skip, Timeline
+from producers.pacing import MAX_CATCH_UP_S, LivePace, Playback, PlaySchedule, RateCap, Skip, Timeline
 
 FPS = st.floats(0.1, 240)
 GAPS_S = st.lists(st.floats(0, 3), max_size=60)
@@ -26,13 +26,13 @@ GAPS_S = st.lists(st.floats(0, 3), max_size=60)
 def test_schedule_at_one_frame_per_second(
     arrivals_s: list[float], may_drop: bool, due_s: list[float | Skip]
 ) -> None:
-    schedule = Schedule(1.0, may_drop=may_drop)
+    schedule = PlaySchedule(1.0, may_drop=may_drop)
     assert [schedule.place(None, now) for now in arrivals_s] == due_s
 
 
 @given(gaps_s=GAPS_S)
 def test_without_a_rate_everything_is_due_at_once(gaps_s: list[float]) -> None:
-    schedule = Schedule(None, may_drop=True)
+    schedule = PlaySchedule(None, may_drop=True)
     for now in itertools.accumulate(gaps_s):
         assert schedule.place(None, now) == now
 
@@ -41,7 +41,7 @@ def test_without_a_rate_everything_is_due_at_once(gaps_s: list[float]) -> None:
 def test_frames_leave_in_order_and_never_faster_than_the_rate_plus_what_may_be_caught_up(
     fps: float, gaps_s: list[float], may_drop: bool
 ) -> None:
-    schedule = Schedule(fps, may_drop=may_drop)
+    schedule = PlaySchedule(fps, may_drop=may_drop)
     now, left_s = 0.0, []
     for gap in gaps_s:
         now += gap
@@ -57,12 +57,12 @@ def test_frames_leave_in_order_and_never_faster_than_the_rate_plus_what_may_be_c
 
 @given(fps=FPS, gaps_s=GAPS_S)
 def test_a_schedule_that_may_not_drop_places_every_frame(fps: float, gaps_s: list[float]) -> None:
-    schedule = Schedule(fps, may_drop=False)
+    schedule = PlaySchedule(fps, may_drop=False)
     assert not any(isinstance(schedule.place(None, now), Skip) for now in itertools.accumulate(gaps_s))
 
 
 def test_a_dropping_schedule_stays_within_a_period_of_real_time() -> None:
-    schedule = Schedule(10, may_drop=True)
+    schedule = PlaySchedule(10, may_drop=True)
     kept = [
         now
         for now in (i * 0.25 for i in range(100))
@@ -217,6 +217,6 @@ def test_a_timeline_never_goes_back_nor_rests_longer_than_it_may(times_s: list[f
 @pytest.mark.parametrize("fps", [0, -1, float("inf"), float("nan")])
 def test_a_rate_must_be_a_number_above_zero(fps: float) -> None:
     with pytest.raises(ValueError, match="fps"):
-        Schedule(fps, may_drop=False)
+        PlaySchedule(fps, may_drop=False)
     with pytest.raises(ValueError, match="fps"):
         RateCap(fps)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from producers.camera_stats import CameraStats
-from producers.publish import Publisher
+from producers.publish import FramePublisher
 from runtime.kafka import RecordRefused
 from schemas.errors import TransientError
 from schemas.frame import Frame
@@ -25,7 +25,7 @@ async def turn() -> None:
 async def test_a_frame_goes_to_its_cameras_partition_under_its_cameras_key(
     sink: Any, stats: CameraStats
 ) -> None:
-    await Publisher(sink, topic="frames").publish(frame(7), stats)
+    await FramePublisher(sink, topic="frames").publish(frame(7), stats)
     await turn()
     assert sink.frames == [frame(7)]
     assert sink.keys == [("frames", b"site/cam", frames_partition("site/cam", 48))]
@@ -35,7 +35,7 @@ async def test_a_frame_goes_to_its_cameras_partition_under_its_cameras_key(
 
 async def test_publishing_does_not_wait_for_the_acknowledgement(sink: Any, stats: CameraStats) -> None:
     sink.hold = True
-    publisher = Publisher(sink, topic="frames")
+    publisher = FramePublisher(sink, topic="frames")
     for seq in range(3):
         await publisher.publish(frame(seq), stats)
     assert (stats.pending, stats.summary().published) == (3, 0)
@@ -53,7 +53,7 @@ async def test_a_lost_frame_is_counted_by_cause(
     sink: Any, stats: CameraStats, error: Exception, cause: str
 ) -> None:
     sink.fail = error
-    await Publisher(sink, topic="frames").publish(frame(0), stats)
+    await FramePublisher(sink, topic="frames").publish(frame(0), stats)
     await turn()
     assert stats.summary().dropped == {cause: 1}
     assert stats.pending == 0
@@ -63,7 +63,7 @@ async def test_cancelled_while_waiting_for_room_nothing_is_sent_or_counted(
     sink: Any, stats: CameraStats
 ) -> None:
     sink.room.clear()
-    sending = asyncio.create_task(Publisher(sink, topic="frames").publish(frame(0), stats))
+    sending = asyncio.create_task(FramePublisher(sink, topic="frames").publish(frame(0), stats))
     await turn()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

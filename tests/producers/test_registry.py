@@ -98,7 +98,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 SPARE_KIND = """
 from dataclasses import dataclass
-from producers.pacing import Schedule
+from producers.pacing import PlaySchedule
 from producers.sources.source import Captured, RawImage
 import numpy as np
 

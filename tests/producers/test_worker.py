@@ -11,8 +11,8 @@ import pytest
 from lab.scenes.source import Scenes
 from producers.camera import CameraSpec
 from producers.metrics import ProducerMetrics
-from producers.pacing import Schedule
-from producers.publish import Publisher
+from producers.pacing import PlaySchedule
+from producers.publish import FramePublisher
 from producers.settings import ProducerSettings
 from producers.sources.source import Captured, OpenOptions, RawImage, Session
 from producers.sources.stream import StreamUrl
@@ -50,7 +50,7 @@ class Bench:
         self, cameras: Sequence[CameraSpec], opener: Opener, site: str = "", changes: Any = None
     ) -> asyncio.Task[None]:
         ports = ProducerPorts(
-            publisher=Publisher(self.sink, topic="frames"),
+            publisher=FramePublisher(self.sink, topic="frames"),
             flush=self._flushed,
             in_flight_bytes=lambda: 0,
             trouble=lambda: self.trouble,
@@ -352,7 +352,9 @@ async def test_a_live_camera_that_repeats_itself_is_told_as_frozen_until_it_move
     bench.settings = bench.settings.model_copy(update={"frozen_after_s": 0.05})
     same, other = (np.full((16, 16, 3), level, np.uint8) for level in (7, 8))
     pictures = [Captured(RawImage(same), time_s=number / 10) for number in range(5)]
-    source = memory_source([*pictures, Captured(RawImage(other))], pace=Schedule(50, may_drop=False), wait=5)
+    source = memory_source(
+        [*pictures, Captured(RawImage(other))], pace=PlaySchedule(50, may_drop=False), wait=5
+    )
     bench.run([CameraSpec("cam", LIVE)], lambda _: source)
 
     async def told(state: str) -> CameraState:

@@ -8,7 +8,7 @@ import pytest
 
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
-from runtime.kafka import Sink, Source
+from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import create_topics
 from runtime.kafka_lag import group_lag
 from schemas.errors import StackError
@@ -29,7 +29,7 @@ async def test_the_lag_is_what_the_group_has_not_committed(
         assert await sink.flush(5.0)
     async with group_lag(kafka) as lag:
         assert await lag.of(group, topic) == 30
-        async with Source(kafka, [topic], group_id=group) as source:
+        async with KafkaSource(kafka, [topic], group_id=group) as source:
             await source.getmany(10, 5.0)
             await source.commit({(topic, 0): 4, (topic, 1): 10})
         assert await lag.of(group, topic) == 16

@@ -19,7 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
 from runtime.intake import Intake
-from runtime.kafka import Record, Sink, Source
+from runtime.kafka import KafkaSource, Record, Sink
 from runtime.kafka_admin import create_topics
 from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
 from runtime.offsets import TopicPartition
@@ -58,7 +58,7 @@ async def fill(sink: Sink, topic: str, values: range) -> None:
     assert await sink.flush(10.0)
 
 
-async def read(source: Source, count: int) -> list[Record]:
+async def read(source: KafkaSource, count: int) -> list[Record]:
     records: list[Record] = []
     async with asyncio.timeout(20.0):
         while len(records) < count:
@@ -89,14 +89,14 @@ async def test_a_new_group_reads_what_was_there_before_and_goes_on_where_it_comm
 ) -> None:
     group = unique("group")
     await fill(sink, topic, range(60))
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         assert source.joined
         assert len(source.assignment()) == NUM_PARTITIONS
         records = await read(source, 60)
         assert values_of(records) == list(range(60))
         assert await source.lag() == 0
         await source.commit(next_offsets([record for record in records if int(record.value) < 30]))
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         assert await source.lag() == 30
         assert values_of(await read(source, 30)) == list(range(30, 60))
 
@@ -105,7 +105,7 @@ async def test_a_record_keeps_its_key_headers_and_time(
     kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:
     await (await sink.send(topic, b"v", key=b"k", partition=2, headers=[("h", b"\x00\xff")]))
-    async with Source(kafka, [topic], group_id=unique("group")) as source:
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
         (record,) = await read(source, 1)
     assert (record.topic, record.partition, record.offset) == (topic, 2, 0)
     assert (record.key, record.value, record.headers) == (b"k", b"v", (("h", b"\x00\xff"),))
@@ -117,11 +117,11 @@ async def test_a_commit_leaves_out_partitions_that_are_not_held(
 ) -> None:
     group = unique("group")
     await fill(sink, topic, range(6))
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         await read(source, 6)
         await source.commit({(topic, 1): 1, (topic, 99): 5, ("elsewhere", 0): 1})
         await source.commit({("elsewhere", 0): 1})
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         assert values_of(await read(source, 5)) == [0, 2, 3, 4, 5]
 
 
@@ -133,7 +133,7 @@ async def test_members_that_come_and_go_hand_over_without_loss_or_a_second_turn(
     most_members = 0
 
     async def work(stop: asyncio.Event) -> None:
-        source = Source(kafka, [topic], group_id=group)
+        source = KafkaSource(kafka, [topic], group_id=group)
         intake = Intake(source, forget=lambda _: None, max_drain_s=5.0)
         async with source:
             while not stop.is_set():
@@ -174,12 +174,12 @@ async def test_records_of_an_assignment_that_is_over_are_not_handed_out(
         revoking.set()
         await go_on.wait()
 
-    first = Source(kafka, [topic], group_id=group)
+    first = KafkaSource(kafka, [topic], group_id=group)
     first.listen(on_revoked=hold)
     async with first:
         assert await first.getmany(10, 5.0)
         async with asyncio.TaskGroup() as tasks:
-            second = Source(kafka, [topic], group_id=group)
+            second = KafkaSource(kafka, [topic], group_id=group)
             joining = tasks.create_task(second.__aenter__())
             await revoking.wait()
             assert await first.getmany(100, 0.05) == []
@@ -197,12 +197,12 @@ async def test_a_read_that_outlasts_a_rebalance_returns_the_first_records_of_the
 ) -> None:
     group = unique("group")
     await fill(sink, topic, range(600))
-    async with Source(kafka, [topic], group_id=group) as first:
+    async with KafkaSource(kafka, [topic], group_id=group) as first:
         assert values_of(await read(first, 600)) == list(range(600))
         # Nothing is committed, so everything comes again once a second member has changed the assignment.
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(first.getmany(100, 20.0))
-            async with Source(kafka, [topic], group_id=group) as second:
+            async with KafkaSource(kafka, [topic], group_id=group) as second:
                 again = await reading
                 again += await read(first, 300 - len(again)) + await read(second, 300)
         assert values_of(again) == list(range(600))
@@ -219,14 +219,14 @@ async def test_records_that_come_before_the_listener_is_done_are_kept_for_the_ne
     async def hold(_: set[TopicPartition]) -> None:
         await go_on.wait()
 
-    first = Source(kafka, [topic], group_id=group)
+    first = KafkaSource(kafka, [topic], group_id=group)
     first.listen(on_assigned=hold)
     async with first:
         await read(first, 600)
         go_on.clear()
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(first.getmany(100, 20.0))
-            async with Source(kafka, [topic], group_id=group) as second:
+            async with KafkaSource(kafka, [topic], group_id=group) as second:
                 assert await reading == []
                 go_on.set()
                 again = await read(first, 300) + await read(second, 300)
@@ -248,14 +248,14 @@ async def test_records_deleted_before_they_were_read_are_counted(
     group = unique("group")
     await fill(sink, topic, range(60))
     await delete_before(kafka, topic, 3, 4)
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         records = await read(source, 56)
         assert source.num_missed == 0  # a new group misses nothing: it never had a position there
         await source.commit(next_offsets(records))
     await fill(sink, topic, range(60, 120))
     await delete_before(kafka, topic, 2, 17)
     await delete_before(kafka, topic, 5, 11)
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         assert len(await read(source, 60 - 7 - 1)) == 52
         assert source.num_missed == 8
         assert source.joined
@@ -267,7 +267,7 @@ async def test_what_a_callback_raises_reaches_the_reader(
     async def fail(_: set[TopicPartition]) -> None:
         raise RuntimeError("cannot hand over")
 
-    source = Source(kafka, [topic], group_id=unique("group"))
+    source = KafkaSource(kafka, [topic], group_id=unique("group"))
     source.listen(on_assigned=fail)
     async with source:
         with pytest.raises(RuntimeError, match="cannot hand over"):
@@ -277,7 +277,7 @@ async def test_what_a_callback_raises_reaches_the_reader(
 async def test_a_cancelled_read_has_taken_nothing(
     kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:
-    async with Source(kafka, [topic], group_id=unique("group")) as source:
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
         for count in range(20):
             reading = asyncio.ensure_future(source.getmany(10, 5.0))
             await asyncio.sleep(0)
@@ -294,7 +294,7 @@ async def test_a_cancelled_read_has_taken_nothing(
 async def test_paused_partitions_give_nothing_until_resumed(
     kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:
-    async with Source(kafka, [topic], group_id=unique("group")) as source:
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
         source.pause({(topic, 0), (topic, 77)})
         await fill(sink, topic, range(6))
         assert values_of(await read(source, 5)) == [1, 2, 3, 4, 5]
@@ -306,7 +306,7 @@ async def test_paused_partitions_give_nothing_until_resumed(
 async def test_a_missing_topic_is_one_clear_line(kafka: KafkaSettings, unique: Callable[[str], str]) -> None:
     quick = kafka.model_copy(update={"request_timeout_ms": 1_000})
     with pytest.raises(StackError, match="lacks a topic: saccade topics create makes it"):
-        await Source(quick, [unique("missing")], group_id="g").__aenter__()
+        await KafkaSource(quick, [unique("missing")], group_id="g").__aenter__()
 
 
 async def test_a_static_member_that_comes_back_has_its_partitions_and_the_others_notice_nothing(
@@ -315,15 +315,15 @@ async def test_a_static_member_that_comes_back_has_its_partitions_and_the_others
     group = unique("group")
     await fill(sink, topic, range(60))
     # The first to join leads the group: it is the one that comes back.
-    first = Source(kafka, [topic], group_id=group, group_instance_id="first")
+    first = KafkaSource(kafka, [topic], group_id=group, group_instance_id="first")
     await first.__aenter__()
-    async with Source(kafka, [topic], group_id=group, group_instance_id="second") as second:
+    async with KafkaSource(kafka, [topic], group_id=group, group_instance_id="second") as second:
         records = await read(second, 30)
         await second.commit(next_offsets(records))
         held, generation = first.assignment(), second.generation()
         assert len(held) == NUM_PARTITIONS // 2
         await first.__aexit__(None, None, None)
-        async with Source(kafka, [topic], group_id=group, group_instance_id="first") as back:
+        async with KafkaSource(kafka, [topic], group_id=group, group_instance_id="first") as back:
             again = await read(back, 30)
             assert back.assignment() == held
             assert {(each.topic, each.partition) for each in again} == held
@@ -333,7 +333,7 @@ async def test_a_static_member_that_comes_back_has_its_partitions_and_the_others
 
 async def test_a_broker_that_is_not_there_is_one_clear_line() -> None:
     kafka = KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout_ms=1_000)
-    source = Source(kafka, ["frames"], group_id="g")
+    source = KafkaSource(kafka, ["frames"], group_id="g")
     with pytest.raises(TransientError, match=r"Kafka at 127\.0\.0\.1:1 does not answer"):
         await started(source._make, kafka, timeout_s=0.3)
 
@@ -343,9 +343,9 @@ async def test_an_outage_is_ridden_out_and_a_member_can_leave_during_it(
 ) -> None:
     quick = kafka.model_copy(update={"request_timeout_ms": 1_000})
     await fill(sink, topic, range(60))
-    async with Source(quick, [topic], group_id=unique("group")) as staying:
+    async with KafkaSource(quick, [topic], group_id=unique("group")) as staying:
         records = await read(staying, 60)
-        async with Source(quick, [topic], group_id=unique("group")) as leaving:
+        async with KafkaSource(quick, [topic], group_id=unique("group")) as leaving:
             await read(leaving, 60)
             await stack.kill_kafka()
             try:
@@ -421,7 +421,7 @@ async def test_whatever_stands_in_a_topic_is_one_record_that_says_so_and_its_nei
 ) -> None:
     await write_poison(kafka, topic)
     group = unique("group")
-    async with Source(kafka, [topic], group_id=group, max_partition_fetch_bytes=1 << 20) as source:
+    async with KafkaSource(kafka, [topic], group_id=group, max_partition_fetch_bytes=1 << 20) as source:
         records = await read(source, 11)
         assert source.num_missed == 0
         await source.commit(next_offsets(records))
@@ -439,7 +439,7 @@ async def test_whatever_stands_in_a_topic_is_one_record_that_says_so_and_its_nei
     assert [record.value for record in unreadable] == [b""] * 4
     assert ["more than" in str(each.unreadable) for each in unreadable] == [True, True, True, False]
     assert "utf-8" in str(unreadable[3].unreadable)
-    async with Source(kafka, [topic], group_id=group) as source:
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
         assert await source.getmany(10, 0.3) == []
 
 
@@ -452,7 +452,7 @@ async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
     async def note(partitions: set[TopicPartition]) -> None:
         revoked.append(len(partitions))
 
-    source = Source(kafka, [topic], group_id=unique("group"))
+    source = KafkaSource(kafka, [topic], group_id=unique("group"))
     source.listen(on_revoked=note)
     async with source:
         await fill(sink, topic, range(60))
@@ -470,7 +470,7 @@ async def test_a_topic_that_is_made_anew_is_read_again(
     kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    async with Source(kafka, [topic], group_id=unique("group")) as source:
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
         await fill(sink, topic, range(60))
         await source.commit(next_offsets(await read(source, 60)))
         await admin.start()
@@ -488,7 +488,7 @@ async def test_a_source_in_the_background_starts_without_its_topic_and_joins_onc
     kafka: KafkaSettings, sink: Sink, unique: Callable[[str], str]
 ) -> None:
     topic = unique("late")
-    async with Source(kafka, [topic], group_id=unique("group"), in_background=True) as source:
+    async with KafkaSource(kafka, [topic], group_id=unique("group"), in_background=True) as source:
         async with asyncio.timeout(15.0):
             while "saccade topics create makes it" not in str(source.trouble):
                 assert await source.getmany(10, 0.1) == []
@@ -508,7 +508,7 @@ async def test_a_pattern_reads_the_topics_that_it_names_and_no_others(
     await create_topics(kafka, [TopicSpec(f"{topic}{end}", 1, {}) for end in (".north", ".north.dead", "s")])
     for number, name in enumerate([topic, site_topic, f"{site_topic}.dead", f"{topic}s"]):
         await (await sink.send(name, str(number).encode(), partition=0))
-    async with Source(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
+    async with KafkaSource(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
         assert values_of(await read(source, 2)) == [0, 1]
         assert {name for name, _ in source.assignment()} == {topic, site_topic}
 
@@ -522,7 +522,7 @@ async def test_a_record_that_its_members_died_with_is_handed_out_unopened(
     refused: list[int] = []
 
     async def live() -> None:
-        source = Source(kafka, [topic], group_id=group)
+        source = KafkaSource(kafka, [topic], group_id=group)
         intake = Intake(source, forget=lambda _: None)
         async with source, asyncio.timeout(20.0):
             while len(done) + len(refused) < 60:

@@ -6,10 +6,10 @@ import stamina
 from runtime.label_writer import LabelWriter
 from runtime.metrics import Metrics
 from schemas.errors import SaccadeError, TransientError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.win_rule import PutResult
 
-LABEL = Label("", "c", 1, State.FINAL, Source.EDGE, 2, "two", 0.9, 1_000_000_000, 3_000_000_000)
+LABEL = Label("", "c", 1, LabelState.FINAL, AnswerSource.EDGE, 2, "two", 0.9, 1_000_000_000, 3_000_000_000)
 
 
 class FakeStore:

@@ -7,7 +7,7 @@ import pytest
 from runtime.connections import RedisSettings
 from runtime.memory_store import MemoryStore
 from schemas.errors import TransientError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.redis_keys import CAMERA_LEASE_TTL_S, CAMERA_TTL_S, SERVER_REPORT_TTL_S
 from schemas.server_report import ServerReport
 from schemas.win_rule import PutResult
@@ -23,7 +23,7 @@ class Clock:
 
 
 def label(seq: int = 1, **changes: object) -> Label:
-    fields = {"state": State.FINAL, "source": Source.SERVER, "labelled_ns": 5, **changes}
+    fields = {"state": LabelState.FINAL, "source": AnswerSource.SERVER, "labelled_ns": 5, **changes}
     return Label(
         site="",
         camera="c",
@@ -62,7 +62,7 @@ async def test_the_stores_clock_decides_deadline_and_grace_to_the_nanosecond(
     clock = Clock()
     store = MemoryStore(RedisSettings(deadline_grace_ms=500), clock)
     deadline_ns = clock.now_ns + S
-    await store.put([label(state=State.PROVISIONAL, source=Source.EDGE, deadline_ns=deadline_ns)])
+    await store.put([label(state=LabelState.PROVISIONAL, source=AnswerSource.EDGE, deadline_ns=deadline_ns)])
     clock.now_ns = deadline_ns + S // 2 + late_ns
     assert await store.put([label(deadline_ns=deadline_ns, labelled_ns=6)]) == [result]
     assert await store.put([label(2, deadline_ns=deadline_ns)]) == [result]

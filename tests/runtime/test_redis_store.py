@@ -17,7 +17,7 @@ from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
 from runtime.redis_store import RedisStore
 from schemas.errors import SaccadeError, TransientError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 pytestmark = pytest.mark.stack
 
@@ -27,8 +27,8 @@ def make_label(camera: str, seq: int = 1, **changes: object) -> Label:
         site="",
         camera=camera,
         seq=seq,
-        state=State.FINAL,
-        source=Source.EDGE,
+        state=LabelState.FINAL,
+        source=AnswerSource.EDGE,
         label=3,
         name="stop sign",
         confidence=0.625,
@@ -63,17 +63,19 @@ async def test_concurrent_writers_leave_one_provisional_and_one_final_in_the_str
         async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
             for seq in range(20):
                 at = 100 * worker + 1
-                await store.put([make_label(camera, seq, state=State.PROVISIONAL, labelled_ns=at)])
-                await store.put([make_label(camera, seq, source=Source.SERVER, label=worker, labelled_ns=at)])
+                await store.put([make_label(camera, seq, state=LabelState.PROVISIONAL, labelled_ns=at)])
+                await store.put(
+                    [make_label(camera, seq, source=AnswerSource.SERVER, label=worker, labelled_ns=at)]
+                )
 
     async with asyncio.TaskGroup() as group:
         for worker in range(4):
             group.create_task(write(worker))
     async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
-        states: dict[int, list[State]] = {}
+        states: dict[int, list[LabelState]] = {}
         async for label in store.history(camera):
             states.setdefault(label.seq, []).append(label.state)
-    assert all(found == [State.PROVISIONAL, State.FINAL] for found in states.values())
+    assert all(found == [LabelState.PROVISIONAL, LabelState.FINAL] for found in states.values())
     assert len(states) == 20
 
 
@@ -206,10 +208,10 @@ async def test_a_label_keeps_no_field_that_only_its_forerunner_had(
     store: RedisStore, stack: EmbeddedStack, unique: Callable[[str], str]
 ) -> None:
     camera = unique("camera")
-    await store.put([make_label(camera, state=State.PROVISIONAL)])
+    await store.put([make_label(camera, state=LabelState.PROVISIONAL)])
     async with redis.asyncio.Redis.from_url(stack.redis_url, decode_responses=True) as client:
         await client.hset(f"label:{camera}:1", "of_another_version", "x")
-        await store.put([make_label(camera, source=Source.SERVER, labelled_ns=30)])
+        await store.put([make_label(camera, source=AnswerSource.SERVER, labelled_ns=30)])
         assert "of_another_version" not in await client.hkeys(f"label:{camera}:1")
 
 

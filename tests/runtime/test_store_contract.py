@@ -23,7 +23,7 @@ from schemas import redis_keys
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
 from schemas.deployment import Deployment, Pair, Role, WorkerModels
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.server_report import ServerReport
 from schemas.trace import DELIVERED, EDGE, OFFLOAD, SERVER, OffloadTrace, ServerTrace, Trace, encode_part
 from schemas.win_rule import PutResult, judge
@@ -48,8 +48,8 @@ def make_label(camera: str, seq: int = 1, **changes: object) -> Label:
         site="",
         camera=camera,
         seq=seq,
-        state=State.FINAL,
-        source=Source.EDGE,
+        state=LabelState.FINAL,
+        source=AnswerSource.EDGE,
         label=3,
         name="stop sign",
         confidence=0.625,
@@ -62,8 +62,8 @@ def make_label(camera: str, seq: int = 1, **changes: object) -> Label:
 label_changes = st.fixed_dictionaries(
     {
         "seq": st.integers(1, 2),
-        "state": st.sampled_from(State),
-        "source": st.sampled_from(Source),
+        "state": st.sampled_from(LabelState),
+        "source": st.sampled_from(AnswerSource),
         "label": st.integers(0, 3),
         "labelled_ns": st.integers(1, 3),
         "deadline_ns": st.sampled_from([0, PAST_NS, FAR_FUTURE_NS]),
@@ -93,7 +93,7 @@ async def follows_the_win_rule(
     assert results == expected
     assert await store.get_many([(camera, seq) for seq in (1, 2)]) == [held.get(1), held.get(2)]
     assert [label async for label in store.history(camera)] == written
-    finals = [label for label in held.values() if label.state is State.FINAL]
+    finals = [label for label in held.values() if label.state is LabelState.FINAL]
     assert set(await store.put(finals)) <= {PutResult.UNCHANGED}
     assert await store.get_many([(camera, seq) for seq in (1, 2)]) == [held.get(1), held.get(2)]
 
@@ -385,13 +385,13 @@ async def answered(store: SiteStores, site: str, place: str) -> list[ServerAnswe
 
 async def test_a_belief_ends_what_waited_and_overwrites_nothing_final(store: SiteStores) -> None:
     camera = uuid4().hex
-    asked = make_label(camera, 1, state=State.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
-    held = make_label(camera, 2, state=State.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
+    asked = make_label(camera, 1, state=LabelState.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
+    held = make_label(camera, 2, state=LabelState.PROVISIONAL, deadline_ns=FAR_FUTURE_NS)
     final = make_label(camera, 3)
     await store.put([asked, held, final])
-    belief = {"state": State.FINAL, "source": Source.BELIEF, "labelled_ns": 30, "rests_on": 1}
+    belief = {"state": LabelState.FINAL, "source": AnswerSource.BELIEF, "labelled_ns": 30, "rests_on": 1}
     results = await store.put([replace(each, **belief) for each in (held, final)])  # type: ignore[arg-type]
     assert results == [PutResult.WRITTEN, PutResult.ALREADY_FINAL]
     (found,) = await store.get_many([(camera, 2)])
     assert found is not None
-    assert (found.source, found.rests_on) == (Source.BELIEF, 1)
+    assert (found.source, found.rests_on) == (AnswerSource.BELIEF, 1)

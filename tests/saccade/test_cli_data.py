@@ -21,7 +21,7 @@ from runtime.kafka_admin import create_pipeline_topics, read_all
 from runtime.redis_store import RedisStore
 from schemas.dead_letter import DeadLetter
 from schemas.frame import decode_frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.topics import dead_topic
 
 pytestmark = pytest.mark.stack
@@ -91,7 +91,9 @@ def place(stack: EmbeddedStack, unique: Callable[[str], str], tmp_path: Path) ->
     return Place(stack, unique, tmp_path)
 
 
-def label(camera: str, seq: int, state: State = State.FINAL, source: Source = Source.SERVER) -> Label:
+def label(
+    camera: str, seq: int, state: LabelState = LabelState.FINAL, source: AnswerSource = AnswerSource.SERVER
+) -> Label:
     return Label("", camera, seq, state, source, 3, "no parking", 0.75, time.time_ns(), time.time_ns())
 
 
@@ -133,7 +135,7 @@ def writing(place: Place, cameras: Sequence[str]) -> Iterator[None]:
         while not over.wait(0.02):
             for camera in cameras:
                 place.put(
-                    label(camera, seq, State.PROVISIONAL, Source.EDGE),
+                    label(camera, seq, LabelState.PROVISIONAL, AnswerSource.EDGE),
                     label(camera, seq),
                 )
             seq += 1

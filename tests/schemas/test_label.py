@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DecodeError
-from schemas.label import Label, Source, State, label_fields, label_from_fields
+from schemas.label import AnswerSource, Label, LabelState, label_fields, label_from_fields
 
 LABEL = Label(
     site="",
     camera="gate-1",
     seq=41,
-    state=State.PROVISIONAL,
-    source=Source.EDGE,
+    state=LabelState.PROVISIONAL,
+    source=AnswerSource.EDGE,
     label=3,
     name="tench, Tinca tinca",
     confidence=0.1,
@@ -33,8 +33,8 @@ LABEL = Label(
         site=st.text(max_size=20),
         camera=st.text(max_size=20),
         seq=st.integers(0, 2**63 - 1),
-        state=st.sampled_from(State),
-        source=st.sampled_from(Source),
+        state=st.sampled_from(LabelState),
+        source=st.sampled_from(AnswerSource),
         label=st.integers(-1, 999),
         name=st.text(max_size=40),
         confidence=st.floats(0, 1),
@@ -81,7 +81,7 @@ def test_a_bad_field_is_refused_with_its_reason(field: str, value: str, expected
 
 
 def test_a_missing_field_is_named() -> None:
-    fields = label_fields(replace(LABEL, state=State.FINAL))
+    fields = label_fields(replace(LABEL, state=LabelState.FINAL))
     del fields["source"]
     with pytest.raises(DecodeError, match="source"):
         label_from_fields(fields)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.rates import Auto, Schedule, Volume, constant, parse_budget, parse_rate
+from schemas.rates import Auto, RateSchedule, Volume, constant, parse_budget, parse_rate
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_auto_volumes_and_schedules() -> None:
     assert parse_budget("5GB/month") == Volume(5e9, 30 * 86_400)
     assert parse_budget("100MiB/hour") == Volume(100 * 2**20, 3_600)
     stepped = parse_budget("1600kbit@0,300kbit@20,0@40.5")
-    assert stepped == Schedule((0, 20, 40.5), (200_000, 37_500, 0))
+    assert stepped == RateSchedule((0, 20, 40.5), (200_000, 37_500, 0))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_anything_else_is_refused_with_its_text(text: str) -> None:
 
 
 def test_a_schedule_knows_its_rate_and_its_integral() -> None:
-    steps = Schedule((0, 10, 20), (100, 0, 50))
+    steps = RateSchedule((0, 10, 20), (100, 0, 50))
     assert [steps.rate_at(at) for at in (-1, 0, 9.9, 10, 20, 1e9)] == [100, 100, 100, 0, 50, 50]
     assert steps.bytes_between(5, 25) == 5 * 100 + 5 * 50
     assert steps.bytes_between(11, 12) == 0
@@ -59,7 +59,7 @@ def test_a_schedule_knows_its_rate_and_its_integral() -> None:
 
 @given(st.lists(st.floats(0.1, 1e3), min_size=1, max_size=6), st.floats(0, 50), st.floats(0, 50))
 def test_the_integral_adds_up(rates: list[float], middle: float, end: float) -> None:
-    steps = Schedule(tuple(float(10 * idx) for idx in range(len(rates))), tuple(rates))
+    steps = RateSchedule(tuple(float(10 * idx) for idx in range(len(rates))), tuple(rates))
     left, right = sorted((middle, end))
     split = steps.bytes_between(0, left) + steps.bytes_between(left, right)
     assert split == pytest.approx(steps.bytes_between(0, right))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.bitmap import bitmap_of
 from schemas.errors import DecodeError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.trace import (
     DELIVERED,
     EDGE,
@@ -79,7 +79,7 @@ EDGE_PART = EdgeTrace(
 )
 SENT = OffloadTrace((), "webp", 75, 0.9, bitmap_of(np.array([2, 7])), 900, DELIVERED)
 SERVED = ServerTrace("h:2", (Stage("infer", 1_000_000, 2_000_000),), (("dog", 0.9),), 3, 40, False, "WRITTEN")
-LABEL = Label("", "c", 1, State.FINAL, Source.EDGE, 0, "cat", 0.5, 1_000_000, 2_000_000)
+LABEL = Label("", "c", 1, LabelState.FINAL, AnswerSource.EDGE, 0, "cat", 0.5, 1_000_000, 2_000_000)
 
 
 @given(edges | st.none(), offloads | st.none(), servers | st.none())
@@ -111,7 +111,7 @@ def test_what_is_no_part_is_refused_with_its_reason(text: str, reason: str) -> N
     assert refused.value.reason == reason
 
 
-PROVISIONAL = replace(LABEL, state=State.PROVISIONAL)
+PROVISIONAL = replace(LABEL, state=LabelState.PROVISIONAL)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +125,15 @@ PROVISIONAL = replace(LABEL, state=State.PROVISIONAL)
         ),
         (LABEL, Trace(replace(EDGE_PART, tau=None)), "the edge asks no server"),
         (LABEL, Trace(), "the edge's answer stands"),
-        (replace(LABEL, state=State.DROPPED, cause="too_old"), Trace(EDGE_PART), "dropped: too_old"),
+        (replace(LABEL, state=LabelState.DROPPED, cause="too_old"), Trace(EDGE_PART), "dropped: too_old"),
         (
-            replace(LABEL, source=Source.BELIEF, rests_on=0),
+            replace(LABEL, source=AnswerSource.BELIEF, rests_on=0),
             Trace(EDGE_PART),
             "the camera's belief, with the server's answer about frame 0",
         ),
-        (replace(LABEL, source=Source.BELIEF), Trace(EDGE_PART), "the camera's belief, alone"),
+        (replace(LABEL, source=AnswerSource.BELIEF), Trace(EDGE_PART), "the camera's belief, alone"),
         (
-            replace(LABEL, source=Source.BELIEF, same_as=4),
+            replace(LABEL, source=AnswerSource.BELIEF, same_as=4),
             Trace(EDGE_PART),
             "the camera's belief, alone; it looks like frame 4, not classified again",
         ),
@@ -151,12 +151,12 @@ PROVISIONAL = replace(LABEL, state=State.PROVISIONAL)
             "the server's answer came after",
         ),
         (
-            replace(LABEL, source=Source.SERVER),
+            replace(LABEL, source=AnswerSource.SERVER),
             Trace(EDGE_PART, SENT, SERVED),
             "the server answered in place",
         ),
         (
-            replace(LABEL, source=Source.SERVER),
+            replace(LABEL, source=AnswerSource.SERVER),
             Trace(EDGE_PART, SENT, replace(SERVED, agrees=True)),
             "the server agreed with the edge",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.win_rule import PutResult, judge
 
 NOW_NS = 10_000
@@ -14,7 +14,7 @@ LAST_NS = NOW_NS - GRACE_NS
 
 
 def label(state: str, source: str, deadline_ns: int = 0, at_ns: int = 2) -> Label:
-    return Label("", "c", 1, State(state), Source(source), 0, "x", 1.0, 0, at_ns, deadline_ns)
+    return Label("", "c", 1, LabelState(state), AnswerSource(source), 0, "x", 1.0, 0, at_ns, deadline_ns)
 
 
 FINAL_EDGE = label("final", "edge", at_ns=1)

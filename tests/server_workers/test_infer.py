@@ -22,7 +22,7 @@ from runtime.site_clock import SiteClock
 from schemas.errors import ModelError
 from schemas.offload import Offload, bitmap_of
 from server_workers.batcher import Batcher
-from server_workers.infer import Inference, each_apart
+from server_workers.infer import ServerInference, each_apart
 from server_workers.sites import SiteRedis, Sites
 from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask, Verdict
@@ -157,7 +157,7 @@ async def infer(engine: Engine, lengths: list[int], num_finals: int) -> tuple[An
         batcher.push(task, 0.0)
     letters = DeadLetters(sink)
     async with DeviceThread("device") as device, DeviceThread("results") as results:
-        inference = Inference(
+        inference = ServerInference(
             device,
             results,
             batcher,

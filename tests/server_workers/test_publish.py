@@ -9,7 +9,7 @@ from runtime.clock import ManualClock
 from runtime.intake import Delivery
 from runtime.kafka import Record
 from schemas.errors import SaccadeError, TransientError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.win_rule import PutResult
 from server_workers.publish import LabelQueue
 from server_workers.task import AnswerTask
@@ -49,7 +49,7 @@ class Seen:
 
 
 def final(seen: Seen, offset: int, deadline_s: float = math.inf) -> AnswerTask:
-    label = Label("s", "s/c", offset, State.FINAL, Source.SERVER, 1, "one", 0.9, 0, 0)
+    label = Label("s", "s/c", offset, LabelState.FINAL, AnswerSource.SERVER, 1, "one", 0.9, 0, 0)
     task = AnswerTask(Delivery(Record("offload", 0, offset, 0, None, b""), seen.settle), 0.0)
     task.label, task.deadline_s = label, deadline_s
     return task

@@ -23,7 +23,7 @@ from runtime.redis_store import RedisStore
 from schemas import offload as wire
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.errors import ModelError
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import Offload, bitmap_of, encode_offload
 from schemas.topics import dead_topic, offload_topic
 from server_workers.worker import run_server
@@ -86,7 +86,7 @@ async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
 async def finals(store: RedisStore, records: list[Offload]) -> list[Label]:
     async def all_final() -> bool:
         found = await store.get_many([(each.camera, each.seq) for each in records])
-        return all(label is not None and label.state is State.FINAL for label in found)
+        return all(label is not None and label.state is LabelState.FINAL for label in found)
 
     await eventually(all_final)
     found = await store.get_many([(each.camera, each.seq) for each in records])
@@ -98,8 +98,8 @@ def provisional(record: Offload) -> Label:
         site=record.site,
         camera=record.camera,
         seq=record.seq,
-        state=State.PROVISIONAL,
-        source=Source.EDGE,
+        state=LabelState.PROVISIONAL,
+        source=AnswerSource.EDGE,
         label=0,
         name="class 0",
         confidence=0.5,
@@ -133,7 +133,7 @@ async def test_every_record_gets_the_models_label_over_the_provisional_one(
     scores = np.stack([fuse(row.astype(np.float64), edge, pipeline.server.edge_weight) for row in scores])
     margins = np.sort(scores, axis=1)
     for label, row, margin in zip(labels, scores, margins, strict=True):
-        assert (label.source, label.deadline_ns > label.labelled_ns) == (Source.SERVER, True)
+        assert (label.source, label.deadline_ns > label.labelled_ns) == (AnswerSource.SERVER, True)
         if margin[-1] - margin[-2] > 0.05:  # below, the number format of the packed batch may decide
             assert label.label == int(np.argmax(row))
         assert label.name == f"class {label.label}"
@@ -206,7 +206,7 @@ async def test_expired_records_are_skipped_and_the_edge_label_stands(
         await publish(pipeline, [encode_offload(each) for each in late + good])
         await finals(store, good)
         stands = await store.get_many([(each.camera, each.seq) for each in late])
-    assert {label.state for label in stands if label is not None} == {State.PROVISIONAL}
+    assert {label.state for label in stands if label is not None} == {LabelState.PROVISIONAL}
 
 
 async def test_a_second_reading_changes_no_label(pipeline: Settings, unique: Callable[[str], str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.rates import Auto, Schedule, constant, parse_budget
+from schemas.rates import Auto, RateSchedule, constant, parse_budget
 from uplink.allowance import DEPTH_SHARE, Allowance, ByteBucket, burst_bytes
 from uplink.leases import LEASE_S, Grant
 from uplink.link import UplinkMeter
@@ -61,7 +61,7 @@ def test_what_the_producer_may_hold_is_the_least_of_flight_burst_timeout_and_a_s
 
 
 @pytest.mark.parametrize("budget", [Auto(), constant(100_000.0)])
-def test_a_long_way_lets_the_producers_hold_what_it_holds_itself(budget: Auto | Schedule) -> None:
+def test_a_long_way_lets_the_producers_hold_what_it_holds_itself(budget: Auto | RateSchedule) -> None:
     allowance, meter = Allowance(budget, is_shared=False, start_s=0.0), UplinkMeter(0.0)
     before = allowance.hand_over_bytes(3.0)
     meter.round_trip.took(0.0, 0.0, 0.5)
@@ -91,7 +91,7 @@ def test_a_schedule_may_have_begun_before() -> None:
 def test_each_step_takes_effect_at_its_time_also_when_several_passed_unseen() -> None:
     starts = tuple(float(second) for second in range(1_000))
     rates = tuple(1_000.0 * (1 + second % 7) for second in range(1_000))
-    allowance = Allowance(Schedule(starts, rates), is_shared=False, start_s=50.0, origin_s=49.7)
+    allowance = Allowance(RateSchedule(starts, rates), is_shared=False, start_s=50.0, origin_s=49.7)
     for at_s in (50.1, 50.69, 50.71, 51.7, 58.2, 58.3, 700.0, 700.69, 700.7, 2_000.0):
         allowance.advance(at_s)
         assert allowance.told_bytes_per_s == rates[min(int(at_s - 49.7 + 1e-9), 999)]

@@ -18,7 +18,7 @@ from lab.simulation.recording import synthetic
 from runtime.clock import SystemClock
 from runtime.kafka import Sink
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Schedule
+from schemas.rates import RateSchedule
 from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
 from uplink.shell import Uplink
@@ -26,7 +26,7 @@ from uplink.task import Delivered, DeliveryResult, OffloadTask
 
 KBIT = 125.0
 FPS = 20.0
-STEPS = Schedule((0.0, 10.0, 16.0, 22.0), (400 * KBIT, 100 * KBIT, 0.0, 400 * KBIT))
+STEPS = RateSchedule((0.0, 10.0, 16.0, 22.0), (400 * KBIT, 100 * KBIT, 0.0, 400 * KBIT))
 END_S = 32.0
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -64,7 +64,7 @@ async def play(relay: Relay) -> tuple[list[tuple[float, float]], list[tuple[floa
     ) as sink:
         begin_s = asyncio.get_running_loop().time()
         room = tuple(1.2 * rate for rate in STEPS.rates_bytes_per_s)
-        relay.follow(Schedule(STEPS.starts_s, room))
+        relay.follow(RateSchedule(STEPS.starts_s, room))
         config = AdmissionConfig(budget=STEPS, watch_servers=False)
         uplink = Uplink(sink, SystemClock(), OperatingPoint(tau=0.8, delta=1.0), config=config)
         stop = asyncio.Event()

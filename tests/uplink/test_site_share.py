@@ -20,7 +20,7 @@ from runtime.redis_coordination import Coordination
 from runtime.stores import Spent
 from schemas.errors import TransientError
 from schemas.operating_point import OperatingPoint
-from schemas.rates import Schedule, Volume, constant
+from schemas.rates import RateSchedule, Volume, constant
 from schemas.server_report import ServerReport
 from uplink.admission import AdmissionConfig
 from uplink.default_curve import default_frontier
@@ -70,7 +70,7 @@ class FakeStore:
         return Spent(self.spent, 0.0)
 
 
-def make_scheduler(budget: Schedule, *, is_shared: bool = True) -> UplinkScheduler:
+def make_scheduler(budget: RateSchedule, *, is_shared: bool = True) -> UplinkScheduler:
     config = AdmissionConfig(budget=budget, is_shared=is_shared)
     return UplinkScheduler(config, default_frontier(), POINT, CLOCK.monotonic_s())
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from schemas.operating_point import OperatingPoint
-from uplink.admission import Limits
+from uplink.admission import AdmissionLimits
 from uplink.default_curve import default_frontier
 from uplink.task import OffloadTask
-from uplink.tuning import MAX_FEEDBACK_GAIN, State, Tuning
+from uplink.tuning import MAX_FEEDBACK_GAIN, Tuning, TuningState
 
 FRONTIER = default_frontier()
 START = OperatingPoint(tau=0.8, delta=1.0)
 ENTROPIES = np.random.default_rng(0).exponential(1.0, 4_000).tolist()
 FPS = 20
-LIMITS = Limits(
+LIMITS = AdmissionLimits(
     bytes_per_s=40_000.0,
     cause="budget",
     records_per_s=math.inf,
@@ -52,16 +52,18 @@ def settle(
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, (State.STEADY, "budget")),
-        ({"cause": "link"}, (State.STEADY, "link")),
-        ({"bytes_per_s": 1e7}, (State.STEADY, "demand")),
-        ({"blocked": "uplink_down"}, (State.DEGRADE, "uplink_down")),
-        ({"is_overrun": True}, (State.DEGRADE, "server")),
-        ({"records_per_s": 2.0}, (State.DEGRADE, "server")),
-        ({"is_probing": True, "cause": "link"}, (State.PROBE, "link")),
+        ({}, (TuningState.STEADY, "budget")),
+        ({"cause": "link"}, (TuningState.STEADY, "link")),
+        ({"bytes_per_s": 1e7}, (TuningState.STEADY, "demand")),
+        ({"blocked": "uplink_down"}, (TuningState.DEGRADE, "uplink_down")),
+        ({"is_overrun": True}, (TuningState.DEGRADE, "server")),
+        ({"records_per_s": 2.0}, (TuningState.DEGRADE, "server")),
+        ({"is_probing": True, "cause": "link"}, (TuningState.PROBE, "link")),
     ],
 )
-def test_each_situation_has_its_state_and_cause(changes: dict[str, Any], expected: tuple[State, str]) -> None:
+def test_each_situation_has_its_state_and_cause(
+    changes: dict[str, Any], expected: tuple[TuningState, str]
+) -> None:
     tuning = make_tuning()
     settle(tuning, 0.0, 10.0, **changes)
     assert (tuning.controller.state, tuning.controller.cause) == expected
@@ -71,20 +73,20 @@ def test_it_starts_up_until_frames_came() -> None:
     tuning = make_tuning()
     for quarter in range(40):
         tuning.update(LIMITS, quarter / 4)
-    assert (tuning.controller.state, tuning.controller.cause) == (State.STARTUP, "warm_up")
+    assert (tuning.controller.state, tuning.controller.cause) == (TuningState.STARTUP, "warm_up")
 
 
 def test_it_starts_up_then_steadies_and_degrades_for_two_seconds_after_a_fall() -> None:
     tuning = make_tuning()
     now_s = settle(tuning, 0.0, 0.25)
-    assert tuning.controller.state is State.STARTUP
+    assert tuning.controller.state is TuningState.STARTUP
     now_s = settle(tuning, now_s, 5.0)
     before = tuning.choice.point.tau
     now_s = settle(tuning, now_s, 0.25, bytes_per_s=10_000.0)
-    assert tuning.controller.state is State.DEGRADE
+    assert tuning.controller.state is TuningState.DEGRADE
     assert tuning.choice.point.tau > before + 0.5
     settle(tuning, now_s, 2.5, bytes_per_s=10_000.0)
-    assert tuning.controller.state is State.STEADY
+    assert tuning.controller.state is TuningState.STEADY
 
 
 def test_blocked_means_that_the_edge_goes_on_alone() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from schemas.errors import ModelError
 from vit.architecture import Architecture
-from vit.backends import AUTO, Choice, EdgeModel, open_edge
+from vit.backends import AUTO, BackendChoice, EdgeModel, open_edge
 from vit.edge_forward import EdgeForward
 from vit.export import export, quantised
 from vit.exported import DESCRIPTION, ONNX, OPENVINO
@@ -26,7 +26,7 @@ def some_crops(count: int) -> np.ndarray:
 
 def exported(model: Model, folder: Path, runtime: str, dtype: str = "float32") -> EdgeModel:
     export(model, folder, checked=some_crops(2), data="noise")
-    return open_edge(runtime, Choice(str(folder), dtype))
+    return open_edge(runtime, BackendChoice(str(folder), dtype))
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
@@ -77,7 +77,7 @@ def test_what_is_installed_runs_the_folder(tmp_path: Path, monkeypatch: pytest.M
 
     assert type(exported(random_model(SMALL), tmp_path, AUTO).forward).__name__ == "OpenVinoForward"
     monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "openvino" else name)
-    assert type(open_edge(AUTO, Choice(str(tmp_path))).forward).__name__ == "OnnxForward"
+    assert type(open_edge(AUTO, BackendChoice(str(tmp_path))).forward).__name__ == "OnnxForward"
 
 
 @pytest.mark.parametrize("damaged", [OPENVINO, "edge.bin", ONNX])
@@ -87,10 +87,10 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path, damaged: str) -> N
     path = tmp_path / damaged
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ModelError, match=rf"{damaged}: its SHA-256 is .*, model.json says"):
-        open_edge(runtime, Choice(str(tmp_path)))
+        open_edge(runtime, BackendChoice(str(tmp_path)))
     path.unlink()
     with pytest.raises(ModelError, match=rf"{damaged}: No such file"):
-        open_edge(runtime, Choice(str(tmp_path)))
+        open_edge(runtime, BackendChoice(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_another_description_is_refused(tmp_path: Path, changed: dict[str, objec
     description = tmp_path / DESCRIPTION
     description.write_text(json.dumps(json.loads(description.read_text()) | changed))
     with pytest.raises(ModelError, match=told):
-        open_edge("openvino", Choice(str(tmp_path)))
+        open_edge("openvino", BackendChoice(str(tmp_path)))
 
 
 def test_a_folder_is_no_model_for_torch_and_weights_none_for_onnxruntime(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_folder_is_no_model_for_torch_and_weights_none_for_onnxruntime(tmp_pat
     with pytest.raises(ModelError, match="an exported folder, which openvino and onnxruntime run"):
         load_model(str(tmp_path))
     with pytest.raises(ModelError, match="a folder that saccade export has written"):
-        open_edge("onnxruntime", Choice("shipped"))
+        open_edge("onnxruntime", BackendChoice("shipped"))
     with pytest.raises(ModelError, match="onnxruntime computes in float32"):
-        open_edge("onnxruntime", Choice(str(tmp_path), dtype="bfloat16"))
+        open_edge("onnxruntime", BackendChoice(str(tmp_path), dtype="bfloat16"))
 
 
 def test_without_nncf_the_way_to_get_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_int8_is_close(tmp_path: Path) -> None:
     model, crops = random_model(SMALL), some_crops(8)
     made = export(model, tmp_path, checked=crops, data="noise", calibration=crops)
     expected = EdgeForward(model, torch.float32)(crops)
-    output = open_edge("openvino", Choice(str(tmp_path))).forward(crops)
+    output = open_edge("openvino", BackendChoice(str(tmp_path))).forward(crops)
     assert made.int8 == (OPENVINO,)
     assert made.agreement[OPENVINO].attention_moved < 0.2
     assert np.corrcoef(output.logits.ravel(), expected.logits.ravel())[0, 1] > 0.95

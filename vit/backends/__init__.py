@@ -24,7 +24,7 @@ PositionSets = Sequence[NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BackendChoice:
     """Which model is to run, and how.
 
     Args:
@@ -104,8 +104,8 @@ class ServerModel:
 class Backend:
     """What opens a model for each role, or raises ModelError; None where the backend does not serve it."""
 
-    edge: Callable[[Choice], EdgeModel] | None = None
-    server: Callable[[Choice], ServerModel] | None = None
+    edge: Callable[[BackendChoice], EdgeModel] | None = None
+    server: Callable[[BackendChoice], ServerModel] | None = None
 
 
 BACKENDS: Final = Registry(__name__, Backend)
@@ -119,7 +119,7 @@ def check_backend(name: str) -> None:
         raise ValueError(f"must be one of {AUTO}, {', '.join(BACKENDS)}")
 
 
-def open_edge(name: str, choice: Choice) -> EdgeModel:
+def open_edge(name: str, choice: BackendChoice) -> EdgeModel:
     """Return the edge's model on the backend.
 
     `auto` is torch; for a folder that `saccade export` wrote it is OpenVINO, or ONNX Runtime where OpenVINO is not
@@ -139,7 +139,7 @@ def open_edge(name: str, choice: Choice) -> EdgeModel:
     return opener(choice)
 
 
-def open_server(name: str, choice: Choice) -> ServerModel:
+def open_server(name: str, choice: BackendChoice) -> ServerModel:
     """Return the server's model on the backend, `auto` being torch; raises as `open_edge`."""
     opener = _backend("torch" if name == AUTO else name).server
     if opener is None:

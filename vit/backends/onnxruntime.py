@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from schemas.errors import ModelError
-from vit.backends import Backend, Choice, Crops, EdgeModel, EdgeOutput, check_crops
+from vit.backends import Backend, BackendChoice, Crops, EdgeModel, EdgeOutput, check_crops
 from vit.exported import INPUT, ONNX, OUTPUTS, is_exported, read_exported
 from vit.process import keep_freed_memory
 
@@ -29,7 +29,7 @@ class OnnxForward:
         return EdgeOutput(*self._session.run(OUTPUTS, {INPUT: np.ascontiguousarray(crops)}))
 
 
-def _edge(choice: Choice) -> EdgeModel:
+def _edge(choice: BackendChoice) -> EdgeModel:
     if not is_exported(choice.model):
         raise ModelError(f"model {choice.model}: onnxruntime runs a folder that saccade export has written")
     if choice.dtype == "bfloat16":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from vit.backends import Backend, Choice, Crops, EdgeModel, EdgeOutput, check_crops
+from vit.backends import Backend, BackendChoice, Crops, EdgeModel, EdgeOutput, check_crops
 from vit.exported import OPENVINO, is_exported, read_exported
 from vit.process import keep_freed_memory
 
@@ -48,7 +48,7 @@ class OpenVinoForward:
         return EdgeOutput(results[0], results[1], results[2])
 
 
-def _edge(choice: Choice) -> EdgeModel:
+def _edge(choice: BackendChoice) -> EdgeModel:
     if is_exported(choice.model):
         exported, path = read_exported(choice.model, OPENVINO)
         return EdgeModel(exported.identity, OpenVinoForward(path, choice.dtype, threads=choice.threads))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from schemas.errors import ModelError
-from vit.backends import Backend, Choice, EdgeModel, ServerModel
+from vit.backends import Backend, BackendChoice, EdgeModel, ServerModel
 from vit.edge_forward import EdgeForward
 from vit.hardware import best_device, dtype_named
 from vit.packed_forward import PackedForward
@@ -13,14 +13,14 @@ from vit.resize import one_thread, resize_crop_fast
 from vit.weights import load_model
 
 
-def _edge(choice: Choice) -> EdgeModel:
+def _edge(choice: BackendChoice) -> EdgeModel:
     model = load_model(choice.model, role="edge")
     forward = EdgeForward(model, dtype_named(choice.dtype), threads=choice.threads)
     forward.choose_threads()
     return EdgeModel(model.identity, forward, resize_crop_fast, one_thread)
 
 
-def _server(choice: Choice) -> ServerModel:
+def _server(choice: BackendChoice) -> ServerModel:
     model = load_model(choice.model, role="server")
     device = _device(choice.device)
     forward = PackedForward(model, device, dtype_named(choice.dtype, device), threads=choice.threads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from schemas.geometry import NUM_PATCHES
-from vit.backends import Backend, Choice, Crops, EdgeModel, EdgeOutput, Identity
+from vit.backends import Backend, BackendChoice, Crops, EdgeModel, EdgeOutput, Identity
 from vit.classes import classes_hash
 
 CLASSES = tuple(f"class {index}" for index in range(16))
@@ -30,7 +30,7 @@ class _Stub:
         return EdgeOutput(logits, attention, np.zeros((len(crops), 1), np.float32))
 
 
-def _edge(_choice: Choice) -> EdgeModel:
+def _edge(_choice: BackendChoice) -> EdgeModel:
     return EdgeModel(Identity("stub", CLASSES, classes_hash(CLASSES), "0" * 32), _Stub())
 
 

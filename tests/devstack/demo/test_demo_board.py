@@ -9,14 +9,16 @@ import pytest
 
 from devstack.demo.board import Board
 from schemas.frame import Frame
-from schemas.label import Label, Source, State
+from schemas.label import AnswerSource, Label, LabelState
 
 
 def frame(seq: int, truth: int | None = 3) -> Frame:
     return Frame("", "road1", seq, 1, 640, 480, "jpeg", b"x", live=True, truth=truth)
 
 
-def label(seq: int, answer: int, source: Source = Source.EDGE, state: State = State.FINAL) -> Label:
+def label(
+    seq: int, answer: int, source: AnswerSource = AnswerSource.EDGE, state: LabelState = LabelState.FINAL
+) -> Label:
     return Label("", "road1", seq, state, source, answer, f"class {answer}", 0.9, 1, 2)
 
 
@@ -35,8 +37,8 @@ def test_a_label_is_scored_in_either_order(frame_first: bool) -> None:
 def test_a_server_label_replaces_the_pairs_answer() -> None:
     board = Board()
     board.on_frame(frame(1))
-    board.on_label(label(1, 5, state=State.PROVISIONAL))
-    board.on_label(label(1, 3, source=Source.SERVER))
+    board.on_label(label(1, 5, state=LabelState.PROVISIONAL))
+    board.on_label(label(1, 3, source=AnswerSource.SERVER))
     assert (board.pair.right, board.pair.scored) == (1, 1)
     row = board.cameras["road1"]
     assert (row.published, row.provisional, row.server, row.edge) == (1, 1, 1, 0)
@@ -45,9 +47,9 @@ def test_a_server_label_replaces_the_pairs_answer() -> None:
 def test_a_still_frame_is_counted_once_whatever_becomes_of_its_label() -> None:
     board = Board()
     for seq in (2, 3):
-        board.on_label(replace(label(seq, 5, state=State.PROVISIONAL), same_as=1))
+        board.on_label(replace(label(seq, 5, state=LabelState.PROVISIONAL), same_as=1))
     for seq in (2, 3):
-        board.on_label(replace(label(seq, 3, source=Source.BELIEF), same_as=1))
+        board.on_label(replace(label(seq, 3, source=AnswerSource.BELIEF), same_as=1))
     board.on_label(label(4, 3))
     assert board.cameras["road1"].still == 2
 
@@ -73,6 +75,6 @@ def test_frames_without_a_scored_truth_are_not_scored(truth: int | None) -> None
 def test_a_dropped_frame_is_counted_and_has_no_answer() -> None:
     board = Board()
     board.on_frame(frame(1))
-    board.on_label(label(1, -1, state=State.DROPPED))
+    board.on_label(label(1, -1, state=LabelState.DROPPED))
     assert board.cameras["road1"].dropped == 1
     assert board.pair.scored == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devstack.demo.summary import AuditedFrame, AuditedOffload, Summary, percentiles, summarise
-from schemas.label import Source, State
+from schemas.label import AnswerSource, LabelState
 
 
 def frame(seq: int, **changes: object) -> AuditedFrame:
@@ -14,8 +14,8 @@ def frame(seq: int, **changes: object) -> AuditedFrame:
         "seq": seq,
         "truth": 3,
         "whole_jpeg_bytes": 10_000,
-        "state": State.FINAL,
-        "source": Source.EDGE,
+        "state": LabelState.FINAL,
+        "source": AnswerSource.EDGE,
         "label": 3,
         "cause": "",
         "still": False,
@@ -62,9 +62,9 @@ def test_a_broken_budget_fails_the_run() -> None:
 def test_the_pair_is_scored_on_the_last_label_and_each_model_on_its_sample() -> None:
     frames = [
         frame(1),
-        frame(2, source=Source.SERVER, label=3),
-        frame(3, source=Source.SERVER, label=4),
-        frame(4, state=State.PROVISIONAL, label=9),
+        frame(2, source=AnswerSource.SERVER, label=3),
+        frame(3, source=AnswerSource.SERVER, label=4),
+        frame(4, state=LabelState.PROVISIONAL, label=9),
         frame(5, truth=-1, label=0),
         frame(6, truth=None, label=0),
     ]
@@ -77,7 +77,7 @@ def test_the_pair_is_scored_on_the_last_label_and_each_model_on_its_sample() -> 
 
 def test_a_repeated_record_counts_its_bytes_twice_and_its_frame_once() -> None:
     record = AuditedOffload(camera="road1", seq=2, record_bytes=4000, patches=98)
-    summary = summary_of([frame(1), frame(2, source=Source.SERVER)], [record, record])
+    summary = summary_of([frame(1), frame(2, source=AnswerSource.SERVER)], [record, record])
     assert (summary.frames_offloaded, summary.offload_repeated) == (1, 1)
     assert summary.offload_bytes == 8000
     assert summary.patch_cost == pytest.approx(2 * 98 / (196 * 2))
@@ -85,7 +85,7 @@ def test_a_repeated_record_counts_its_bytes_twice_and_its_frame_once() -> None:
 
 
 def test_drops_are_summed_by_cause_over_producers_and_edge() -> None:
-    frames = [frame(1, state=State.DROPPED, label=None, cause="too_old")]
+    frames = [frame(1, state=LabelState.DROPPED, label=None, cause="too_old")]
     assert summary_of(frames, producer_drops={"queue_full": 4, "offline": 0}).frames_dropped == {
         "queue_full": 4,
         "too_old": 1,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack.link.judge import CapVerdict, counted, judge, mean_rate, total_at, utilisation, windows_over_cap
-from schemas.rates import Schedule, constant
+from schemas.rates import RateSchedule, constant
 
 
 def test_a_burst_is_allowed_once_and_not_twice() -> None:
@@ -20,7 +20,7 @@ def test_a_burst_is_allowed_once_and_not_twice() -> None:
 
 
 def test_a_step_down_counts_from_its_second_on() -> None:
-    budget = Schedule((0.0, 10.0), (1000.0, 100.0))
+    budget = RateSchedule((0.0, 10.0), (1000.0, 100.0))
     samples = [(0.0, 0.0), (10.0, 10_000.0), (20.0, 11_000.0), (30.0, 13_500.0)]
     assert windows_over_cap(samples, budget, 500.0) == 1
 
@@ -56,7 +56,7 @@ def test_the_mean_rate_is_the_counters_growth_over_time() -> None:
 
 
 def judge_departures(
-    departures: list[tuple[float, float]], budget: Schedule, bursts: list[tuple[float, float]]
+    departures: list[tuple[float, float]], budget: RateSchedule, bursts: list[tuple[float, float]]
 ) -> CapVerdict:
     return judge(counted(departures), budget, bursts)
 
@@ -70,7 +70,7 @@ def test_a_window_within_budget_and_burst_is_clean_and_one_byte_more_is_not() ->
 
 def test_the_largest_burst_within_the_window_counts() -> None:
     """After a step down the tokens are clamped: a window that begins later has the small burst only."""
-    budget = Schedule((0.0, 10.0), (100.0, 10.0))
+    budget = RateSchedule((0.0, 10.0), (100.0, 10.0))
     bursts = [(0.0, 500.0), (10.0, 50.0)]
     assert judge_departures([(9.9, 400.0), (10.0, 50.0)], budget, bursts).windows_over_cap == 0
     assert judge_departures([(9.9, 10.0), (20.0, 60.0)], budget, bursts).windows_over_cap == 1
@@ -84,7 +84,7 @@ def test_departures_agree_with_looking_at_every_window(
     steps: list[tuple[float, float]], changes: list[tuple[float, float, float]]
 ) -> None:
     starts = [0.0, *itertools.accumulate(elapsed for elapsed, _, _ in changes)]
-    budget = Schedule(tuple(starts), (100.0, *(rate for _, rate, _ in changes)))
+    budget = RateSchedule(tuple(starts), (100.0, *(rate for _, rate, _ in changes)))
     bursts = list(zip(starts, [300.0, *(burst for _, _, burst in changes)], strict=True))
     times = list(itertools.accumulate(elapsed for elapsed, _ in steps))
     departures = list(zip(times, (num_bytes for _, num_bytes in steps), strict=True))
@@ -104,5 +104,5 @@ def test_departures_agree_with_looking_at_every_window(
 
 
 def test_utilisation_is_by_window_and_zero_where_nothing_was_allowed() -> None:
-    budget = Schedule((0.0, 10.0), (100.0, 0.0))
+    budget = RateSchedule((0.0, 10.0), (100.0, 0.0))
     assert utilisation([(1.0, 500.0), (9.0, 250.0), (11.0, 5.0)], budget, 20.0) == [0.75, 0.0]

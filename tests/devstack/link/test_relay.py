@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from devstack.link.relay import Relay, ended, relay_to
-from schemas.rates import Schedule, constant
+from schemas.rates import RateSchedule, constant
 
 
 @asynccontextmanager
 async def echo_behind(
-    limit: Schedule | None,
+    limit: RateSchedule | None,
 ) -> AsyncIterator[tuple[Relay, asyncio.StreamReader, asyncio.StreamWriter]]:
     """An echo server behind a relay, and one client's connection to it."""
 
@@ -54,7 +54,7 @@ async def test_a_limit_holds_over_the_time_it_takes() -> None:
 
 
 async def test_at_rate_zero_nothing_passes() -> None:
-    async with echo_behind(Schedule((0.0, 0.4), (0.0, 1e6))) as (relay, reader, writer):
+    async with echo_behind(RateSchedule((0.0, 0.4), (0.0, 1e6))) as (relay, reader, writer):
         relay.restart_clock()
         began_s = asyncio.get_running_loop().time()
         writer.write(b"hello")

@@ -6,7 +6,7 @@ import pytest
 
 from lab.simulation.link import SimulatedLink
 from lab.simulation.servers import SimulatedServers
-from schemas.rates import Schedule, constant
+from schemas.rates import RateSchedule, constant
 
 
 def test_records_queue_behind_each_other_at_the_capacity() -> None:
@@ -17,9 +17,9 @@ def test_records_queue_behind_each_other_at_the_capacity() -> None:
 
 
 def test_a_record_that_meets_an_outage_passes_after_it_or_never() -> None:
-    link = SimulatedLink(Schedule((0.0, 1.0, 31.0), (1_000.0, 0.0, 1_000.0)), delay_s=0.0)
+    link = SimulatedLink(RateSchedule((0.0, 1.0, 31.0), (1_000.0, 0.0, 1_000.0)), delay_s=0.0)
     assert link.carry(1_500, 0.0).arrives_s == pytest.approx(31.5)
-    dead = SimulatedLink(Schedule((0.0, 1.0), (1_000.0, 0.0)))
+    dead = SimulatedLink(RateSchedule((0.0, 1.0), (1_000.0, 0.0)))
     assert dead.carry(1_500, 0.0) == (math.inf, math.inf, 1_500)
 
 

@@ -17,13 +17,13 @@ import pytest
 from lab.simulation.outcome import Moment, SimulationResult
 from lab.simulation.simulate import Scenario, simulate
 from lab.simulation.site import Faults
-from schemas.rates import Auto, Schedule, constant
+from schemas.rates import Auto, RateSchedule, constant
 
 KBIT: Final = 125.0
 PINNED: Final = Path(__file__).with_name("pinned.json")
 SCENARIOS: Final = {
     "told in steps": Scenario(
-        Schedule((0.0, 12.0, 24.0, 32.0), (800 * KBIT, 200 * KBIT, 0.0, 500 * KBIT)),
+        RateSchedule((0.0, 12.0, 24.0, 32.0), (800 * KBIT, 200 * KBIT, 0.0, 500 * KBIT)),
         45.0,
         capacity=constant(2_000 * KBIT),
         cameras=8,
@@ -34,7 +34,7 @@ SCENARIOS: Final = {
     "auto on a link": Scenario(
         Auto(),
         45.0,
-        capacity=Schedule((0.0, 15.0, 27.0, 33.0), (900 * KBIT, 250 * KBIT, 0.0, 600 * KBIT)),
+        capacity=RateSchedule((0.0, 15.0, 27.0, 33.0), (900 * KBIT, 250 * KBIT, 0.0, 600 * KBIT)),
         cameras=10,
         frames_per_s=8.0,
         seed=4,
@@ -46,7 +46,7 @@ SCENARIOS: Final = {
     "few servers": Scenario(
         constant(1_600 * KBIT),
         30.0,
-        server_records_per_s=Schedule((0.0, 10.0), (40.0, 15.0)),
+        server_records_per_s=RateSchedule((0.0, 10.0), (40.0, 15.0)),
         cameras=12,
         frames_per_s=10.0,
         seed=7,

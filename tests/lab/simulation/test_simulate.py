@@ -13,11 +13,11 @@ from lab.simulation.outcome import SimulationResult
 from lab.simulation.recording import Recording, synthetic
 from lab.simulation.simulate import RECORDED_FRAMES, Scenario, simulate
 from lab.simulation.site import Faults
-from schemas.rates import Auto, Schedule, constant
+from schemas.rates import Auto, RateSchedule, constant
 from uplink.default_curve import default_frontier
 
 KBIT = 125.0
-STEPS = Schedule((0.0, 30.0, 60.0, 90.0, 120.0), (1600 * KBIT, 300 * KBIT, 800 * KBIT, 0.0, 800 * KBIT))
+STEPS = RateSchedule((0.0, 30.0, 60.0, 90.0, 120.0), (1600 * KBIT, 300 * KBIT, 800 * KBIT, 0.0, 800 * KBIT))
 """1600 -> 300 -> 800 -> 0 -> 800 kbit/s"""
 BUSY = {"cameras": 12, "frames_per_s": 10.0}
 """Demand of more than 1.5 times the largest rate."""
@@ -108,7 +108,7 @@ def test_labels_flow_again_within_five_seconds_of_an_outage(
 
 def test_ten_times_the_demand_on_80_kbit_then_30_seconds_of_silence() -> None:
     """Nothing above the cap leaves, little is lost in the outage, and the link is in use right after it."""
-    link = Schedule((0.0, 40.0, 70.0), (80 * KBIT, 0.0, 80 * KBIT))
+    link = RateSchedule((0.0, 40.0, 70.0), (80 * KBIT, 0.0, 80 * KBIT))
     result = simulate(Scenario(constant(80 * KBIT), 100.0, capacity=link, **BUSY))  # type: ignore[arg-type]
     assert min(moment.wanted_bytes_per_s for moment in result.moments[3:]) > 10 * 80 * KBIT
     assert result.windows_over_cap == 0
@@ -128,7 +128,7 @@ def test_a_sudden_scene_change_does_not_break_the_cap() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_five_seconds_after_the_servers_were_halved_few_records_expire(seed: int) -> None:
-    servers = Schedule((0.0, 20.0), (40.0, 20.0))
+    servers = RateSchedule((0.0, 20.0), (40.0, 20.0))
     result = simulate(
         Scenario(constant(1600 * KBIT), 60.0, server_records_per_s=servers, seed=seed, **BUSY)  # type: ignore[arg-type]
     )
