@@ -62,6 +62,7 @@ from runtime.worker import GroupMember, answered, run_worker
 from schemas.deployment import Role
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes, max_offload_record_bytes
+from uplink.allowance import MAX_HAND_OVER_S
 from uplink.setup import make_uplink
 from uplink.shell import OffloadSink, Uplink
 from vit import SHIPPED_FRONTIER
@@ -71,6 +72,9 @@ _MAX_IN_FLIGHT_BYTES = 4 * 1024 * 1024
 """Offload bytes handed to Kafka and not acknowledged, without a budget."""
 _MAX_REQUESTS = 8
 """Offload requests under way at once, each by a producer of its own, opened when it is needed."""
+_RETRY_BACKOFF_MS = round(MAX_HAND_OVER_S * 1_000)
+"""What is under way takes so long to send at the budget's rate. A broker that asks for another try again and again
+(no topic, not enough replicas) then gets no more than the budget; at the library's 100 ms it got ten times as much."""
 _log = get_logger(__name__)
 
 
@@ -320,6 +324,7 @@ async def connect_kafka_and_redis(settings: EdgeProgramSettings, stack: AsyncExi
             max_in_flight_bytes=_MAX_IN_FLIGHT_BYTES,
             linger_ms=settings.edge.offload_linger_ms,
             request_timeout_ms=settings.edge.offload_request_timeout_ms,
+            retry_backoff_ms=max(_RETRY_BACKOFF_MS, settings.offload_cluster.retry_backoff_ms),
             in_background=True,
         )
         for _ in range(_MAX_REQUESTS)

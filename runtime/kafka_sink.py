@@ -87,6 +87,8 @@ class Sink:
         max_in_flight_bytes: bound of what is handed over and not acknowledged; one record is always let in.
         linger_ms: how long a batch waits for more records.
         request_timeout_ms: instead of the cluster's own setting.
+        retry_backoff_ms: likewise. After an answer such as "not enough replicas" the library sends all that is under
+            way again at this pace, for as long as it lasts.
         in_background: the sink connects when the cluster lets it, in its own time; else entering it does, and
             raises `TransientError` when no broker answers and `SaccadeError` when they refuse this client.
     """
@@ -99,10 +101,11 @@ class Sink:
         max_in_flight_bytes: int,
         linger_ms: int = 0,
         request_timeout_ms: int | None = None,
+        retry_backoff_ms: int | None = None,
         in_background: bool = False,
     ) -> None:
-        timeout_ms = request_timeout_ms or kafka.request_timeout_ms
-        self._kafka = kafka.model_copy(update={"request_timeout_ms": timeout_ms})
+        own = {"request_timeout_ms": request_timeout_ms, "retry_backoff_ms": retry_backoff_ms}
+        self._kafka = kafka.model_copy(update={name: ms for name, ms in own.items() if ms is not None})
         self._max_request_bytes = max_request_bytes
         self._max_in_flight_bytes = max_in_flight_bytes
         self._linger_ms = linger_ms

@@ -134,7 +134,7 @@ class Broken:
 
     def __init__(self, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.code = code
-        self.num_answered = 0
+        self.answered_s: list[float] = []
         make = Sink._make
 
         def broken(sink: Sink) -> Any:
@@ -144,7 +144,7 @@ class Broken:
             async def answer(node: object, request: Any, **how: Any) -> Any:
                 if not self.code or not isinstance(request, ProduceRequest):
                     return await send(node, request, **how)
-                self.num_answered += 1
+                self.answered_s.append(time.monotonic())
                 answers = [
                     (topic, [(partition, self.code, -1, -1) for partition, _ in partitions])
                     for topic, partitions in request._topics
@@ -166,7 +166,7 @@ async def test_after_any_error_code_of_the_broker_records_flow_again(
         await (await sink.send(topic, b"0", partition=0))
         broken.code = code
         deliveries = [await sink.send(topic, b"%d" % number, partition=0) for number in range(1, 4)]
-        while broken.num_answered < 2:  # noqa: ASYNC110 - the sink sends in its own task
+        while len(broken.answered_s) < 2:  # noqa: ASYNC110 - the sink sends in its own task
             await asyncio.sleep(0.01)
         broken.code = 0
         async with asyncio.timeout(10.0):
@@ -180,6 +180,21 @@ async def test_after_any_error_code_of_the_broker_records_flow_again(
             assert not any(isinstance(each, RecordRefused) for each in outcomes)
     kept = [b"%d" % n for n, each in enumerate(outcomes, 1) if not isinstance(each, RecordRefused)]
     assert await values(kafka, topic) == [b"0", *kept, b"4"]
+
+
+@pytest.mark.parametrize("code", [3, 19])
+async def test_what_a_broker_asks_for_again_is_sent_again_at_the_pace_that_is_set(
+    code: int, kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Broken(code, monkeypatch)
+    async with Sink(kafka, max_request_bytes=9_000, max_in_flight_bytes=9_000, retry_backoff_ms=700) as sink:
+        delivery = await sink.send(topic, b"x", partition=0)
+        while len(broken.answered_s) < 3:  # noqa: ASYNC110 - the sink sends in its own task
+            await asyncio.sleep(0.01)
+        broken.code = 0
+        await delivery
+    first, second, third = broken.answered_s
+    assert min(second - first, third - second) >= 0.69
 
 
 async def test_a_partition_that_the_topic_lacks_is_refused_and_one_may_be_chosen_late(
