@@ -105,6 +105,13 @@ _ALL = (
         in_all=False,
     ),
     Bench(
+        "page",
+        "what the live page costs with twenty cameras in view",
+        (("-m", "lab.benchmarks.page"),),
+        limit_s=200,
+        in_all=False,
+    ),
+    Bench(
         "peers",
         "LitServe and a plain consumer on the same stream",
         (("-m", "lab.benchmarks.peers"),),
