@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
 import av
@@ -96,7 +98,29 @@ def _encoder(codec: VideoCodec, fps: float) -> av.VideoCodecContext:
     encoder.max_b_frames = 0
     encoder.thread_count = 1
     encoder.options = codec.options()
+    with usual_priority():
+        encoder.open()
     return encoder
+
+
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """The threads of this process have the scheduling policy of before when the block ends, new ones too.
+
+    For root SVT-AV1 makes its threads real-time ones of the highest priority, and the thread that opens it as well.
+    All that this thread started later would inherit that and could stop the machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):
+                if os.sched_getscheduler(int(thread.name)) != policy:
+                    os.sched_setscheduler(int(thread.name), policy, parameter)
 
 
 def _take(

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,3 +40,12 @@ def test_keyframes_cost_bytes_and_every_packet_pays_an_envelope(crops: np.ndarra
 def test_a_coarser_setting_costs_less(crops: np.ndarray) -> None:
     fine, coarse = (through_codec(crops, VideoCodec("h264", crf, False), fps=5.0) for crf in (20, 40))
     assert coarse.wire_bytes.sum() < fine.wire_bytes.sum()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
+def test_no_thread_is_left_a_real_time_one(crops: np.ndarray) -> None:
+    before = os.sched_getscheduler(0)
+    through_codec(crops, VideoCodec("av1", 26, True), fps=5.0)
+    assert {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()} == {
+        before
+    }
