@@ -67,8 +67,8 @@ class Demo:
         self.lines: list[str] = []
         self.flags = self._said(r"==> for commands in other terminals: (.*)").split()
         self.page = self._said(r"==> page (\S+)")
-        self._rest = threading.Thread(target=self._read_on)
-        self._rest.start()
+        self.rest = threading.Thread(target=self._read_on)
+        self.rest.start()
 
     def _said(self, pattern: str) -> str:
         assert self.child.stderr is not None
@@ -87,7 +87,7 @@ class Demo:
         """It ends as by Ctrl-C; all that it said."""
         self.child.send_signal(signal.SIGINT)
         assert self.child.wait(timeout=120) == 0, "".join(self.lines)
-        self._rest.join()
+        self.rest.join()
         return "".join(self.lines)
 
 
@@ -99,7 +99,12 @@ def demo_at_work(out: Path, webhook: str) -> Iterator[Demo]:
         command, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
         try:
-            yield Demo(out, child)
+            demo = Demo(out, child)
+            try:
+                yield demo
+            finally:
+                child.terminate()
+                demo.rest.join()
         finally:
             child.terminate()
 
@@ -171,11 +176,15 @@ def correct(browser: Browser) -> None:
     def waiting() -> list[str | None]:
         return [each.get_attribute("data-id") for each in browser.all('[role="option"]')]
 
-    browser.open("teach")
+    def enough() -> bool:
+        browser.open("teach")
+        browser.wait("nothing about frames", lambda: "to label" in browser.text())
+        return len(waiting()) >= LABELS
+
+    browser.wait("not ten frames to label", enough)
     for number in range(LABELS):
-        browser.wait("no frame to label", waiting)
+        first = browser.wait("no frame to label", waiting)[0]
         browser.wait("no focus", lambda: browser.driver.switch_to.active_element.get_attribute("data-id"))
-        first = waiting()[0]
         browser.driver.switch_to.active_element.send_keys("1" if number == 0 else Keys.ENTER)
         browser.wait("not labelled", partial(is_gone, first, waiting))
 

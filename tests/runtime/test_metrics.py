@@ -31,6 +31,7 @@ def test_a_consumer_exports_its_names(names_of: Callable[[type[MetricGroup]], se
         "consumer_missed", "consumer_partitions", "rebalances", "dlq", "queue_items", "queue_bytes",
         "stage_seconds", "queue_seconds", "compute_seconds", "batch_size", "result_latency_seconds",
         "labels", "redis_write_seconds", "redis_up", "clock_offset_seconds",
+        "model_generation", "model_failed",
     }  # fmt: skip
 
 
