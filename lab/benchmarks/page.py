@@ -1,7 +1,7 @@
 """What the live page costs with 20 cameras at 5 frames/s in view of a browser, and how soon a label is seen.
 
 A site of its own: Kafka, Redis, a producer that loops over rendered pictures, an edge worker, a server worker and the
-page. A headless Chromium keeps the wall open. The edge works with the page closed and open, in turns.
+page. A headless Chromium keeps the wall open.
 """
 
 from __future__ import annotations
@@ -67,13 +67,6 @@ def write_pictures(folder: Path) -> None:
         (folder / f"{number:03}.jpg").write_bytes(simplejpeg.encode_jpeg(image, quality=75))
 
 
-async def edge_cost(edge: Worker, seconds: float) -> float:
-    """Return the edge worker's processor seconds a second."""
-    before_s, began_s = cpu_seconds(edge.child.pid), time.monotonic()
-    await asyncio.sleep(seconds)
-    return (cpu_seconds(edge.child.pid) - before_s) / (time.monotonic() - began_s)
-
-
 async def ages_ms(page: Worker, seconds: float) -> list[float]:
     """Return how long after its writing each label of one camera reaches a viewer."""
     found: list[float] = []
@@ -93,7 +86,7 @@ async def ages_ms(page: Worker, seconds: float) -> list[float]:
 
 
 async def measure(rounds: int, seconds: float) -> list[Figure]:
-    """Return the page's processor time and memory, the labels' ages, and the edge's cost with it and without."""
+    """Return the page's processor time and memory, and the age of labels when a viewer has them."""
     with tempfile.TemporaryDirectory(prefix="saccade-page-") as name:
         out = Path(name)
         write_pictures(out / "pictures")
@@ -115,24 +108,21 @@ async def measure(rounds: int, seconds: float) -> list[Figure]:
                 produces += ["--camera", f"camera-{number}={out / 'pictures'}"]
             workers = [edge, Worker("server", out, ["serve", *works]), page]
             async with workers_running(workers), workers_running([Worker("producer", out, produces)]):
-                return await turns(edge, page, out, rounds, seconds)
+                return await watched(page, out, rounds, seconds)
 
 
-async def turns(edge: Worker, page: Worker, out: Path, rounds: int, seconds: float) -> list[Figure]:
+async def watched(page: Worker, out: Path, rounds: int, seconds: float) -> list[Figure]:
     """Return the figures of a site at work."""
-    closed, opened, shares, ages = [], [], [], []
+    shares: list[float] = []
+    ages: list[float] = []
     await asyncio.sleep(WARM_S)
     for number in range(rounds):
-        closed.append(await edge_cost(edge, seconds))
         with browser_on(f"http://127.0.0.1:{page.port}/", out / f"browser-{number}"):
             await asyncio.sleep(WARM_S)
             before_s, began_s = cpu_seconds(page.child.pid), time.monotonic()
-            cost, seen = await asyncio.gather(edge_cost(edge, seconds), ages_ms(page, seconds))
+            ages += await ages_ms(page, seconds)
             shares.append((cpu_seconds(page.child.pid) - before_s) / (time.monotonic() - began_s))
-            opened.append(cost)
-            ages += seen
     note = f"{CAMERAS} cameras at {FPS} frames/s in view of a browser; {rounds} rounds of {seconds:.0f} s"
-    slower = 100 * (statistics.median(o / c for o, c in zip(opened, closed, strict=True)) - 1)
     high = statistics.quantiles(ages, n=100)[98]
     return [
         Figure(
@@ -142,9 +132,6 @@ async def turns(edge: Worker, page: Worker, out: Path, rounds: int, seconds: flo
         Figure("label until a viewer has it, p50", statistics.median(ages), "ms"),
         Figure(
             "label until a viewer has it, p99", high, "ms", 1_000, at_least=False, note=f"{len(ages)} labels"
-        ),
-        Figure(
-            "edge's processor time a frame, page open against closed", slower, "% more", 2, at_least=False
         ),
     ]
 
