@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -75,23 +75,15 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFrame:
+class KeptFrame(Doubt):
     """A kept frame without its picture; `label` is None until a person gives one, empty where it teaches nothing."""
 
     id: int
-    camera: str
-    seq: int
-    captured_ns: int
-    reason: Reason
-    answer: str
-    confidence: float
-    edge: str
-    server: str
     encoding: str
     label: str | None
 
 
-_COLUMNS: Final = ", ".join(KeptFrame.__slots__)
+_COLUMNS: Final = tuple(each.name for each in fields(KeptFrame))
 
 
 class KeptFrames:
@@ -199,7 +191,7 @@ class KeptFrames:
         """The frames of a key of `SHOWN`, the worthiest reason first; those with the same answer stand together."""
         with self._transaction() as file:
             rows = file.execute(
-                f"SELECT {_COLUMNS} FROM frames WHERE {SHOWN[show]} {_ORDER} LIMIT ?",  # noqa: S608
+                f"SELECT {', '.join(_COLUMNS)} FROM frames WHERE {SHOWN[show]} {_ORDER} LIMIT ?",  # noqa: S608
                 (limit,),
             ).fetchall()
         return [_kept(row) for row in rows]
@@ -257,7 +249,7 @@ class KeptFrames:
 
 
 def _kept(row: tuple[Any, ...]) -> KeptFrame:
-    values = dict(zip(KeptFrame.__slots__, row, strict=True))
+    values = dict(zip(_COLUMNS, row, strict=True))
     return KeptFrame(**values | {"reason": Reason(values["reason"])})
 
 

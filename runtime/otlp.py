@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from runtime.connections import OtlpSettings
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 5.0
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
+_TOLD: Final = ("worker", "asks", "written", "codec", "num_bytes", "result", "batch_sets", "agrees")
+"""Fields of the parts of a trace that become attributes."""
 
 
 def span_writers(settings: OtlpSettings, role: str) -> list[TraceWriter]:
@@ -106,28 +108,10 @@ def _hash(text: str, num_bytes: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=num_bytes).digest()) or 1
 
 
-def _attributes(trace: Trace) -> Mapping[str, str | int | float | bool]:
-    if trace.edge is not None:
-        edge = trace.edge
-        return {
-            "saccade.worker": edge.worker,
-            "saccade.asks": edge.asks,
-            "saccade.written": edge.written,
-            "saccade.label": edge.leading[0][0] if edge.leading else "",
-        }
-    if trace.offload is not None:
-        offload = trace.offload
-        return {
-            "saccade.codec": offload.codec,
-            "saccade.bytes": offload.num_bytes,
-            "saccade.result": offload.result,
-        }
-    if trace.server is not None:
-        server = trace.server
-        return {
-            "saccade.worker": server.worker,
-            "saccade.batch_sets": server.batch_sets,
-            "saccade.agrees": server.agrees,
-            "saccade.written": server.written,
-        }
-    return {}
+def _attributes(trace: Trace) -> dict[str, str | int | float | bool]:
+    """What the part that the trace holds says of its work."""
+    told = trace.edge or trace.offload or trace.server
+    found = {f"saccade.{name}": getattr(told, name) for name in _TOLD if hasattr(told, name)}
+    if trace.edge is not None and trace.edge.leading:
+        found["saccade.label"] = trace.edge.leading[0][0]
+    return found

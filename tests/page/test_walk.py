@@ -67,8 +67,9 @@ class Demo:
         self.lines: list[str] = []
         self.flags = self._said(r"==> for commands in other terminals: (.*)").split()
         self.page = self._said(r"==> page (\S+)")
-        self.rest = threading.Thread(target=self._read_on)
-        self.rest.start()
+        # Ends with the process, whose last words it hears.
+        self._rest = threading.Thread(target=self.lines.extend, args=(child.stderr,))
+        self._rest.start()
 
     def _said(self, pattern: str) -> str:
         assert self.child.stderr is not None
@@ -79,15 +80,11 @@ class Demo:
                 return found[1]
         raise AssertionError("".join(self.lines))
 
-    def _read_on(self) -> None:
-        assert self.child.stderr is not None
-        self.lines.extend(self.child.stderr)
-
     def stop(self) -> str:
         """It ends as by Ctrl-C; all that it said."""
         self.child.send_signal(signal.SIGINT)
         assert self.child.wait(timeout=120) == 0, "".join(self.lines)
-        self.rest.join()
+        self._rest.join()
         return "".join(self.lines)
 
 
@@ -99,14 +96,10 @@ def demo_at_work(out: Path, webhook: str) -> Iterator[Demo]:
         command, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
         try:
-            demo = Demo(out, child)
-            try:
-                yield demo
-            finally:
-                child.terminate()
-                demo.rest.join()
+            yield Demo(out, child)
         finally:
             child.terminate()
+            child.wait()
 
 
 def say(*arguments: str) -> str:
