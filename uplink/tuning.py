@@ -15,7 +15,8 @@ from typing import Final
 from schemas.frontier import Frontier
 from schemas.operating_point import OperatingPoint
 from uplink.admission import AdmissionLimits
-from uplink.curve import OVERDEMAND, RATE_WINDOW_S, Choice, Curve, FrameMix
+from uplink.curve import OVERDEMAND, Choice, Curve
+from uplink.frame_mix import RATE_WINDOW_S, FrameMix
 from uplink.self_check import SelfCheck
 from uplink.task import OffloadTask
 
