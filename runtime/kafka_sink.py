@@ -1,24 +1,18 @@
 """An idempotent producer that survives refusals, outages and its own library; bounded bytes in flight.
 
-What aiokafka (0.14) does and this module relies on, read in its source: an idempotent producer never gives up a
-batch while the broker is away; it counts a partition's sequence up when it takes a batch from its queue and never
-back. So the first batch that the broker refuses leaves a gap in the sequence, and everything after it in that
-partition is refused too. Therefore a `Sink` owns one producer after the other, its **generations**: a refusal ends
-a generation, what is not acknowledged goes to the next one, which has a new producer id. Order holds in each
-partition. A record that was under way when its generation ended may arrive twice (at least once).
+A batch that the broker refuses spoils its producer (`runtime/kafka_generation.py` says why). Therefore a `Sink` owns
+one producer after the other, its **generations**: a refusal ends a generation, what is not acknowledged goes to the
+next one, which has a new producer id. Order holds in each partition. A record that was under way when its generation
+ended may arrive twice (at least once).
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
@@ -29,6 +23,7 @@ from aiokafka.errors import (
 from runtime.connections import KafkaSettings
 from runtime.kafka_connection import (
     CLOSE_TIMEOUT_S,
+    START_TIMEOUT_S,
     Passing,
     RecordRefused,
     attempts,
@@ -36,46 +31,15 @@ from runtime.kafka_connection import (
     is_about_the_record,
     opened,
     started,
-    stop,
     translated,
 )
+from runtime.kafka_generation import Generation, Outgoing, Partition, make_producer, watch_connections
 from runtime.log import get_logger
 from runtime.tcp_info import WireCounter
 from schemas.errors import SaccadeError, StackError, TransientError
 
-MAX_BATCH_BYTES = 128 * 1024
 _RECORD_OVERHEAD_BYTES = 70
 _log = get_logger(__name__)
-
-Partition = int | Callable[[int], int] | None
-"""A number, a choice among the topic's number of partitions, or the library's choice by the key."""
-
-
-@dataclass(slots=True, eq=False)
-class _Generation:
-    """One producer of the library; `over` is done once it cannot be trusted with new records."""
-
-    producer: Any
-    over: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    has_accepted: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Outgoing:
-    """A record on its way, the generation that holds it, and whether it goes alone in its batch.
-
-    A broker refuses whole batches. Their records then go one by one, so that only the culprit fails.
-    """
-
-    topic: str
-    value: bytes
-    key: bytes | None
-    partition: Partition
-    headers: list[tuple[str, bytes]] | None
-    num_bytes: int
-    delivery: asyncio.Future[object]
-    generation: _Generation | None = None
-    goes_alone: bool = False
 
 
 class Sink:
@@ -116,11 +80,11 @@ class Sink:
         self._settled = asyncio.Event()
         # The generation that takes new records, None while there is none; set and cleared by `_keep_producing`,
         # cleared also by `_end`.
-        self._live: _Generation | None = None
+        self._live: Generation | None = None
         self._changed = asyncio.Event()  # `_live`, or `_keeper` has ended
         self._keeper: asyncio.Task[None] | None = None
         # What a generation holds and nobody has acknowledged, oldest first.
-        self._unacknowledged: dict[_Outgoing, None] = {}
+        self._unacknowledged: dict[Outgoing, None] = {}
         self._trouble: str | None = "not connected yet"
         # Loop time since which something waits and nothing came back.
         self._oldest_wait_s: float | None = None
@@ -135,7 +99,7 @@ class Sink:
 
     async def __aenter__(self) -> Self:
         connection_arguments(self._kafka)  # what is wrong in the settings themselves is said at once
-        first = None if self._in_background else await started(self._make, self._kafka)
+        first = None if self._in_background else await started(self._make, self._kafka, START_TIMEOUT_S)
         self._keeper = asyncio.create_task(self._keep_producing(first), name="kafka producer")
         self._keeper.add_done_callback(lambda _: self._changed.set())
         if first is not None:
@@ -179,7 +143,7 @@ class Sink:
         if self._wire is None:
             self._wire = WireCounter(self._kafka.request_timeout_ms)
             if self._live is not None:
-                _watch_connections(self._live.producer, self._wire)
+                watch_connections(self._live.producer, self._wire)
         return self._wire.total()
 
     async def num_partitions(self, topic: str) -> int:
@@ -191,7 +155,7 @@ class Sink:
         """
         generation = await self._live_generation()
         try:
-            found = await self._partitions_of(generation.producer, topic)
+            found = await generation.partitions_of(topic)
         except KafkaError as error:
             raise translated(error, f"asking for the partitions of {topic}") from None
         if found is None:
@@ -204,10 +168,7 @@ class Sink:
             generation = await self._live_generation()
             try:
                 await self._known_partitions(generation, topic)
-                client = generation.producer.client
-                leaders = client.cluster.partitions_for_topic(topic)
-                for node in {client.cluster.leader_for_partition(TopicPartition(topic, n)) for n in leaders}:
-                    await client.ready(node)
+                await generation.connect_to_leaders(topic)
             except KafkaError as error:
                 self._end(generation, error)
             else:
@@ -231,7 +192,7 @@ class Sink:
         num_bytes = len(value) + len(key or b"") + _RECORD_OVERHEAD_BYTES
         num_bytes += sum(len(name) + len(text) for name, text in headers or ())
         delivery: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        record = _Outgoing(topic, value, key, partition, headers, num_bytes, delivery)
+        record = Outgoing(topic, value, key, partition, headers, num_bytes, delivery)
         async with self._turn:
             while self._in_flight_bytes and self._in_flight_bytes + num_bytes > self._max_in_flight_bytes:
                 self._settled.clear()
@@ -267,7 +228,7 @@ class Sink:
             async for attempt in attempts():
                 with attempt:
                     producer, first = first or await self._connected(), None
-                    await self._live_and_die(_Generation(producer))
+                    await self._live_and_die(Generation(producer, self._end))
 
     async def _connected(self) -> Any:
         try:
@@ -276,14 +237,12 @@ class Sink:
             self._trouble = str(error)
             raise Passing(self._trouble) from None
 
-    async def _live_and_die(self, generation: _Generation) -> None:
+    async def _live_and_die(self, generation: Generation) -> None:
         """Takes over what the generation before left, then new records, until it is over.
 
         Raises:
             Passing: it ended before the broker had accepted anything.
         """
-        sender = generation.producer._sender.sender_task
-        sender.add_done_callback(partial(self._sender_ended, generation))
         try:
             if not self._unacknowledged:
                 self._trouble = None
@@ -296,11 +255,12 @@ class Sink:
             self._live = None
             if not generation.over.done():
                 generation.over.set_result(None)
-            await self._retire(generation)
+            is_closing = self._keeper is None
+            await generation.retire(0.0 if is_closing else self._kafka.request_timeout_ms / 1000)
         if not generation.has_accepted:
             raise Passing(self._trouble)
 
-    async def _resend(self, generation: _Generation) -> None:
+    async def _resend(self, generation: Generation) -> None:
         for record in list(self._unacknowledged):
             if record.delivery.done():  # its owner has cancelled it
                 self._settle(record)
@@ -310,44 +270,22 @@ class Sink:
                 ends: list[asyncio.Future[Any]] = [record.delivery, generation.over]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _gave(self, generation: _Generation, record: _Outgoing) -> bool:
+    async def _gave(self, generation: Generation, record: Outgoing) -> bool:
         try:
             return await self._give(generation, record)
         except RecordRefused as error:
             self._settle(record, error=error)
             return True
 
-    async def _retire(self, generation: _Generation) -> None:
-        """Requests under way have had their answer, or a timeout; the rest is for the next generation."""
-        producer = generation.producer
-        sender = producer._sender.sender_task
-        # Cancelled, the library's sender takes no more batches and waits for its requests.
-        sender.cancel()
-        if self._keeper is not None:
-            await asyncio.wait([sender], timeout=self._kafka.request_timeout_ms / 1000)
-            sender.cancel()
-        await producer.client.close()  # a request that still waits for its answer fails now
-        await asyncio.wait([sender])
-        waiting = producer._message_accumulator
-        held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
-        waiting.fail_all(ProducerClosed())
-        for batch in held:  # nobody waits for them any more
-            batch._drain_waiter.exception()
-        await stop(producer)
-
     def _make(self) -> Any:
-        producer = AIOKafkaProducer(
-            **connection_arguments(self._kafka),
-            enable_idempotence=True,
-            max_request_size=self._max_request_bytes,
-            max_batch_size=min(MAX_BATCH_BYTES, self._max_request_bytes),
-            linger_ms=self._linger_ms,
+        producer = make_producer(
+            self._kafka, max_request_bytes=self._max_request_bytes, linger_ms=self._linger_ms
         )
         if self._wire is not None:
-            _watch_connections(producer, self._wire)
+            watch_connections(producer, self._wire)
         return producer
 
-    async def _live_generation(self) -> _Generation:
+    async def _live_generation(self) -> Generation:
         while self._live is None:
             if self._keeper is None:
                 raise TransientError("Kafka: the producer is closed")
@@ -357,18 +295,15 @@ class Sink:
             await self._changed.wait()
         return self._live
 
-    async def _give(self, generation: _Generation, record: _Outgoing) -> bool:
+    async def _give(self, generation: Generation, record: Outgoing) -> bool:
         """True once the generation holds the record, False when it does not take it now.
 
         Raises:
             RecordRefused: no generation will.
         """
-        producer = generation.producer
         try:
-            partition = await self._chosen_partition(generation, record)
-            handed: asyncio.Future[object] = await producer.send(
-                record.topic, record.value, key=record.key, partition=partition, headers=record.headers
-            )
+            known = await self._known_partitions(generation, record.topic)
+            handed = await generation.send(record, record.chosen_partition(known))
         except KafkaTimeoutError:
             return False  # the partition's batch was full for a whole timeout: nothing is handed over yet
         except MessageSizeTooLargeError as error:
@@ -383,19 +318,7 @@ class Sink:
         handed.add_done_callback(partial(self._answered, generation, record))
         return True
 
-    async def _chosen_partition(self, generation: _Generation, record: _Outgoing) -> int | None:
-        known = await self._known_partitions(generation, record.topic)
-        wanted = record.partition
-        if wanted is None:
-            return None
-        partition = wanted if isinstance(wanted, int) else wanted(len(known))
-        if partition not in known:
-            raise RecordRefused(
-                f"Kafka: topic {record.topic} has no partition {partition}: [0, {len(known)})"
-            )
-        return partition
-
-    async def _known_partitions(self, generation: _Generation, topic: str) -> frozenset[int]:
+    async def _known_partitions(self, generation: Generation, topic: str) -> frozenset[int]:
         """The partitions of a topic that is there; waits for it, with pauses, as long as it takes.
 
         Raises:
@@ -405,22 +328,13 @@ class Sink:
             with attempt:
                 if generation.over.done():
                     raise ProducerClosed
-                known = await self._partitions_of(generation.producer, topic)
+                known = await generation.partitions_of(topic)
                 if known is not None:
                     return known
-                is_hidden = topic in generation.producer.client.cluster.unauthorized_topics
+                is_hidden = generation.is_hidden(topic)
                 self._trouble = self._hidden(topic) if is_hidden else self._missing(topic)
                 raise Passing(self._trouble)
         raise AssertionError("a retry either returns or raises")
-
-    async def _partitions_of(self, producer: Any, topic: str) -> frozenset[int] | None:
-        """The topic's partitions; None where the cluster knows no such topic, or hides it."""
-        client = producer.client
-        if client.cluster.partitions_for_topic(topic) is None:
-            client.add_topic(topic)
-            await client.force_metadata_update()
-        found = client.cluster.partitions_for_topic(topic)
-        return None if found is None else frozenset(found)
 
     def _missing(self, topic: str) -> str:
         where = self._kafka.bootstrap_servers
@@ -429,7 +343,7 @@ class Sink:
     def _hidden(self, topic: str) -> str:
         return f"Kafka at {self._kafka.bootstrap_servers} does not let this client see topic {topic!r}"
 
-    def _answered(self, generation: _Generation, record: _Outgoing, handed: asyncio.Future[object]) -> None:
+    def _answered(self, generation: Generation, record: Outgoing, handed: asyncio.Future[object]) -> None:
         error = None if handed.cancelled() else handed.exception()
         if record.generation is not generation or record not in self._unacknowledged:
             return
@@ -447,11 +361,7 @@ class Sink:
         record.goes_alone = is_refused
         self._end(generation, error)
 
-    def _sender_ended(self, generation: _Generation, sender: asyncio.Task[None]) -> None:
-        if not sender.cancelled():
-            self._end(generation, sender.exception() or ProducerClosed())
-
-    def _end(self, generation: _Generation, error: BaseException) -> None:
+    def _end(self, generation: Generation, error: BaseException) -> None:
         """No new record goes to the generation; what it holds goes to the next one."""
         if generation.over.done():
             return
@@ -461,7 +371,7 @@ class Sink:
         self._trouble = str(translated(error, "sending"))
         _log.warning("sends anew under a new producer id", why=self._trouble)
 
-    def _settle(self, record: _Outgoing, *, result: object = None, error: SaccadeError | None = None) -> None:
+    def _settle(self, record: Outgoing, *, result: object = None, error: SaccadeError | None = None) -> None:
         """The record is off our hands."""
         self._unacknowledged.pop(record, None)
         self._oldest_wait_s = asyncio.get_running_loop().time() if self._unacknowledged else None
@@ -478,26 +388,3 @@ class Sink:
     def _release(self, num_bytes: int) -> None:
         self._in_flight_bytes -= num_bytes
         self._settled.set()
-
-
-class _WatchedConnections(dict[Any, Any]):
-    """The library's connections by node; each one is counted from the moment that it is open."""
-
-    def __init__(self, connections: dict[Any, Any], wire: WireCounter) -> None:
-        super().__init__()
-        self._wire = wire
-        for node, connection in connections.items():
-            self[node] = connection
-
-    def __setitem__(self, node: Any, connection: Any) -> None:
-        super().__setitem__(node, connection)
-        if connection._writer is not None:
-            transport = connection._writer.transport
-            self._wire.watch(
-                transport.get_extra_info("socket").fileno(),
-                lambda: not transport.is_closing() or transport.get_write_buffer_size() > 0,
-            )
-
-
-def _watch_connections(producer: Any, wire: WireCounter) -> None:
-    producer.client._conns = _WatchedConnections(producer.client._conns, wire)
