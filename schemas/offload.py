@@ -78,16 +78,6 @@ class Offload:
         """The site that the camera's id names; empty without one."""
         return site_of(self.camera)
 
-    @property
-    def edge_label(self) -> int:
-        """The edge's own answer."""
-        return self.leading[0][0]
-
-    @property
-    def edge_confidence(self) -> float:
-        """The edge's probability of its answer."""
-        return self.leading[0][1]
-
     def is_of_classes(self, classes_hash: str) -> bool:
         """True when the record was made with the class list of this whole hash."""
         return len(self.classes_hash) >= 2 * HASH_BYTES and classes_hash.startswith(self.classes_hash)

@@ -51,11 +51,6 @@ def most_urgent_first(item: TokenSet, arrived_s: float) -> float:
     return min(item.deadline_s, arrived_s + _PATIENCE_S)
 
 
-def first_come_first_served(item: TokenSet, arrived_s: float) -> float:  # noqa: ARG001 - as every discipline
-    """In order of arrival."""
-    return arrived_s
-
-
 def in_time_if_computed_now(item: TokenSet, now_s: float, alone_s: float) -> bool:
     """Not late even if computed alone and at once."""
     return now_s + alone_s <= item.deadline_s

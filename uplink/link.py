@@ -38,7 +38,6 @@ OVERDUE_S: Final = 0.3
 OVERDUE_SHARE: Final = 2.0
 SILENT_S: Final = 1.0
 """No acknowledgement for so long while something is in flight: the path is silent."""
-TREND_S: Final = 2.0
 DELAY_MEMORY_S: Final = 4.0
 _SIZE_WEIGHT: Final = 0.1
 _OVERHEAD_RECORDS: Final = 32
@@ -84,7 +83,7 @@ class UplinkMeter:
         self._landed_records = 0
         self._learnt_at = (0.0, 0, 0)
         self._samples: deque[tuple[float, float]] = deque([(now_s, 0.0)])
-        self._delays: deque[tuple[float, float]] = deque()
+        self._delay_s = 0.0
         self._sampled_delays: deque[tuple[float, float]] = deque()
         self._busy: deque[tuple[float, float]] = deque([(now_s, 0.0)])
 
@@ -137,9 +136,7 @@ class UplinkMeter:
             self._busy.append((now_s, task.estimate_bytes))
         while len(self._busy) > BUSY_ANSWERS and self._busy[1][0] < now_s - BUSY_S:
             self._busy.popleft()
-        delay_s = now_s - task.handed_over_s
-        self._delays.append((now_s, delay_s))
-        _trim(self._delays, now_s - TREND_S)
+        self._delay_s = now_s - task.handed_over_s
 
     def failed(self, task: OffloadTask) -> None:
         """The producer gave the record up; it is no longer in flight."""
@@ -202,23 +199,11 @@ class UplinkMeter:
         """The age of the newest acknowledgement's record when it came, or of the oldest record in flight."""
         oldest_s = self.flight.oldest_s
         waiting = now_s - oldest_s if oldest_s is not None else 0.0
-        return max(waiting, self._delays[-1][1] if self._delays else 0.0)
+        return max(waiting, self._delay_s)
 
     def longest_delay_s(self) -> float:
         """The longest of the delays at the samples of the last 4 s; 0 without a sample."""
         return max((delay_s for _, delay_s in self._sampled_delays), default=0.0)
-
-    def delay_trend(self, now_s: float) -> float:
-        """By how many seconds the delay grows per second, over the last 2 s; 0 with fewer than 3 samples."""
-        _trim(self._delays, now_s - TREND_S)
-        if len(self._delays) < 3:
-            return 0.0
-        mean_t = sum(t for t, _ in self._delays) / len(self._delays)
-        mean_d = sum(d for _, d in self._delays) / len(self._delays)
-        spread = sum((t - mean_t) ** 2 for t, _ in self._delays)
-        if spread < 1e-6:
-            return 0.0
-        return sum((t - mean_t) * (d - mean_d) for t, d in self._delays) / spread
 
     def _land(self, task: OffloadTask) -> None:
         self.flight.remove(task)

@@ -63,7 +63,6 @@ class Explanation:
     waiting_bytes: int
     in_flight_bytes: float
     delay_s: float
-    delay_trend: float
     max_records_per_s: float
     expired_share: float
     share: float
@@ -234,7 +233,6 @@ class UplinkScheduler:
             waiting_bytes=admission.queue.waiting_bytes,
             in_flight_bytes=meter.flight.estimate_bytes,
             delay_s=meter.delay_s(now_s),
-            delay_trend=meter.delay_trend(now_s),
             max_records_per_s=servers.max_records_per_s,
             expired_share=servers.expired_share,
             share=fraction,

@@ -49,7 +49,7 @@ def test_the_record_holds_the_selected_patches_and_the_edges_answer(codec: str, 
     assert positions.tolist() == select(task.outputs.attention, task.point).tolist()
     assert decode_patches(codec, record.patches, positions).shape == (task.num_patches, 16, 16, 3)
     assert (record.site, record.camera, record.seq, record.captured_ns) == ("site", "site/c", 7, 123)
-    assert (record.edge_label, record.edge_confidence, record.quality) == (4, 0.4, 80)
+    assert (record.leading[0], record.quality) == ((4, 0.4), 80)
     assert 0 <= task.label.deadline_ns - record.deadline_ns < 1_000_000
     assert record.is_of_classes("abcdef01" + "0" * 56)
 

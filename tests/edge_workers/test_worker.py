@@ -113,8 +113,7 @@ async def test_unsure_frames_are_provisional_and_offloaded_once_with_the_answer_
     assert len(await offloads(pipeline)) == 20
     for label in labels:
         record = records[label.seq]
-        assert record.edge_label == label.label
-        assert record.edge_confidence == pytest.approx(label.confidence, abs=0.5 / 255)
+        assert record.leading[0] == (label.label, pytest.approx(label.confidence, abs=0.5 / 255))
         assert 0 <= label.deadline_ns - record.deadline_ns < 1_000_000
         assert label.deadline_ns > label.labelled_ns
         assert record.codec == "webp"

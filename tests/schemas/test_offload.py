@@ -104,7 +104,7 @@ def test_round_trip_is_exact(record: Offload, deadline_ms: int) -> None:
 def test_what_is_rounded_stays_near(probability: float, deadline_ns: int) -> None:
     record = replace(RECORD, leading=((3, probability),), captured_ns=0, deadline_ns=deadline_ns + 10**6)
     read = decode(encode_offload(record))
-    assert abs(read.edge_confidence - probability) <= 0.5 / 255 + 1e-12
+    assert abs(read.leading[0][1] - probability) <= 0.5 / 255 + 1e-12
     assert 0 <= record.deadline_ns - read.deadline_ns < 1_000_000
 
 

@@ -5,13 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server_workers.batcher import (
-    Batcher,
-    Discipline,
-    TokenSet,
-    first_come_first_served,
-    most_urgent_first,
-)
+from server_workers.batcher import Batcher, Discipline, TokenSet, most_urgent_first
 
 
 @dataclass(frozen=True)
@@ -213,11 +207,7 @@ def always_worth_it(item: TokenSet, now_s: float, alone_s: float) -> bool:
 
 @pytest.mark.parametrize(
     ("discipline", "order"),
-    [
-        (most_urgent_first, [2, 1, 0]),
-        (first_come_first_served, [0, 1, 2]),
-        (latest_deadline_first, [0, 1, 2]),
-    ],
+    [(most_urgent_first, [2, 1, 0]), (latest_deadline_first, [0, 1, 2])],
 )
 def test_another_discipline_and_another_deadline_rule_are_one_function_each(
     discipline: Discipline, order: list[int]

@@ -99,12 +99,11 @@ def test_the_busy_rate_of_nothing_is_none() -> None:
     assert UplinkMeter(0.0).busy_rate(50_000, 9.0) == 0.0
 
 
-def test_delays_that_grow_show_as_a_trend() -> None:
+def test_the_delay_is_that_of_the_newest_acknowledgement() -> None:
     meter = UplinkMeter(0.0)
     for idx in range(10):
         handed_s = idx / 10
         meter.acknowledged(handed(meter, 100, handed_s), handed_s + 0.05 + 0.5 * handed_s)
-    assert meter.delay_trend(1.4) == pytest.approx(0.333, rel=0.05)
     assert meter.delay_s(1.4) == pytest.approx(0.5)
 
 
