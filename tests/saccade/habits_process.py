@@ -90,6 +90,7 @@ if __name__ == "__main__":
         "runtime.redis_store",
         "lab.simulation.run",
         "devstack.demo.run",
+        "vit.export",
     ):
         import_module(room)
     for line in sys.stdin:

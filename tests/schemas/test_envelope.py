@@ -20,8 +20,8 @@ VALUES = st.recursive(
     | st.text(max_size=70)
     | st.binary(max_size=300)
     | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=60)),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=8), inner, max_size=20),
-    max_leaves=40,
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=8), inner, max_size=6),
+    max_leaves=20,
 )
 
 
@@ -31,7 +31,7 @@ def count(value: object) -> int:
     return 1 + sum(map(count, value)) if isinstance(value, list) else 1
 
 
-@given(st.dictionaries(st.text(max_size=40), VALUES, max_size=20))
+@given(st.dictionaries(st.text(max_size=40), VALUES, max_size=6))
 def test_few_values_come_through_however_they_are_nested(values: dict[str, object]) -> None:
     assert count(values) < 1024
     assert envelope.unpack("message", envelope.pack(values)).values == values
