@@ -246,6 +246,8 @@ class Allowance:
             sent_bytes_per_s=meter.wire_rate(1.0, now_s),
             is_used=is_used and is_settled,
         )
+        if self.estimator.has_fallen:
+            meter.round_trip.doubt(now_s)
         self._apply(now_s)
 
     def _edge_after(self, at_s: float) -> float:

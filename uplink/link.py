@@ -61,6 +61,7 @@ _BLIND_CUT: Final = 0.7
 _TRIED_SHARE: Final = 1.5
 _WAKE_SHARE: Final = 0.7
 _MEMORY_S: Final = 3.0
+_FALLEN_SHARE: Final = 0.75
 
 
 class UplinkMeter:
@@ -259,6 +260,12 @@ class RateEstimator:
     def is_limiting(self) -> bool:
         """True while the estimate, not the ceiling, is what limits."""
         return self._rate < 0.98 * self._ceiling
+
+    @property
+    def has_fallen(self) -> bool:
+        """True while the rate is a quarter below what was believed within the last 3 s, and it is not the ceiling."""
+        before = max((rate for _, rate in self._beliefs), default=0.0)
+        return self._rate < _FALLEN_SHARE * min(before, self._ceiling)
 
     @property
     def is_ramping(self) -> bool:

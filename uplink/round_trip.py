@@ -13,6 +13,8 @@ MEMORY_S: Final = 10.0
 SAME: Final = 1.05
 LONGEST_S: Final = 3.0
 """A request that took longer tells of an outage."""
+PAUSE_S: Final = 6.0
+"""Probes that a falling rate asks for are so far apart."""
 
 
 class RoundTrip:
@@ -22,8 +24,11 @@ class RoundTrip:
     in flight, the queue drains, and the first request that is handed over then is the new measure. What comes back
     until a round trip later says nothing of the rate that the path carries.
 
-    State: the quickest request's delay and bytes, and when one was as quick last; since when a probe goes on; until
-    when its effect is seen.
+    A path that became longer looks like one that carries less: the flight is full, and its bytes take longer. Only a
+    probe tells one from the other, so a rate that fell asks for one at once (`doubt`).
+
+    State: the quickest request's delay and bytes, and when one was as quick last; since when a probe goes on, and when
+    the last one began; until when its effect is seen.
     """
 
     def __init__(self) -> None:
@@ -31,6 +36,7 @@ class RoundTrip:
         self._num_bytes = 0.0
         self._equalled_s = 0.0
         self._probe_s: float | None = None
+        self._probed_s = -math.inf
         self._settled_s = -math.inf
 
     @property
@@ -61,5 +67,14 @@ class RoundTrip:
             self._equalled_s = now_s
         if delay_s < self._delay_s:
             self._delay_s, self._num_bytes = delay_s, num_bytes
-        if self._probe_s is None and now_s >= self._equalled_s + MEMORY_S:
-            self._probe_s = now_s
+        if now_s >= self._equalled_s + MEMORY_S:
+            self._probe(now_s)
+
+    def doubt(self, now_s: float) -> None:
+        """The path seems to carry much less than a moment ago, or has become longer."""
+        if now_s >= self._probed_s + PAUSE_S:
+            self._probe(now_s)
+
+    def _probe(self, now_s: float) -> None:
+        if self._probe_s is None:
+            self._probe_s = self._probed_s = now_s

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from schemas.rates import RateSchedule
 
 SEGMENT_BYTES: Final = 1_500.0
+Delay = float | Callable[[float], float]
+"""One way, in seconds: always the same, or that of a byte which leaves the queue at the given time."""
 
 
 class Passage(NamedTuple):
@@ -34,7 +37,7 @@ class SimulatedLink:
     """
 
     def __init__(
-        self, capacity: RateSchedule | None, *, delay_s: float = 0.02, loss: float = 0.0, seed: int = 0
+        self, capacity: RateSchedule | None, *, delay_s: Delay = 0.02, loss: float = 0.0, seed: int = 0
     ) -> None:
         self._capacity = capacity
         self._delay_s = delay_s
@@ -53,13 +56,9 @@ class SimulatedLink:
         else:
             left_s = _served_by(self._capacity, max(now_s, self._free_s), num_bytes)
             self._free_s = left_s
-        arrives_s = left_s + self._delay_s + num_rounds * self.round_trip_s
-        return Passage(arrives_s, arrives_s + self._delay_s, num_bytes)
-
-    @property
-    def round_trip_s(self) -> float:
-        """The round trip of a byte that meets no queue."""
-        return 2 * self._delay_s
+        delay_s = self._delay_s(left_s) if callable(self._delay_s) else self._delay_s
+        arrives_s = left_s + delay_s + num_rounds * 2 * delay_s
+        return Passage(arrives_s, arrives_s + delay_s, num_bytes)
 
     def waiting_s(self, now_s: float) -> float:
         """How long a byte that entered now would wait."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from lab.simulation.link import SimulatedLink
+from lab.simulation.link import Delay, SimulatedLink
 from lab.simulation.outcome import Moment, SimulationResult, summarise
 from lab.simulation.recording import Recording, synthetic
 from lab.simulation.remembering import Remembering
@@ -50,7 +50,7 @@ class Scenario:
     workers: int = 1
     frames_per_s: float = 5.0
     max_latency_s: float = 2.0
-    delay_s: float = 0.02
+    delay_s: Delay = 0.02
     loss: float = 0.0
     producers: int = 8
     hard: Sequence[tuple[float, float]] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uplink.round_trip import LONGEST_S, MEMORY_S, RoundTrip
+from uplink.round_trip import LONGEST_S, MEMORY_S, PAUSE_S, RoundTrip
 
 
 def asked(round_trip: RoundTrip, from_s: float, to_s: float, delay_s: float, num_bytes: float = 0.0) -> None:
@@ -48,6 +48,19 @@ def test_a_path_that_became_shorter_is_known_at_once() -> None:
     asked(round_trip, 1.0, 5.0, 0.6)
     asked(round_trip, 5.0, 5.2, 0.04)
     assert round_trip.seconds(1e9) == pytest.approx(0.04)
+
+
+def test_a_doubt_begins_a_probe_at_once_but_not_one_after_the_other() -> None:
+    round_trip = RoundTrip()
+    asked(round_trip, 1.0, 2.0, 0.3)
+    round_trip.doubt(2.0)
+    assert round_trip.is_probing
+    round_trip.took(2.1, 0.0, 2.7)
+    assert (round_trip.is_probing, round_trip.seconds(1e9)) == (False, pytest.approx(0.6))
+    round_trip.doubt(2.0 + PAUSE_S - 0.1)
+    assert not round_trip.is_probing
+    round_trip.doubt(2.0 + PAUSE_S)
+    assert round_trip.is_probing
 
 
 def test_an_outage_is_no_round_trip() -> None:

@@ -92,6 +92,20 @@ def test_a_long_way_is_filled_by_several_requests(
     assert ages[int(0.99 * (len(ages) - 1))] < longest_age_s
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "auto"])
+def test_a_way_that_becomes_twice_as_long_is_filled_again_within_seconds(is_told: bool) -> None:
+    """Its rate seems to fall, so the round trip is measured at once and not ten seconds after it was as short."""
+    rate = constant(800 * KBIT)
+    scenario = Scenario(
+        rate if is_told else Auto(),
+        60.0,
+        capacity=constant(920 * KBIT) if is_told else rate,
+        delay_s=lambda at_s: 0.15 if at_s < 30 else 0.3,
+        **BUSY,  # type: ignore[arg-type]
+    )
+    assert used(simulate(scenario), 33, 60, 800 * KBIT) > 0.85
+
+
 def test_one_producer_sends_one_request_after_the_other() -> None:
     """As without several: at 300 ms much of the link stays unused."""
     scenario = Scenario(Auto(), 60.0, capacity=constant(800 * KBIT), delay_s=0.15, producers=1, **BUSY)  # type: ignore[arg-type]
