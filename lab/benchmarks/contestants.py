@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from devstack.demo.processes import free_port
 from lab.benchmarks.environments import python_of
 from lab.benchmarks.http_load import answers, classify_all
 from lab.benchmarks.machine import cores, cpu_seconds, tree_cpu_seconds
 from lab.benchmarks.models import BenchModel
-from lab.benchmarks.recorded import Shot, frame_record
+from lab.benchmarks.recorded import FPS, Shot, frame_record
 from lab.benchmarks.testbed import FOLDER, Testbed, WorkerProcess
 from schemas.operating_point import OperatingPoint
 from schemas.topics import frames_partition
@@ -68,19 +70,24 @@ class Result:
         return sum(self.labels.get(key) == truth for key, truth in scored) / len(scored)
 
 
-Turn = Callable[[int], Awaitable[Result]]
-"""A number -> the contestant's result of the whole clip. Turn 0 is for warming up: a young broker spends as much
-time compiling itself. Between its turns a contestant stands still: LitServe's workers poll, Saccade's have timers."""
+Turn = Callable[[], Awaitable[Result]]
+"""The contestant's result of the whole clip. The first turn is for warming up: a young broker spends as much time
+compiling itself. Between its turns a contestant stands still: LitServe's workers poll, Saccade's have timers."""
 _SESSION_MS = 120_000
 """Saccade's workers stay in their groups while they stand still."""
+_AWAKE_S = 2.5
+"""After standing still, until leases are renewed and servers heard again."""
 
 
 @asynccontextmanager
 async def saccade(
-    bed: Testbed, clip: Clip, edge: BenchModel, server: BenchModel, point: OperatingPoint
+    bed: Testbed, clip: Clip, edge: BenchModel, server: BenchModel, how: Mapping[str, Any]
 ) -> AsyncIterator[Turn]:
-    """Yield turns of Saccade's server worker and an edge worker a core, one thread each, without a budget."""
-    edge_workers = [_edge_worker(bed, edge, point) for _ in cores()]
+    """Yield turns of Saccade's server worker and an edge worker a core, one thread each.
+
+    `how` is what the edges' settings are beside, as of `believing` or `gated`.
+    """
+    edge_workers = [_edge_worker(bed, edge, how) for _ in cores()]
     server_worker = bed.worker(
         *("serve", cores()),
         server__model=server.path,
@@ -88,11 +95,12 @@ async def saccade(
         server__decode_threads=1,
         kafka__session_timeout_ms=_SESSION_MS,
     )
-    workers = (*edge_workers, server_worker)
+    workers, numbers = (*edge_workers, server_worker), itertools.count()
 
-    async def turn(number: int) -> Result:
-        frames = clip.turn(number)
+    async def turn() -> Result:
+        frames = clip.turn(next(numbers))
         _signal(workers, signal.SIGCONT)
+        await asyncio.sleep(_AWAKE_S)
         cpu_s, sent_bytes = [worker.cpu_s for worker in workers], await _sent_bytes(edge_workers)
         labelled, began = await bed.num_keys(), time.time()
         await publish(bed, frames)
@@ -121,7 +129,7 @@ def _signal(workers: Sequence[WorkerProcess], number: signal.Signals) -> None:
         os.kill(worker.pid, number)
 
 
-def _edge_worker(bed: Testbed, edge: BenchModel, point: OperatingPoint) -> WorkerProcess:
+def _edge_worker(bed: Testbed, edge: BenchModel, how: Mapping[str, Any]) -> WorkerProcess:
     return bed.worker(
         *("edge", cores()),
         edge__model=edge.path,
@@ -129,14 +137,26 @@ def _edge_worker(bed: Testbed, edge: BenchModel, point: OperatingPoint) -> Worke
         edge__decode_threads=1,
         edge__max_latency_ms=300_000,
         edge__max_frame_age_s=600,
-        edge__tau=point.tau,
-        edge__delta=point.delta,
-        edge__min_patches=point.min_patches,
-        edge__selection=point.selection,
-        edge__codec=point.codec,
-        edge__quality=point.quality,
         kafka__session_timeout_ms=_SESSION_MS,
+        **how,
     )
+
+
+def believing(*, stillness: str) -> dict[str, Any]:
+    """Return how edges judge by their cameras' beliefs, with the shipped frontier and more bytes than they need."""
+    return {"budget__rate": "1gbit", "edge__stillness": stillness}
+
+
+def gated(point: OperatingPoint) -> dict[str, Any]:
+    """Return how edges judge each frame by itself, at this point."""
+    return {
+        "edge__tau": point.tau,
+        "edge__delta": point.delta,
+        "edge__min_patches": point.min_patches,
+        "edge__selection": point.selection,
+        "edge__codec": point.codec,
+        "edge__quality": point.quality,
+    }
 
 
 async def _sent_bytes(edge_workers: Sequence[WorkerProcess]) -> float:
@@ -144,11 +164,11 @@ async def _sent_bytes(edge_workers: Sequence[WorkerProcess]) -> float:
 
 
 async def publish(bed: Testbed, frames: Sequence[tuple[Key, Shot]]) -> None:
-    """All frames are in `frames`, as fast as the broker takes them."""
-    partitions = bed.settings.topics.partitions
+    """All frames are in `frames`, as fast as the broker takes them, as files of cameras with `FPS` frames a second."""
+    partitions, began_ns = bed.settings.topics.partitions, time.time_ns()
     async with bed.sink() as sink:
         for (camera, seq), shot in frames:
-            value = frame_record(shot, camera, seq, time.time_ns())
+            value = frame_record(shot, camera, seq, began_ns + int(seq / FPS * 1e9))
             await sink.send("frames", value, partition=frames_partition(camera, partitions))
 
 
@@ -197,7 +217,7 @@ async def litserve(clip: Clip, server: BenchModel, engine: str) -> AsyncIterator
         )
     assert process.stdin is not None
 
-    async def turn(_: int) -> Result:
+    async def turn() -> Result:
         os.killpg(process.pid, signal.SIGCONT)
         cpu_s, began_s = tree_cpu_seconds(process.pid), time.perf_counter()
         labels, sent = await classify_all(port, [shot.image for _, shot in clip.frames])
@@ -232,11 +252,11 @@ async def plain(bed: Testbed, clip: Clip, server: BenchModel) -> AsyncIterator[T
     assert lines is not None
     try:
         threads = json.loads(await lines.readline())["threads"]
-        name = f"plain consumer, {threads} thread{'s' if threads > 1 else ''}"
+        name, numbers = f"plain consumer, {threads} thread{'s' if threads > 1 else ''}", itertools.count()
 
-        async def turn(number: int) -> Result:
+        async def turn() -> Result:
             cpu_s, began_s = cpu_seconds(process.pid), time.perf_counter()
-            await publish(bed, clip.turn(number))
+            await publish(bed, clip.turn(next(numbers)))
             answer = json.loads(await lines.readline())["labels"]
             seconds, cpu_s = time.perf_counter() - began_s, cpu_seconds(process.pid) - cpu_s
             sent = sum(len(shot.image) for _, shot in clip.frames)

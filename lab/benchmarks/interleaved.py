@@ -158,30 +158,30 @@ def _label(number: int) -> Label:
     )
 
 
-def ratio_figures(who: str, goal: float, rounds: Sequence[Round], setting: str) -> list[Figure]:
-    """Return rates, their ratio against its goal, and processor time."""
+def ratio_figures(who: str, bound: str, goal: float, rounds: Sequence[Round], setting: str) -> list[Figure]:
+    """Return rates, their ratio against its goal, and processor time; `bound` names what the bare loop does."""
     middle = statistics.median
     worker_cpu_s = middle(each.worker.cpu_s for each in rounds)
     bare_cpu_s = middle(each.bare.cpu_s / each.bare.images for each in rounds)
     listed = ", ".join(f"{each.ratio:.3f}" for each in rounds)
     return [
         Figure(f"{who} worker: rate", middle(each.worker.rate for each in rounds), "frames/s", note=setting),
-        Figure(f"{who} model alone: rate", middle(each.bare.rate for each in rounds), "frames/s"),
+        Figure(f"{who}, {bound}: rate", middle(each.bare.rate for each in rounds), "frames/s"),
         Figure(
-            f"{who} worker against its model alone",
+            f"{who} worker against {bound}",
             middle(each.ratio for each in rounds),
             "x",
             goal,
             note=f"median of {listed}",
         ),
         Figure(
-            f"{who} worker: share of processor time in the model",
+            f"{who} worker: share of processor time in {bound}",
             bare_cpu_s / worker_cpu_s,
             "",
             note="the same ratio by processor time, which other load moves less",
         ),
         Figure(f"{who} worker: processor time", worker_cpu_s * 1e3, "ms/frame"),
-        Figure(f"{who} model alone: processor time", bare_cpu_s * 1e3, "ms/frame"),
+        Figure(f"{who}, {bound}: processor time", bare_cpu_s * 1e3, "ms/frame"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A model alone in a loop, in its own process: what the whole workers are held against.
+"""A model alone in a loop, in its own process, or a frame's way to it: what the whole workers are held against.
 
 The process reads orders, one JSON object a line, and answers each with one. numpy in, numpy out, as the
 workers call the same engines; batches are cut from the given inputs in turn.
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 WARM_S = 0.3
+MAX_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,14 @@ class ModelOnly:
 
 @asynccontextmanager
 async def model_only(role: str, model: str, inputs: Path, core: int) -> AsyncIterator[ModelOnly]:
-    """Yield a warm loop of one thread on `core`; `inputs` is a file of `save_crops` or `save_sets`."""
+    """Yield a warm loop of one thread on `core`.
+
+    Args:
+        role: `edge` for inputs of `save_crops`, `frames` of `save_images`, `server` of `save_sets`.
+        model: its file.
+        inputs: what it computes.
+        core: where.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "lab.benchmarks.pinned", str(core)),
         *("-m", "lab.benchmarks.model_only", role, model, str(inputs)),
@@ -86,6 +94,12 @@ def save_crops(path: Path, crops: Sequence[np.ndarray]) -> Path:
     return path
 
 
+def save_images(path: Path, images: Sequence[bytes]) -> Path:
+    """Write JPEGs for a loop that decodes and resizes them first."""
+    np.savez(path, *(np.frombuffer(image, np.uint8) for image in images))
+    return path
+
+
 def save_sets(path: Path, crops: Sequence[np.ndarray], positions: Sequence[np.ndarray]) -> Path:
     """Write crops and their kept positions for a server loop."""
     kept = np.zeros((len(positions), 196), bool)
@@ -103,6 +117,24 @@ def _edge(model: str, inputs: Path) -> tuple[Callable[[slice], object], int]:
     return (lambda part: forward(crops[part])), len(crops)
 
 
+def _frames(model: str, inputs: Path) -> tuple[Callable[[slice], object], int]:
+    from imaging.decode import decode_image
+    from vit.edge_forward import EdgeForward
+    from vit.resize import one_thread, resize_crop_fast
+    from vit.weights import load_model
+
+    one_thread()
+    forward, stored = EdgeForward(load_model(model), threads=1), np.load(inputs)
+    images = [stored[name].tobytes() for name in stored.files]
+
+    def call(part: slice) -> object:
+        return forward(
+            np.stack([resize_crop_fast(decode_image(each, "jpeg", MAX_PIXELS)) for each in images[part]])
+        )
+
+    return call, len(images)
+
+
 def _server(model: str, inputs: Path) -> tuple[Callable[[slice], object], int]:
     from vit.packed_forward import PackedForward
     from vit.preprocess import to_patches
@@ -112,6 +144,9 @@ def _server(model: str, inputs: Path) -> tuple[Callable[[slice], object], int]:
     positions = [np.flatnonzero(row) for row in stored["kept"]]
     patches = [to_patches(crop)[kept] for crop, kept in zip(stored["crops"], positions, strict=True)]
     return (lambda part: forward(patches[part], positions[part])), len(patches)
+
+
+_ROLES = {"edge": _edge, "frames": _frames, "server": _server}
 
 
 def _loop(call: Callable[[slice], object], count: int, seconds: float, batch: int) -> dict[str, float]:
@@ -145,11 +180,11 @@ def _one_by_one(call: Callable[[slice], object], count: int, rounds: int) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("role", choices=("edge", "server"))
+    parser.add_argument("role", choices=_ROLES)
     parser.add_argument("model")
     parser.add_argument("inputs", type=Path)
     arguments = parser.parse_args()
-    call, count = (_edge if arguments.role == "edge" else _server)(arguments.model, arguments.inputs)
+    call, count = _ROLES[arguments.role](arguments.model, arguments.inputs)
     for line in sys.stdin:
         order = json.loads(line)
         answer: dict[str, Any]

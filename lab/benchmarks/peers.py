@@ -1,13 +1,16 @@
-"""Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on one recorded stream.
+"""Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on the same recorded streams.
 
-    python -m lab.benchmarks.peers [--cameras N] [--frames N] [--json FILE]
+    python -m lab.benchmarks.peers [--cameras N] [--frames N] [--parts] [--json FILE]
 
-The shipped pair on rendered test cameras with known truth. Everyone has the same two cores, client, broker
-and Redis included, the same server weights, the same code to open a JPEG, and the whole stream once before it
-counts. The rivals run the server on every whole frame; Saccade runs at the point that `peer_point` chose on
-calibration scenes. Saccade and LitServe take turns, and a ratio is the median over rounds: the machine's speed
-changes by the minute. LitServe is also given this project's kernels, which shows what gate and selection
-alone are worth.
+The shipped pair on rendered test cameras with known truth, 5 frames/s of video as fast as it is answered: cameras that
+sway, and cameras that stand. Everyone has the same two cores, client, broker and Redis included, the same server
+weights, the same code to open a JPEG, and the whole stream once before it counts. The rivals run the server on every
+whole frame; Saccade judges by its cameras' beliefs and holds still frames, as it does with a budget. They take turns,
+and a ratio is the median over rounds: the machine's speed changes by the minute.
+
+`--parts` tells what each part is worth: without stillness, and without a belief, at the point that `peer_point` chose
+on calibration scenes; what fewer patches and packing save of the server's time; and LitServe with this project's
+kernels.
 """
 
 from __future__ import annotations
@@ -15,47 +18,81 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
-import simplejpeg
-
 from gating.select import select
-from lab.benchmarks.contestants import Clip, Result, Turn, litserve, plain, saccade
+from lab.benchmarks.contestants import Clip, Result, Turn, believing, gated, litserve, plain, saccade
 from lab.benchmarks.environments import EnvironmentMissing
 from lab.benchmarks.machine import two_cores
 from lab.benchmarks.model_only import model_only, save_sets
-from lab.benchmarks.models import shipped
+from lab.benchmarks.models import BenchModel, shipped
 from lab.benchmarks.peer_point import PairPoint, choose
 from lab.benchmarks.recorded import record
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import FOLDER, testbed
 from lab.scenes import CALIBRATION_SEEDS, TEST_SEEDS
+from lab.scenes.stream import SWAY_PX
 from vit.edge_forward import EdgeForward
 
-GOAL, GOAL_A_CORE = 2.0, 3.0
+SCENES = {"swaying cameras": (SWAY_PX, 2.5), "standing cameras": (0.0, 4.0)}
+"""Name → how far the camera sways, and how many times LitServe's answered frames are aimed at."""
+GOAL_A_CORE = 30.0
 CALIBRATION_CAMERAS, CALIBRATION_FRAMES = 24, 30
 _EVERY = 4
-_ROUNDS = 3
+_ROUNDS = 2
 
 
-async def measure(cameras: int, frames: int) -> list[Figure]:
+async def measure(cameras: int, frames: int, *, parts: bool) -> list[Figure]:
     edge, server = shipped("edge"), shipped("server")
     (FOLDER / "peers").mkdir(parents=True, exist_ok=True)
-    seeds = range(CALIBRATION_SEEDS.start, CALIBRATION_SEEDS.start + CALIBRATION_CAMERAS)
-    calibration = [shot for stream in record(seeds, CALIBRATION_FRAMES, every=_EVERY) for shot in stream]
-    pair = choose(edge.load(), server.load(), calibration)
-    clip = Clip(record(range(TEST_SEEDS.start, TEST_SEEDS.start + cameras), frames, every=_EVERY))
+    pair = calibrated(edge, server) if parts else None
+    figures = []
+    for scene, (sway_px, goal) in SCENES.items():
+        seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + cameras)
+        clip = Clip(record(seeds, frames, sway_px=sway_px))
+        found = await beside_rivals(clip, edge, server, goal)
+        if pair is not None:
+            found += await parts_of(clip, edge, server, pair)
+        figures += [replace(each, name=f"{scene}: {each.name}") for each in found]
+    return figures
+
+
+async def beside_rivals(clip: Clip, edge: BenchModel, server: BenchModel, goal: float) -> list[Figure]:
+    """Return what the whole of Saccade answers, in turns with both rivals."""
     async with (
-        testbed("peers-saccade") as bed,
-        saccade(bed, clip, edge, server, pair.point) as ours,
         litserve(clip, server, "timm") as rival,
+        testbed("peers-saccade") as bed,
+        saccade(bed, clip, edge, server, believing(stillness="auto")) as ours,
     ):
-        results = await in_turns([ours, rival], _ROUNDS)
+        own, other = await in_turns([ours, rival], _ROUNDS)
+        figures = figures_of("Saccade", clip, own, other, goal)
+        async with testbed("peers-plain") as plain_bed, plain(plain_bed, clip, server) as turn:
+            own, other = await in_turns([ours, turn], 1)
+    return [*figures, *results_of("", clip, other), *versus("Saccade", own, other, None, None)]
+
+
+async def parts_of(clip: Clip, edge: BenchModel, server: BenchModel, pair: PairPoint) -> list[Figure]:
+    """Return what is answered without stillness, without a belief too, and what else a part is worth."""
+    figures = []
+    async with litserve(clip, server, "timm") as rival:
+        for way, how in (
+            ("Saccade without stillness", believing(stillness="off")),
+            ("Saccade without a belief", gated(pair.point)),
+        ):
+            async with testbed("peers-saccade") as bed, saccade(bed, clip, edge, server, how) as ours:
+                own, other = await in_turns([ours, rival], 1)
+            figures += figures_of(way, clip, own, other, None)
     async with litserve(clip, server, "saccade") as turn:
-        results += await in_turns([turn], 1)
-    async with testbed("peers-plain") as bed, plain(bed, clip, server) as turn:
-        results += await in_turns([turn], 1)
-    return figures_of(clip, pair, results[0], results[1:]) + await cost_shares(clip, pair)
+        (results,) = await in_turns([turn], 1)
+    return [*figures, *results_of("", clip, results), *await cost_shares(clip, pair)]
+
+
+def calibrated(edge: BenchModel, server: BenchModel) -> PairPoint:
+    """Return the cheapest point without a belief that is as right as the server, on calibration scenes."""
+    seeds = range(CALIBRATION_SEEDS.start, CALIBRATION_SEEDS.start + CALIBRATION_CAMERAS)
+    shots = [shot for stream in record(seeds, CALIBRATION_FRAMES, every=_EVERY) for shot in stream]
+    return choose(edge.load(), server.load(), shots)
 
 
 async def in_turns(turns: Sequence[Turn], rounds: int) -> list[list[Result]]:
@@ -63,7 +100,7 @@ async def in_turns(turns: Sequence[Turn], rounds: int) -> list[list[Result]]:
     found: list[list[Result]] = [[] for _ in turns]
     for number in range(rounds + 1):
         for results, turn in zip(found, turns, strict=True):
-            result = await turn(number)
+            result = await turn()
             if number:
                 results.append(result)
     return found
@@ -107,89 +144,73 @@ async def cost_shares(clip: Clip, pair: PairPoint) -> list[Figure]:
     ]
 
 
-def figures_of(clip: Clip, pair: PairPoint, ours: list[Result], rivals: list[list[Result]]) -> list[Figure]:
-    """Return the medians over each contestant's rounds, and Saccade's ratio to each."""
-    crop_bytes = statistics.mean(
-        len(simplejpeg.encode_jpeg(shot.crop().copy(), 75)) for _, shot in clip.frames[:48]
-    )
-    point, count = pair.point, len(clip.frames)
-    how = f"tau {point.tau:.2f}, {point.selection} {point.delta:g}, {point.codec}-{point.quality}"
-    figures = [
+def figures_of(
+    way: str, clip: Clip, ours: list[Result], rival: list[Result], goal: float | None
+) -> list[Figure]:
+    """Return the medians over both contestants' rounds, Saccade's ratio to the rival, and what accuracy that cost."""
+    lost = [whole.accuracy(clip) - own.accuracy(clip) for own, whole in zip(ours, rival, strict=True)]
+    return [
+        *results_of(f"{way}, ", clip, ours),
+        *results_of(f"beside {way}, ", clip, rival),
+        *versus(way, ours, rival, goal, None if goal is None else GOAL_A_CORE),
         Figure(
-            "the bound that the MACs set",
-            pair.bound,
-            "x",
-            note=f"{pair.whole_macs / 1e6:.0f} M against {pair.edge_macs / 1e6:.0f} M and "
-            f"{pair.offload_share:.0%} of {pair.server_macs / 1e6:.0f} M a frame",
-        )
+            f"{way}: accuracy lost against the server alone",
+            100 * median(lost),
+            "points",
+            None if goal is None else 0.0,
+            at_least=False,
+        ),
     ]
-    for results in (ours, *rivals):
-        note = (
-            f"{how}; {count} frames of {len(clip.streams)} cameras, shipped pair" if results is ours else ""
-        )
-        name = results[0].name
-        figures += [
-            Figure(f"{name}: answered", median(each.rate for each in results), "frames/s", note=note),
-            Figure(
-                f"{name}: answered a server core",
-                count / median(each.server_cpu_s for each in results),
-                "frames/s",
-            ),
-            Figure(
-                f"{name}: all workers' processor time",
-                median(each.all_cpu_s for each in results) / count * 1e3,
-                "ms/frame",
-            ),
-            Figure(
-                f"{name}: sent to the server",
-                median(each.sent_bytes for each in results) / count / 1e3,
-                "kB/frame",
-            ),
-            Figure(f"{name}: accuracy", median(each.accuracy(clip) for each in results) * 100, "%"),
-        ]
-    lost = median(
-        (whole.accuracy(clip) - own.accuracy(clip)) * 100 for own, whole in zip(ours, rivals[0], strict=True)
-    )
-    figures += [
-        Figure("accuracy lost against the server alone", lost, "points", 1.0, at_least=False),
-        Figure("whole crops as JPEG-75 would be", crop_bytes / 1e3, "kB/frame"),
-    ]
-    for results, goal, core_goal in zip(rivals, (GOAL, None, None), (GOAL_A_CORE, None, None), strict=True):
-        name = results[0].name
-        figures += [
-            ratio(
-                f"answered, against {name}",
-                [each.rate for each in ours],
-                [each.rate for each in results],
-                goal,
-            ),
-            ratio(
-                f"answered a server core, against {name}",
-                [1 / each.server_cpu_s for each in ours],
-                [1 / each.server_cpu_s for each in results],
-                core_goal,
-            ),
-        ]
-    return figures
 
 
-def ratio(name: str, ours: list[float], theirs: list[float], goal: float | None) -> Figure:
-    """Return the median ratio of the same round, or of the medians where the other took no turns with us."""
-    if len(theirs) < len(ours):
-        return Figure(name, median(ours) / median(theirs), "x", goal, note="not in turns")
-    ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
-    return Figure(
-        name, median(ratios), "x", goal, note=f"median of {', '.join(f'{each:.2f}' for each in ratios)}"
-    )
+def results_of(prefix: str, clip: Clip, results: list[Result]) -> list[Figure]:
+    """Return the medians over one contestant's rounds."""
+    name, count = f"{prefix}{results[0].name}", len(clip.frames)
+    return [
+        Figure(f"{name}: answered", median(each.rate for each in results), "frames/s"),
+        Figure(
+            f"{name}: all workers' processor time",
+            median(each.all_cpu_s for each in results) / count * 1e3,
+            "ms/frame",
+            note=f"the server's {median(each.server_cpu_s for each in results) / count * 1e3:.2f}",
+        ),
+        Figure(
+            f"{name}: sent to the server",
+            median(each.sent_bytes for each in results) / count,
+            "bytes/frame",
+        ),
+        Figure(f"{name}: accuracy", median(each.accuracy(clip) for each in results) * 100, "%"),
+    ]
+
+
+def versus(
+    way: str, ours: list[Result], rival: list[Result], goal: float | None, goal_a_core: float | None
+) -> list[Figure]:
+    """Return Saccade's ratio to a rival with which it took turns: frames answered, and answered a server core."""
+    name = rival[0].name
+    rates = [own.rate / other.rate for own, other in zip(ours, rival, strict=True)]
+    cores = [other.server_cpu_s / own.server_cpu_s for own, other in zip(ours, rival, strict=True)]
+    return [
+        ratio(f"{way}: answered, against {name}", rates, goal),
+        ratio(f"{way}: answered a server core, against {name}", cores, goal_a_core),
+    ]
+
+
+def ratio(name: str, ratios: list[float], goal: float | None) -> Figure:
+    listed = ", ".join(f"{each:.2f}" for each in ratios)
+    return Figure(name, median(ratios), "x", goal, note=f"median of {listed}")
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--cameras", type=int, default=24)
-    parser.add_argument("--frames", type=int, default=30, help="of each camera")
+    parser.add_argument("--frames", type=int, default=40, help="of each camera")
+    parser.add_argument("--parts", action="store_true", help="also without stillness, and without a belief")
     arguments = parser.parse_args()
     try:
-        publish(asyncio.run(measure(arguments.cameras, arguments.frames)), arguments.json)
+        publish(
+            asyncio.run(measure(arguments.cameras, arguments.frames, parts=arguments.parts)), arguments.json
+        )
     except EnvironmentMissing as error:
         parser.exit(1, f"{error}\n")
 

@@ -13,6 +13,7 @@ import simplejpeg
 
 from imaging.decode import decode_image
 from lab.scenes import SceneStream
+from lab.scenes.stream import SWAY_PX
 from schemas.frame import Frame, encode_frame
 from schemas.geometry import NUM_PATCHES
 from schemas.offload import Offload, bitmap_of, encode_offload
@@ -38,11 +39,13 @@ class Shot:
         return resize_crop(decode_image(self.image, "jpeg", MAX_PIXELS))
 
 
-def record(seeds: Sequence[int], frames_each: int, *, every: int = 1) -> list[list[Shot]]:
+def record(
+    seeds: Sequence[int], frames_each: int, *, every: int = 1, sway_px: float = SWAY_PX
+) -> list[list[Shot]]:
     """Return `frames_each` shots of a camera for each seed: each `every`-th frame of 5 a second."""
     streams = []
     for seed in seeds:
-        frames = islice(SceneStream(seed, WIDTH, HEIGHT, FPS / every), frames_each)
+        frames = islice(SceneStream(seed, WIDTH, HEIGHT, FPS / every, sway_px=sway_px), frames_each)
         streams.append([Shot(as_jpeg(image), truth) for image, truth in frames])
     return streams
 

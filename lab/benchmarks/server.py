@@ -77,7 +77,7 @@ async def measure(arguments: argparse.Namespace) -> list[Figure]:
     records = after.total("server_records_total") - before.total("server_records_total")
     decode_s = after.spent("stage_seconds", before, stage="decode")
     return [
-        *ratio_figures("server", 0.92, rounds, setting),
+        *ratio_figures("server", "model alone", 0.92, rounds, setting),
         Figure(
             "server worker: checking and decoding a record, wall",
             decode_s / records * 1e3,
