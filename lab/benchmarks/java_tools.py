@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.jars import broker_jars, java_command
-from runtime.kafka_sink import MAX_BATCH_BYTES
+from runtime.kafka_generation import MAX_BATCH_BYTES
 from schemas.errors import StackError
 
 _HEAP = "-Xmx512m"

@@ -26,7 +26,7 @@ from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
 from runtime.kafka import KafkaSource
 from runtime.kafka_admin import create_topics
-from runtime.kafka_sink import MAX_BATCH_BYTES
+from runtime.kafka_generation import MAX_BATCH_BYTES
 from saccade.event_loop import run
 from schemas.topics import PARTITIONS, TopicSpec, offload_specs
 
