@@ -50,11 +50,12 @@ format: setup ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-test: setup ## the tests, on real Kafka and Redis
-	@$(BIN)/python -m pytest
+# A file of tests stays in one process, which has a Kafka and a Redis of its own; tests/conftest.py orders the files.
+test: setup ## the tests, on real Kafka and Redis, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
-	@$(BIN)/python -m pytest -n auto -m "not stack and not gpu and not slow and not index"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not stack and not gpu and not slow and not index"
 
 fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers for the producers' readers
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py

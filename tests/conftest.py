@@ -20,17 +20,49 @@ from devstack.settings import Settings, load_settings
 from runtime.metrics import PREFIX, MetricGroup, Metrics
 
 _COUNT = itertools.count()
+_LONGEST = (
+    "page/test_walk.py",
+    "pipeline/test_scaling_out.py",
+    "uplink/test_site_share_processes.py",
+    "page/test_browser.py",
+    "saccade/test_cli_processes.py",
+    "uplink/test_shell_on_a_link.py",
+    "devstack/test_tls.py",
+    "runtime/test_kafka_source.py",
+    "pipeline/test_status.py",
+    "chaos/test_chaos.py",
+    "saccade/test_cli_habits.py",
+    "compose/test_images.py",
+    "runtime/test_kafka_sink.py",
+    "lab/simulation/test_simulate.py",
+    "devstack/test_stack.py",
+    "lab/evaluation/test_run.py",
+    "vit/test_edge_forward.py",
+    "lab/research/test_rivals.py",
+    "pipeline/test_faults.py",
+    "uplink/test_site_share.py",
+    "pipeline/test_swap.py",
+    "vit/test_export.py",
+)
+"""Files of tests that take ten seconds and more, the longest first."""
 
 # The same examples each run, and no time limit for one: a busy machine is not a failure.
 settings.register_profile("saccade", deadline=None, derandomize=True)
 settings.load_profile("saccade")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin first, so that no process is left with one of them at the end."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    """One real Kafka broker and one real Redis for the whole run, without topics.
+    """One real Kafka broker and one real Redis for each process of the run, without topics.
 
-    Tests share them: take names of topics, groups, sites and cameras from `unique`, and leave them running.
+    The tests of a process share them: take names of topics, groups, sites and cameras from `unique`, and leave them
+    running.
     """
     run_dir = tmp_path_factory.mktemp("stack")
     embedded = EmbeddedStack(run_dir)

@@ -16,8 +16,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from timm.layers.norm import LayerNorm
-from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn import functional
 
@@ -211,7 +209,10 @@ class _Network(nn.Module):
         return result
 
 
-def _block(width: int, heads: int) -> Block:
+def _block(width: int, heads: int) -> nn.Module:
+    from timm.layers.norm import LayerNorm  # (takes seconds)
+    from timm.models.vision_transformer import Block
+
     # timm's own LayerNorm has the epsilon of 1e-6 that the released weights were trained with.
     return Block(width, heads, 4.0, qkv_bias=True, norm_layer=LayerNorm)
 

@@ -6,15 +6,17 @@ evaluation only. Of the product of the maps one row is wanted, so vectors are mu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models.vision_transformer import Block
 
 from vit.model import Model
 from vit.packed_forward import normalised
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import Block
 
 Attention = NDArray[np.float32]
 
@@ -85,8 +87,7 @@ def attention_maps(model: Model, crops: NDArray[np.uint8]) -> NDArray[np.float32
     layers = []
     with torch.inference_mode():
         tokens = vit.norm_pre(vit._pos_embed(vit.patch_embed(normalised(crops, model))))
-        for block in vit.blocks:
-            assert isinstance(block, Block)
+        for block in cast("list[Block]", list(vit.blocks)):
             weights, tokens = _through(block, tokens)
             layers.append(weights)
         return torch.stack(layers, dim=1).numpy()

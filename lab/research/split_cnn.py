@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
-from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from lab.errors import EvaluationError
@@ -101,6 +99,9 @@ def build(
 
 
 def _resnet(architecture: str, num_classes: int, weights: Path | None) -> Any:
+    import timm  # (takes seconds)
+    from timm.models.resnet import BasicBlock, ResNet
+
     narrow = _NARROW.fullmatch(architecture)
     if narrow is not None:
         width = int(narrow.group(1))

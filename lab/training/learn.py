@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from lab.training.batches import TrainingBatch, sample
@@ -62,6 +61,8 @@ def learn(
         initial: weights to begin with instead of random ones, where there is no checkpoint; names as timm's.
         until: stop, checkpointed, before this step.
     """
+    from timm.models.vision_transformer import VisionTransformer  # (takes seconds)
+
     torch.set_num_threads(threads)
     torch.manual_seed(plan.seed)
     shape = plan.architecture

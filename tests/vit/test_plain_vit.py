@@ -9,7 +9,8 @@ from vit.architecture import Architecture
 from vit.model import random_model
 from vit.packed_forward import normalised
 from vit.plain_vit import build
-from vit.timm_variants import build_timm
+
+pytestmark = pytest.mark.slow  # timm takes seconds to load
 
 SHAPES = [
     Architecture(embed_dim=32, depth=2, num_heads=2, mlp_ratio=4.0, num_classes=5),
@@ -19,6 +20,8 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_has_timms_names_and_shapes(shape) -> None:
+    from vit.timm_variants import build_timm
+
     plain, timms = build(shape).state_dict(), build_timm(shape).state_dict()
     assert {name: tensor.shape for name, tensor in plain.items()} == {
         name: tensor.shape for name, tensor in timms.items()
@@ -26,6 +29,8 @@ def test_it_has_timms_names_and_shapes(shape) -> None:
 
 
 def test_every_norm_and_scale_is_timms() -> None:
+    from vit.timm_variants import build_timm
+
     plain, timms = build(SHAPES[1]), build_timm(SHAPES[1])
     norms = [(name, each.eps) for name, each in plain.named_modules() if isinstance(each, torch.nn.LayerNorm)]
     assert norms == [
@@ -43,7 +48,6 @@ def test_timms_module_over_the_same_weights_answers() -> None:
 
 
 @pytest.mark.parametrize("engine", ["edge_workers.engine", "server_workers.engine"])
-@pytest.mark.slow
 def test_a_worker_starts_without_timm_and_torchs_compiler(engine) -> None:
     """They took 7 of the 12 processor seconds of its start."""
     wanted = (

@@ -1,18 +1,28 @@
 import pytest
-import timm
 import torch
 
 from schemas.errors import ModelError
 from vit.architecture import Architecture, architecture_of
-from vit.timm_variants import build_timm, require_supported
+
+pytestmark = pytest.mark.slow  # timm takes seconds to load
 
 
 def built(name: str) -> torch.nn.Module:
+    import timm
+
     with torch.device("meta"):
         return timm.create_model(name)
 
 
+def require_supported(vit: torch.nn.Module, name: str) -> torch.nn.Module:
+    from vit import timm_variants
+
+    return timm_variants.require_supported(vit, name)
+
+
 def test_the_built_module_has_the_shape() -> None:
+    from vit.timm_variants import build_timm
+
     small = Architecture(embed_dim=32, depth=2, num_heads=2, mlp_ratio=4.0, num_classes=5)
     assert architecture_of(require_supported(build_timm(small), "small")) == small
 

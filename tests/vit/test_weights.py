@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import ModelError
-from vit import timm_models
 from vit.architecture import Architecture
 from vit.classes import imagenet_names
 from vit.model import Model, random_model
@@ -202,7 +201,7 @@ def test_a_silent_hub_is_named_at_once_and_given_up(
         silent.wait(60)
 
     monkeypatch.setattr(hub, "get_hf_file_metadata", say_nothing)
-    monkeypatch.setattr(timm_models, "ANSWER_S", 0.1)
+    monkeypatch.setattr("vit.timm_models.ANSWER_S", 0.1)
     with pytest.raises(ModelError, match=r"https://huggingface.co gave no weights \(no answer in 0.1 s\)"):
         load_model("deit_tiny_patch16_224")
     silent.set()
