@@ -193,15 +193,28 @@ class Admission:
             self._drop(task, blocked if blocked and cause == "no_tokens" else cause)
             for task, cause in self.queue.expire(now_s)
         ]
+        sent = self._let_out(self._num_allowed(blocked, now_s), dropped, now_s)
+        if len(self.queue):
+            self._wanted_s = now_s
+        if self._lacks_producer(now_s):
+            num_wanted = min(2 * self.meter.flight.num_ready, self._config.num_producers)
+            self.num_wanted_producers = max(self.num_wanted_producers, num_wanted)
+        if not self._is_full(now_s):
+            self._full_since_s = None
+        elif self._full_since_s is None:
+            self._full_since_s = now_s
+        return sent, dropped
+
+    def _let_out(self, num_allowed: float, dropped: list[OffloadTask], now_s: float) -> list[OffloadTask]:
+        """The tasks that are handed over now, all to one producer; one that can never pass joins `dropped`."""
         sent: list[OffloadTask] = []
         self._head = None
-        num_allowed = self._num_allowed(blocked, now_s)
+        task = self.queue.peek(self.allowance.rate_bytes_per_s, now_s) if num_allowed else None
+        if task is None:
+            return sent
         producer = self.meter.flight.idle_producer if now_s >= self._next_request_s else None
         request_bytes, part_bytes = 0.0, self._part_bytes
-        while len(sent) < num_allowed:
-            task = self.queue.peek(self.allowance.rate_bytes_per_s, now_s)
-            if task is None:
-                break
+        while task is not None:
             estimate = self.meter.estimate_bytes(task.num_bytes)
             if estimate > self.allowance.bucket.depth_bytes:
                 self.queue.leave(task)
@@ -220,16 +233,10 @@ class Admission:
             else:
                 self._head = task
                 break
-        if len(self.queue):
-            self._wanted_s = now_s
-        if self._lacks_producer(now_s):
-            num_wanted = min(2 * self.meter.flight.num_ready, self._config.num_producers)
-            self.num_wanted_producers = max(self.num_wanted_producers, num_wanted)
-        if not self._is_full(now_s):
-            self._full_since_s = None
-        elif self._full_since_s is None:
-            self._full_since_s = now_s
-        return sent, dropped
+            task = (
+                self.queue.peek(self.allowance.rate_bytes_per_s, now_s) if len(sent) < num_allowed else None
+            )
+        return sent
 
     def delivered(self, task: OffloadTask, now_s: float) -> None:
         """The broker acknowledged the task's record."""

@@ -126,6 +126,8 @@ class Allowance:
     `budget` is a schedule in seconds since `origin_s` (the start without), `Auto` (the link's estimate is
     the only limit) or None (no limit). With `is_shared` nothing may leave without a lease.
 
+    `rate_bytes_per_s` is what may be spent: the told budget's share, or less where the path is believed to carry less.
+
     State: the told rate, the share, the estimate and the bucket; `_at_s` is the time up to which steps were
     applied, `_next_edge_s` when the next one comes.
     """
@@ -147,6 +149,7 @@ class Allowance:
         self.share = ShareHolder()
         self._next_edge_s = self._edge_after(start_s)
         self.estimator = RateEstimator(start_s, self._ceiling(start_s))
+        self.rate_bytes_per_s = self._limited(self.estimator.rate_bytes_per_s, start_s)
         rate = self._limited(self.estimator.pace_bytes_per_s, start_s)
         self._waiting_bytes = self.estimator.waiting_bytes(INITIAL_RECORD_BYTES)
         self._path_bytes = 0.0
@@ -156,11 +159,6 @@ class Allowance:
     def told_bytes_per_s(self) -> float:
         """The site's budget now; infinite without one."""
         return self._told
-
-    @property
-    def rate_bytes_per_s(self) -> float:
-        """What may be spent: the told budget's share, or less where the path is believed to carry less."""
-        return self._limited(self.estimator.rate_bytes_per_s, self._at_s)
 
     @property
     def cause(self) -> str:
@@ -262,6 +260,7 @@ class Allowance:
         if self._schedule is not None:
             self._told = self._schedule.rate_at(at_s - self._origin_s)
         self.estimator.set_ceiling(self._ceiling(at_s))
+        self.rate_bytes_per_s = self._limited(self.estimator.rate_bytes_per_s, at_s)
         rate = self._limited(self.estimator.pace_bytes_per_s, at_s)
         self.bucket.set_budget(rate, self._depth(rate, at_s), at_s)
 

@@ -264,8 +264,8 @@ class RateEstimator:
     @property
     def has_fallen(self) -> bool:
         """True while the rate is a quarter below what was believed within the last 3 s, and it is not the ceiling."""
-        before = max((rate for _, rate in self._beliefs), default=0.0)
-        return self._rate < _FALLEN_SHARE * min(before, self._ceiling)
+        least = self._rate / _FALLEN_SHARE
+        return least < self._ceiling and any(rate > least for _, rate in self._beliefs)
 
     @property
     def is_ramping(self) -> bool:

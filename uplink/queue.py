@@ -141,6 +141,8 @@ class OffloadQueue:
     def peek(self, budget_bytes_per_s: float, now_s: float) -> OffloadTask | None:
         """The task to send next under this budget; it stays in the queue. None if none waits."""
         self._weigh(now_s)
+        if not self._waiting:
+            return None
         best: OffloadTask | None = None
         best_rank = (True, 0.0, 0)
         for state in self._cameras.values():

@@ -214,7 +214,7 @@ class SimulatedWorker:
             assert isinstance(task, SimulatedTask)
             self._hand_over(task, now_s)
         for producer in self._producers:
-            if not producer.request:
+            if producer.handed and not producer.request:
                 self._request_next(producer, now_s)
         self._next_step_s = max(self.scheduler.wake_s(now_s), now_s + 1e-4)
 
