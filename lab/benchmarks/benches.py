@@ -59,7 +59,7 @@ def _has_cuda() -> bool:
 _ALL = (
     Bench(
         "edge",
-        "the whole edge worker against its model alone, with two codecs",
+        "the whole edge worker against its bound, with two codecs",
         (
             ("-m", "lab.benchmarks.edge", "--rounds", "2", "--seconds", "3"),
             ("-m", "lab.benchmarks.edge", "--rounds", "3", "--seconds", "3", "--codec", "jpeg"),
@@ -84,9 +84,9 @@ _ALL = (
     Bench(
         "latency",
         "what the pipeline adds to the model's time at half load",
-        (("-m", "lab.benchmarks.latency", "--seconds", "12"),),
+        (("-m", "lab.benchmarks.latency", "--seconds", "10"),),
     ),
-    Bench("scaling", "one server worker, then two", (("-m", "lab.benchmarks.scaling", "--seconds", "12"),)),
+    Bench("scaling", "two server workers, a third one, and new ones", (("-m", "lab.benchmarks.scaling"),)),
     Bench(
         "cameras",
         "the cost of a frame from 1 to 200 cameras",
@@ -113,7 +113,7 @@ _ALL = (
     ),
     Bench(
         "peers",
-        "LitServe and a plain consumer on the same stream",
+        "LitServe and a plain consumer on the same streams",
         (("-m", "lab.benchmarks.peers"),),
         limit_s=400,
     ),

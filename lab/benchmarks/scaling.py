@@ -1,45 +1,63 @@
-"""Two server worker processes against one, beside two bare engine processes against one.
+"""Two server workers beside two bare engines, a third one that comes and goes, and how soon a new worker helps.
 
     python -m lab.benchmarks.scaling [--model deit|shipped] [--json FILE]
 
-One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras, a backlog
-that outlasts the run. The second worker joins in the middle, as a user would start it.
+One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras. First two workers
+answer an open loop while a third one joins and leaves. Then one worker is at a backlog that outlasts the run, the
+second one is started as a user would, and both take turns with two bare engines. An edge worker is joined by a second
+one in the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
+from lab.benchmarks.edge import NUM_SHOTS, edge_worker, frames_of
 from lab.benchmarks.interleaved import CAMERAS, RecordAt, RecordFeed
 from lab.benchmarks.machine import two_cores
 from lab.benchmarks.model_only import ModelOnly, model_only, save_sets
-from lab.benchmarks.models import BenchModel, deit_base, shipped
+from lab.benchmarks.models import BenchModel, deit_base, deit_tiny, shipped
 from lab.benchmarks.recorded import KeptPatches, drawn_counts, mixed, offload_record, token_sets
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.server import NUM_SETS, server_worker
-from lab.benchmarks.testbed import Testbed, Write, testbed
+from lab.benchmarks.testbed import Testbed, WorkerProcess, Write, testbed
 from schemas.topics import offload_partition
 
 _SEQ_STEP = 2.5
 """40 % of a camera's frames are offloaded."""
-_WINDOW_S = 4.0
-_JOIN_LIMIT_S = 15.0
+_WINDOW_S = 2.0
+_JOIN_LIMIT_S, _JOIN_GOAL_S = 20.0, 8.0
 _PUBLISH_RATE = 2_000.0
+_EDGE_RATE = 120.0
+"""More than an edge worker answers a second."""
+_BATCH = 4
+_ROUNDS = 3
+_SETTLE_S = 1.0
+"""After standing still."""
+_HALF = 0.5
+"""The open loop's part of what two bare engines do."""
+_OPEN_S, _STAYS_S = 24.0, 4.0
+_SESSION_MS = 120_000
+"""Workers stay in their group while they stand still."""
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Rates of one and two workers, seconds from starting the second to its effect, who did how much."""
+class Shared:
+    """What two workers did of a backlog in turns with two bare engines: rates by round, and who did how much."""
 
-    one: float
-    two: float
-    joined_s: float
-    finals: tuple[float, float]
-    left: tuple[float, float]
+    workers: list[float]
+    bare: list[float]
+    finals: list[float]
+    left: list[float]
 
 
 def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) -> RecordAt:
@@ -53,50 +71,59 @@ def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) 
     return record_at
 
 
-async def bare_scaling(
-    loops: Sequence[ModelOnly], seconds: float, batch: int, rounds: int
-) -> tuple[float, float]:
-    """Return images/s of one bare engine and of two at once; medians of rounds in turn."""
-    ones, twos = [], []
-    for _ in range(rounds):
-        ones.append((await loops[0].run(seconds, batch)).rate)
-        async with asyncio.TaskGroup() as group:
-            both = [group.create_task(loop.run(seconds, batch)) for loop in loops]
-        twos.append(sum(each.result().rate for each in both))
-    return statistics.median(ones), statistics.median(twos)
+async def third_comes_and_goes(
+    bed: Testbed, feed: RecordFeed, third: WorkerProcess, rate: float
+) -> list[float]:
+    """Return the ages of all labels in seconds, while a worker joins those that run, stays a little and leaves."""
+    count = int(rate * _OPEN_S)
+    before, seen = await bed.num_keys(), len(await bed.writes(CAMERAS))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(feed.publish(count, rate, linger_ms=0))
+        await asyncio.sleep(2.0)
+        await third.start()
+        await asyncio.sleep(_STAYS_S)
+        await third.stop()
+    await bed.labelled(before, count, 60)
+    return [write.written_s - write.captured_ns / 1e9 for write in (await bed.writes(CAMERAS))[seen:]]
 
 
-async def worker_scaling(bed: Testbed, chosen: BenchModel, cores: tuple[int, int], seconds: float) -> Joined:
-    """Return what one worker and then two did of a backlog."""
-    first, second = (server_worker(bed, chosen, [core]) for core in cores)
-    await first.start()
-    try:
-        await asyncio.sleep(seconds)
-        started_s = time.time()
-        await second.start()
-        await asyncio.sleep(max(0.0, started_s + _JOIN_LIMIT_S - time.time()))
-        settled_s, before = time.time(), [await each.metrics() for each in (first, second)]
-        await asyncio.sleep(1.5 * seconds)
-        ended_s, after = time.time(), [await each.metrics() for each in (first, second)]
-    finally:
-        async with asyncio.TaskGroup() as group:
-            for each in (first, second):
-                group.create_task(each.stop())
+async def joined_s(bed: Testbed, second: WorkerProcess) -> float:
+    """Return the seconds from starting a second worker beside one that runs, at a backlog, to its effect."""
+    begin_s = time.time() + _SETTLE_S
+    await asyncio.sleep(_SETTLE_S + 2 * _WINDOW_S)
+    started_s = time.time()
+    await second.start()
+    await asyncio.sleep(max(0.0, started_s + _JOIN_LIMIT_S - time.time()))
     writes = await bed.writes(CAMERAS)
-    one = rate_between(writes, started_s - seconds + 1.0, started_s)
-    finals = [
-        late.total("server_records_total", outcome="final")
-        - early.total("server_records_total", outcome="final")
-        for early, late in zip(before, after, strict=True)
-    ]
+    return joined_after(writes, started_s, 1.5 * rate_between(writes, begin_s, started_s))
+
+
+async def in_turns(
+    bed: Testbed, workers: Sequence[WorkerProcess], loops: Sequence[ModelOnly], seconds: float
+) -> Shared:
+    """Return what workers and bare engines did, who stand still while the others run."""
+    before = [await each.metrics() for each in workers]
+    spans, bare = [], []
+    for _ in range(_ROUNDS):
+        begin_s = time.time() + _SETTLE_S
+        await asyncio.sleep(_SETTLE_S + seconds)
+        spans.append((begin_s, time.time()))
+        after = [await each.metrics() for each in workers]
+        for each in workers:
+            os.kill(each.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.TaskGroup() as group:
+                both = [group.create_task(loop.run(seconds, _BATCH)) for loop in loops]
+        finally:
+            for each in workers:
+                os.kill(each.pid, signal.SIGCONT)
+        bare.append(sum(each.result().rate for each in both))
+    writes = await bed.writes(CAMERAS)
+    done = "server_records_total"
+    finals = [late.total(done, outcome="final") for late in after]
+    finals = [late - early.total(done, outcome="final") for late, early in zip(finals, before, strict=True)]
     left = [each.total("consumer_lag") + each.total("queue_items") for each in after]
-    return Joined(
-        one,
-        rate_between(writes, settled_s, ended_s),
-        joined_after(writes, started_s, 1.5 * one),
-        (finals[0], finals[1]),
-        (left[0], left[1]),
-    )
+    return Shared([rate_between(writes, *span) for span in spans], bare, finals, left)
 
 
 def rate_between(writes: Sequence[Write], begin_s: float, end_s: float) -> float:
@@ -116,68 +143,119 @@ def joined_after(writes: Sequence[Write], started_s: float, wanted: float) -> fl
     return float("inf")
 
 
-async def measure(model: str, seconds: float) -> list[Figure]:
-    chosen = shipped("server") if model == "shipped" else deit_base()
+async def servers(chosen: BenchModel, seconds: float) -> list[Figure]:
     sets = token_sets(mixed(NUM_SETS, seed=0), drawn_counts(NUM_SETS, seed=0), seed=0)
     cores = two_cores()
-    async with testbed(f"scaling-{model}") as bed:
+    async with testbed("scaling-server", kafka__session_timeout_ms=_SESSION_MS) as bed:
         inputs = save_sets(
             bed.run_dir / "sets.npz", [each.crop for each in sets], [each.positions for each in sets]
+        )
+        record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
+        feed = RecordFeed(bed, "offload", record_at)
+        first, second, third, again = (
+            server_worker(bed, chosen, [core], kafka__session_timeout_ms=_SESSION_MS)
+            for core in (*cores, cores[1], cores[1])
         )
         async with (
             model_only("server", chosen.path, inputs, cores[0]) as one,
             model_only("server", chosen.path, inputs, cores[1]) as other,
+            running(first),
         ):
-            bare_one, bare_two = await bare_scaling([one, other], seconds / 3, 4, 3)
-        record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
-        backlog = int(bare_two * (seconds + _JOIN_LIMIT_S + 2.5 * seconds))
-        await RecordFeed(bed, "offload", record_at).publish(backlog, _PUBLISH_RATE)
-        joined = await worker_scaling(bed, chosen, cores, seconds)
-    return figures_of(chosen, bare_one, bare_two, joined)
+            guess = 2 * (await one.run(2.0, _BATCH)).rate
+            async with running(second):
+                ages = await third_comes_and_goes(bed, feed, third, _HALF * guess)
+            await feed.publish(int(guess * (_JOIN_LIMIT_S + 10 + _ROUNDS * (seconds + 2))), _PUBLISH_RATE)
+            joined = await joined_s(bed, again)
+            try:
+                shared = await in_turns(bed, (first, again), (one, other), seconds)
+            finally:
+                await again.stop()
+    return [*server_figures(chosen, shared, ages), joined_figure("server", joined)]
 
 
-def figures_of(chosen: BenchModel, bare_one: float, bare_two: float, joined: Joined) -> list[Figure]:
-    ratio, bare_ratio = joined.two / joined.one, bare_two / bare_one
-    share = max(joined.finals) / sum(joined.finals)
-    left = max(joined.left) / max(1.0, sum(joined.left))
-    note = f"{chosen.title}; 1 thread each"
+@asynccontextmanager
+async def running(worker: WorkerProcess) -> AsyncIterator[None]:
+    await worker.start()
+    try:
+        yield
+    finally:
+        await worker.stop()
+
+
+async def edges() -> list[Figure]:
+    chosen, cores = deit_tiny(), two_cores()
+    async with testbed("scaling-edge") as bed:
+        shots = mixed(NUM_SHOTS, seed=0)
+        feed = RecordFeed(bed, "frames", frames_of(shots, bed.settings.topics.partitions))
+        first, second = (edge_worker(bed, chosen, core, tau=float("inf")) for core in cores)
+        async with running(first):
+            await feed.publish(int(2 * _EDGE_RATE * _JOIN_LIMIT_S), _PUBLISH_RATE)
+            try:
+                joined = await joined_s(bed, second)
+            finally:
+                await second.stop()
+    return [joined_figure("edge", joined)]
+
+
+def joined_figure(role: str, joined: float) -> Figure:
+    return Figure(
+        f"scaling: {role}, a worker's start shows in throughput after",
+        joined,
+        "s",
+        _JOIN_GOAL_S,
+        at_least=False,
+        note=f"end of the first {_WINDOW_S:.0f} s at 1.5 times one worker's rate",
+    )
+
+
+def server_figures(chosen: BenchModel, shared: Shared, ages: list[float]) -> list[Figure]:
+    ratios = [mine / its for mine, its in zip(shared.workers, shared.bare, strict=True)]
+    listed = ", ".join(f"{each:.2f}" for each in ratios)
+    rates = f"{statistics.median(shared.workers):.1f} and {statistics.median(shared.bare):.1f} frames/s"
     return [
         Figure(
-            "scaling: one bare engine, then two", bare_ratio, "x", note=f"{note}, {bare_one:.1f} images/s"
+            "scaling: two workers against two bare engines, in turns",
+            statistics.median(ratios),
+            "x",
+            0.95,
+            note=f"{chosen.title}; 1 thread each; {rates}; rounds {listed}",
         ),
-        Figure(
-            "scaling: one worker, then two", ratio, "x", note=f"{joined.one:.1f}, {joined.two:.1f} frames/s"
-        ),
-        Figure("scaling: workers against bare engines", ratio / bare_ratio, "x", 0.95),
         Figure(
             "scaling: larger share of two workers",
-            share * 100,
+            max(shared.finals) / sum(shared.finals) * 100,
             "%",
             55.0,
             at_least=False,
-            note=f"{joined.finals[0]:.0f} and {joined.finals[1]:.0f} records; within 10 % of an even share",
+            note=f"{shared.finals[0]:.0f} and {shared.finals[1]:.0f} records",
         ),
         Figure(
             "scaling: larger part of the backlog left",
-            left * 100,
+            max(shared.left) / max(1.0, sum(shared.left)) * 100,
             "%",
-            note=f"{joined.left[0]:.0f} and {joined.left[1]:.0f} records; 50 % is even",
+            55.0,
+            at_least=False,
+            note=f"{shared.left[0]:.0f} and {shared.left[1]:.0f} records",
         ),
         Figure(
-            "scaling: a worker's start shows in throughput after",
-            joined.joined_s,
+            "scaling: a third worker joins and leaves, age of a label p99",
+            float(np.quantile(ages, 0.99)),
             "s",
-            _JOIN_LIMIT_S,
+            2.0,
             at_least=False,
-            note=f"end of the first {_WINDOW_S:.0f} s at 1.5 times one worker's rate",
+            note=f"p50 {statistics.median(ages):.2f} s; {len(ages)} records at half of two engines' rate",
         ),
     ]
+
+
+async def measure(model: str, seconds: float) -> list[Figure]:
+    chosen = shipped("server") if model == "shipped" else deit_base()
+    return await servers(chosen, seconds) + await edges()
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--model", choices=("deit", "shipped"), default="deit")
-    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each turn")
     arguments = parser.parse_args()
     publish(asyncio.run(measure(arguments.model, arguments.seconds)), arguments.json)
 

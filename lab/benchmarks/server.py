@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import Any
 
 import numpy as np
 
@@ -36,9 +37,15 @@ def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) 
     return record_at
 
 
-def server_worker(bed: Testbed, chosen: BenchModel, cores: list[int]) -> WorkerProcess:
+def server_worker(bed: Testbed, chosen: BenchModel, cores: list[int], **flags: Any) -> WorkerProcess:
     """Return a server worker of one thread on the given cores."""
-    return bed.worker("serve", cores, server__model=chosen.path, server__threads=1, server__decode_threads=1)
+    return bed.worker(
+        *("serve", cores),
+        server__model=chosen.path,
+        server__threads=1,
+        server__decode_threads=1,
+        **flags,
+    )
 
 
 def formed(before: MetricsReading, after: MetricsReading) -> int:
