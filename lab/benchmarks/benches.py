@@ -143,7 +143,7 @@ _ALL = (
     ),
     Bench(
         "soak",
-        "an hour's frames through one edge worker: does its memory grow",
+        "an hour's frames through a whole site: does memory grow",
         (("-m", "lab.benchmarks.soak"),),
         limit_s=3600,
         in_all=False,

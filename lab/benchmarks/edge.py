@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def frames_of(shots: list[Shot], num_partitions: int) -> RecordAt:
 
 
 def edge_worker(
-    bed: Testbed, chosen: BenchModel, core: int, tau: float, codec: str = "webp"
+    bed: Testbed, chosen: BenchModel, core: int, tau: float, codec: str = "webp", **flags: Any
 ) -> WorkerProcess:
     """Return an edge worker of one thread on one core."""
     return bed.worker(
@@ -65,6 +66,7 @@ def edge_worker(
         edge__decode_threads=1,
         edge__batch_frames=BATCH,
         edge__max_latency_ms=30_000,
+        **flags,
     )
 
 

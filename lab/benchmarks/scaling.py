@@ -15,8 +15,7 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +28,7 @@ from lab.benchmarks.models import BenchModel, deit_base, deit_tiny, shipped
 from lab.benchmarks.recorded import KeptPatches, drawn_counts, mixed, offload_record, token_sets
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.server import NUM_SETS, server_worker
-from lab.benchmarks.testbed import Testbed, WorkerProcess, Write, testbed
+from lab.benchmarks.testbed import Testbed, WorkerProcess, Write, running, testbed
 from schemas.topics import offload_partition
 
 _SEQ_STEP = 2.5
@@ -171,15 +170,6 @@ async def servers(chosen: BenchModel, seconds: float) -> list[Figure]:
             finally:
                 await again.stop()
     return [*server_figures(chosen, shared, ages), joined_figure("server", joined)]
-
-
-@asynccontextmanager
-async def running(worker: WorkerProcess) -> AsyncIterator[None]:
-    await worker.start()
-    try:
-        yield
-    finally:
-        await worker.stop()
 
 
 async def edges() -> list[Figure]:

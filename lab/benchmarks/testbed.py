@@ -151,6 +151,16 @@ class WorkerProcess:
         return MetricsReading(body)
 
 
+@asynccontextmanager
+async def running(worker: WorkerProcess) -> AsyncIterator[None]:
+    """The worker is ready within the block, and gone after it."""
+    await worker.start()
+    try:
+        yield
+    finally:
+        await worker.stop()
+
+
 class MetricsReading:
     """One reading of a worker's metrics."""
 
