@@ -146,6 +146,7 @@ def test_a_pure_room_imports_little(room: str) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "room", sorted({*ARROWS} - {"vit", "lab.training", "lab.research", "lab.benchmarks"})
 )

@@ -113,6 +113,7 @@ def in_force(generation: int) -> Callable[[list[WorkerModels]], bool]:
     return holds
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_a_pair_of_other_classes_is_taken_under_load_and_given_back(
     settings: Settings, frames: list[Frame], folder: Path

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 HABITS = (
     "stdin closed",
     "stdout closed",
@@ -95,7 +97,6 @@ def run() -> Iterator[Run]:
         process.stdin.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("habit", HABITS)
 @pytest.mark.parametrize("arguments", ENDING, ids=" ".join)
 def test_no_habit_brings_a_traceback(run: Run, habit: str, arguments: list[str]) -> None:
@@ -128,7 +129,6 @@ def test_python_itself_gives_no_streams_where_they_are_closed() -> None:
     assert subprocess.run(line, env=environment(), check=False, timeout=100).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "folder"),
     [
@@ -148,7 +148,6 @@ def test_a_terminal_that_cannot_show_a_sign_gets_an_escape() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [0.1, 0.3, 0.6, 1.0])
 def test_ctrl_c_at_any_moment_of_the_start_ends_without_a_traceback(delay_s: float) -> None:
     process = subprocess.Popen(

@@ -4,6 +4,7 @@ from schemas.errors import ModelError
 from vit.classes import classes_hash, imagenet_names, imagenet_synsets, same_classes
 
 
+@pytest.mark.slow
 def test_imagenet_names_stand_in_the_order_of_the_classifier_and_are_all_different() -> None:
     names, synsets = imagenet_names(), imagenet_synsets()
     assert len(names) == len(set(names)) == len(set(synsets)) == 1000
@@ -11,6 +12,7 @@ def test_imagenet_names_stand_in_the_order_of_the_classifier_and_are_all_differe
     assert (names[999], synsets[999]) == ("toilet tissue", "n15075141")
 
 
+@pytest.mark.slow
 def test_classes_that_share_their_name_carry_their_wordnet_id() -> None:
     assert [name for name in imagenet_names() if name.startswith("crane (")] == [
         "crane (n02012849)",

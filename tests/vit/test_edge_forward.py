@@ -52,6 +52,7 @@ def class_attention_by_hand(model, crops) -> np.ndarray:
     return patches / patches.sum(-1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [SMALL, "deit_tiny_patch16_224", "deit3_small_patch16_224"])
 def test_logits_attention_and_embedding_are_timms_in_float32(name: str) -> None:
     model, crops = random_model(name), some_crops(2)
@@ -62,6 +63,7 @@ def test_logits_attention_and_embedding_are_timms_in_float32(name: str) -> None:
     assert output.logits.dtype == output.attention.dtype == output.embedding.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_norm_before_the_blocks_is_applied() -> None:
     model, crops = random_model("vit_base_patch16_clip_224"), some_crops(1)
     model.vit.blocks = model.vit.blocks[:2]
@@ -70,6 +72,7 @@ def test_a_norm_before_the_blocks_is_applied() -> None:
     )
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_within_its_tolerance() -> None:
     model, crops = random_model("deit_tiny_patch16_224"), some_crops(3)
     output = EdgeForward(model, torch.bfloat16)(crops)

@@ -37,6 +37,7 @@ def one_by_one(model: Model, patches: list[np.ndarray], positions: list[np.ndarr
     return np.stack(logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [SMALL, "deit_tiny_patch16_224", "deit3_small_patch16_224"])
 def test_all_patches_kept_is_timms_own_forward(name: str) -> None:
     model = random_model(name)
@@ -48,6 +49,7 @@ def test_all_patches_kept_is_timms_own_forward(name: str) -> None:
     assert packed.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, FP32_TOLERANCE), (torch.bfloat16, BF16_TOLERANCE)]
 )
@@ -82,6 +84,7 @@ def test_positions_matter() -> None:
     assert np.abs(forward(patches, positions) - forward(patches, [moved])).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_many_equal_sets_are_cut_to_fit_the_cache_and_stay_right() -> None:
     model = random_model(SMALL)
     patches, positions = token_sets(*[180] * 12)

@@ -11,6 +11,7 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width"),
     [(480, 640), (640, 480), (720, 1280), (299, 299), (333, 500), (333, 201), (224, 224), (479, 641)],

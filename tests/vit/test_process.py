@@ -91,6 +91,7 @@ def test_spinning_is_bounded_unless_the_user_has_said_how_to_wait(told) -> None:
     assert untouched == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -121,6 +121,7 @@ def test_weights_that_float16_cannot_hold_are_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_plain_weights_named_after_their_timm_model_get_its_heads_and_imagenet_names(tmp_path: Path) -> None:
     for path in (
         tmp_path / "deit_tiny_patch16_224.safetensors",
@@ -131,6 +132,7 @@ def test_plain_weights_named_after_their_timm_model_get_its_heads_and_imagenet_n
         assert model.classes == imagenet_names()
 
 
+@pytest.mark.slow
 def test_plain_weights_of_no_known_name_need_their_head_count(tmp_path: Path) -> None:
     path = plain_tiny(tmp_path / "mine.safetensors")
     with pytest.raises(ModelError, match="number of attention heads is not known"):
@@ -140,12 +142,14 @@ def test_plain_weights_of_no_known_name_need_their_head_count(tmp_path: Path) ->
         load_model(str(path), num_heads=5)
 
 
+@pytest.mark.slow
 def test_a_head_count_against_the_known_one_is_refused(tmp_path: Path) -> None:
     path = plain_tiny(tmp_path / "deit_tiny_patch16_224.safetensors")
     with pytest.raises(ModelError, match="num_heads is 6, but deit_tiny_patch16_224 has 3"):
         load_model(str(path), num_heads=6)
 
 
+@pytest.mark.slow
 def test_timms_config_beside_the_weights_is_used(tmp_path: Path) -> None:
     plain_tiny(tmp_path / "model.safetensors")
     names = [f"kind {index}" for index in range(1000)]
@@ -163,6 +167,7 @@ def test_timms_config_beside_the_weights_is_used(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_distilled_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "deit_tiny_distilled_patch16_224.safetensors"
     with pytest.raises(ModelError, match="distillation token"):
@@ -177,6 +182,7 @@ def hub(monkeypatch: pytest.MonkeyPatch):
     return huggingface_hub
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["get_hf_file_metadata", "hf_hub_download"])
 def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch: pytest.MonkeyPatch, hub, step) -> None:
     def fail(*_args, **_kwargs):
@@ -191,6 +197,7 @@ def test_a_hub_that_fails_is_one_line_with_the_other_ways(monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.slow
 def test_a_silent_hub_is_named_at_once_and_given_up(
     monkeypatch: pytest.MonkeyPatch, hub, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -211,6 +218,7 @@ def test_a_silent_hub_is_named_at_once_and_given_up(
     ]
 
 
+@pytest.mark.slow
 def test_weights_that_were_fetched_before_need_no_hub(
     monkeypatch: pytest.MonkeyPatch, hub, tmp_path: Path
 ) -> None:
@@ -220,6 +228,7 @@ def test_weights_that_were_fetched_before_need_no_hub(
     assert load_model("deit_tiny_patch16_224").name == "deit_tiny_patch16_224"
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_read_from_its_safetensors_only(
     monkeypatch: pytest.MonkeyPatch, hub, tmp_path: Path
 ) -> None:
@@ -237,13 +246,13 @@ def test_a_hub_model_is_read_from_its_safetensors_only(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("deit_tinny_patch16_224", "near it: deit_tiny_patch16_224"),
+        pytest.param("deit_tinny_patch16_224", "near it: deit_tiny_patch16_224", marks=pytest.mark.slow),
         ("./absent", "no such file or folder"),
         ("absent.safetensors", "no such file or folder"),
         ("shipped", "shipped:edge or shipped:server"),
         ("shipped:middle", "shipped:edge or shipped:server"),
-        ("deit_tiny_patch16_224.nonsense", "nonsense"),
-        ("deit_tiny_distilled_patch16_224", "distillation token"),
+        pytest.param("deit_tiny_patch16_224.nonsense", "nonsense", marks=pytest.mark.slow),
+        pytest.param("deit_tiny_distilled_patch16_224", "distillation token", marks=pytest.mark.slow),
     ],
 )
 def test_names_that_lead_nowhere_are_refused_with_a_way_out(name: str, message: str) -> None:
@@ -259,6 +268,7 @@ def test_the_weights_hash_follows_weights_normalisation_and_shape(saved) -> None
     assert model.classes_hash != random_model(SMALL).classes_hash
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DEIT_TINY.exists(), reason="../shared/data/weights is not here")
 def test_the_real_deit_tiny_loads_from_its_file() -> None:
     model = load_model(str(DEIT_TINY))

@@ -15,6 +15,7 @@ def test_folders_named_by_class_win_over_their_order() -> None:
     assert found.reading == "folders named by class"
 
 
+@pytest.mark.slow
 def test_synset_folders_may_be_a_few_of_a_thousand() -> None:
     synsets = imagenet_synsets()
     classes = tuple(f"class {idx}" for idx in range(1000))
@@ -48,6 +49,7 @@ def test_a_table_may_hold_names_or_indices_and_other_columns(tmp_path: Path) -> 
     assert table_labels(table(tmp_path, "file,class_index\na.png,0\n"), CLASSES) == {"a.png": 0}
 
 
+@pytest.mark.slow
 def test_a_table_may_name_imagenets_classes_by_synset(tmp_path: Path) -> None:
     classes = tuple(f"class {idx}" for idx in range(1000))
     path = table(tmp_path, f"file,label\na.png,{imagenet_synsets()[7]}\nb.png,class 3\n")

@@ -94,6 +94,7 @@ def test_both_ways_in_agree_on_whole_images(model: VitModel, crops: np.ndarray) 
     assert set(attention) == {LAST}
 
 
+@pytest.mark.slow
 def test_every_attention_is_a_distribution_over_patches(model: VitModel, crops: np.ndarray) -> None:
     _, attention, _ = model.attend(crops, [LAST, ROLLOUT, LAYER_ROLLOUT])
     for rows in attention.values():

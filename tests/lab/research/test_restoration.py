@@ -60,6 +60,7 @@ def write_autoencoder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_visible_patches_stay_and_the_others_are_painted_from_them_alone(tmp_path: Path) -> None:
     paint = MaskedAutoencoder(write_autoencoder(tmp_path / "m.safetensors"))
     rng = np.random.default_rng(0)
@@ -74,6 +75,7 @@ def test_visible_patches_stay_and_the_others_are_painted_from_them_alone(tmp_pat
     assert patches.shape == (196, 16, 16, 3)
 
 
+@pytest.mark.slow
 def test_the_order_of_positions_does_not_matter(tmp_path: Path) -> None:
     paint = MaskedAutoencoder(write_autoencoder(tmp_path / "m.safetensors"))
     crop = np.random.default_rng(1).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -82,6 +84,7 @@ def test_the_order_of_positions_does_not_matter(tmp_path: Path) -> None:
     assert np.abs(difference).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_published_networks_names_are_the_autoencoders() -> None:
     with torch.device("meta"):
         names = set(_Network(1024, 24, 512, 8).state_dict())

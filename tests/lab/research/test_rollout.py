@@ -47,6 +47,7 @@ def test_wrong_shapes_are_refused() -> None:
         mean_head_rollout(random_attention(2, 2, 7, 6)[..., :6])
 
 
+@pytest.mark.slow
 def test_the_last_layers_class_row_is_the_edges_attention() -> None:
     model = random_model(Architecture(embed_dim=48, depth=3, num_heads=3, mlp_ratio=4.0, num_classes=5))
     crops = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)

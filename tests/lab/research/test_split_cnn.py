@@ -56,6 +56,7 @@ def trained(pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Spl
     return net
 
 
+@pytest.mark.slow
 def test_a_cut_changes_no_answer() -> None:
     net = build("resnet10x4", 7).eval()
     pixels = torch.randn(2, 3, SIDE, SIDE)
@@ -70,6 +71,7 @@ def test_multiply_adds_by_hand() -> None:
     assert macs(nn.Sequential(nn.Flatten(), nn.Linear(10, 3)), torch.zeros(2, 10)) == 2 * 30
 
 
+@pytest.mark.slow
 def test_both_sides_share_the_work() -> None:
     net = build("resnet10x4", 7)
     rows = work_by_split(net, SIDE)
@@ -81,6 +83,7 @@ def test_both_sides_share_the_work() -> None:
     assert rows[2].float_bytes == 4 * 8 * 4 * 4
 
 
+@pytest.mark.slow
 def test_a_small_stem_keeps_maps_twice_as_large() -> None:
     large, small = (
         work_by_split(build("resnet10x4", 7, small_stem=on), SIDE)[1].shape for on in (False, True)
@@ -88,6 +91,7 @@ def test_a_small_stem_keeps_maps_twice_as_large() -> None:
     assert (large, small) == ((4, 8, 8), (4, 16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "says"), [("resnet99", "no model of that name"), ("vit_tiny_patch16_224", "a ResNet is needed")]
 )
@@ -96,6 +100,7 @@ def test_other_networks_are_refused(name: str, says: str) -> None:
         build(name, 3)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(pictures: Pictures, tmp_path: Path) -> None:
     loss = nn.CrossEntropyLoss()
 
@@ -112,6 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pictures: Pictures, tmp_path:
     assert all(torch.equal(once[name], resumed[name]) for name in once)
 
 
+@pytest.mark.slow
 def test_another_schedule_is_refused(pictures: Pictures, tmp_path: Path) -> None:
     net = build("resnet10x4", 4)
     loss = nn.CrossEntropyLoss()

@@ -152,6 +152,7 @@ def test_five_seconds_after_the_servers_were_halved_few_records_expire(seed: int
     assert len(expired) < 0.05 * len(sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kbit", [80, 300, 800])
 def test_the_accuracy_is_within_half_a_point_of_the_best_fixed_point(kbit: int) -> None:
     frontier = default_frontier()
@@ -225,6 +226,7 @@ def test_at_a_steady_budget_and_a_steady_scene_the_point_is_calm() -> None:
     assert used(result, 20, 120, 200 * KBIT) > 0.97
 
 
+@pytest.mark.slow
 def test_workers_whose_share_holds_no_record_take_turns() -> None:
     """Twenty on 100 kbit/s: a twentieth of the burst is 720 bytes, and even shares sent nothing."""
     result = simulate(Scenario(constant(100 * KBIT), 100.0, workers=20, cameras=20))

@@ -165,6 +165,7 @@ def test_epochs_must_be_above_zero(photos, tmp_path: Path) -> None:
         fine_tune(photos, tmp_path, tmp_path, asking=ASKING, epochs=0)
 
 
+@pytest.mark.slow
 def test_another_normalisation_is_folded_into_the_first_layer(tmp_path: Path) -> None:
 
     model = random_model(Architecture(24, 1, 2, 2.0, 5))

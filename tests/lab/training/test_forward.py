@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from lab.training.forward import MEAN, STD, Learner, normalised
@@ -7,6 +8,8 @@ from vit.edge_forward import EdgeForward
 from vit.model import Model, random_model
 from vit.packed_forward import PackedForward
 from vit.preprocess import to_patches
+
+pytestmark = pytest.mark.slow  # timm takes seconds to load
 
 SHAPE = Architecture(embed_dim=24, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=4)
 

@@ -17,6 +17,7 @@ from vit.weights import load_model, save_model
 ASKING = Asking(OperatingPoint(0.8, 0.97, 1, "webp", 75), 0.5)
 
 
+@pytest.mark.slow
 def test_a_head_separates_what_can_be_separated() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
@@ -26,6 +27,7 @@ def test_a_head_separates_what_can_be_separated() -> None:
         assert (head(torch.from_numpy(embeddings)).argmax(1).numpy() == labels).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_ten_errors_do_not_make_a_model_forget_and_a_new_class_is_learnt() -> None:
     shipped = load_model("shipped:edge")
     start = starting_head(shipped, (*shipped.classes, "new"))
@@ -53,6 +55,7 @@ def pair_of(folder: Path, classes: tuple[str, ...]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_pair_learns_from_what_it_is_and_reports_before_and_after(photos, tmp_path: Path) -> None:
     start = pair_of(tmp_path / "start", ("none", "red"))
     out = tmp_path / "out"
@@ -77,6 +80,7 @@ def test_a_pair_learns_from_what_it_is_and_reports_before_and_after(photos, tmp_
                 assert torch.equal(tensor, after.vit.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_models_of_different_classes_learn_those_of_the_folder_alone(photos, tmp_path: Path) -> None:
     edge, server = pair_of(tmp_path / "a", ("none", "red")), pair_of(tmp_path / "b", ("x", "y", "z"))
     outcome = fine_tune(

@@ -12,6 +12,8 @@ from lab.training.subsets import Orders
 from schemas.geometry import NUM_PATCHES
 from vit.architecture import Architecture
 
+pytestmark = pytest.mark.slow  # timm takes seconds to load
+
 SMALL = Architecture(embed_dim=24, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=4)
 
 

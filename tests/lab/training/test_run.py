@@ -32,6 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
     return folder, train_pair(folder / "out", folder / "work", TINY, plans=PLANS)
 
 
+@pytest.mark.slow
 def test_a_trained_pair_loads_and_agrees_on_its_classes(trained) -> None:
     _, paths = trained
     edge, server = (load_model(str(path)) for path in paths)
@@ -39,6 +40,7 @@ def test_a_trained_pair_loads_and_agrees_on_its_classes(trained) -> None:
     assert edge.classes == CLASSES
 
 
+@pytest.mark.slow
 def test_the_record_tells_accuracy_as_it_was_learnt(trained) -> None:
     folder, _ = trained
     marks = json.loads((folder / "work/record.json").read_text())["marks"]
@@ -46,6 +48,7 @@ def test_the_record_tells_accuracy_as_it_was_learnt(trained) -> None:
     assert all(0 <= mark["accuracy"] <= 1 for mark in marks)
 
 
+@pytest.mark.slow
 def test_training_again_changes_nothing_that_is_finished(trained) -> None:
     folder, paths = trained
     before = [path.read_bytes() for path in paths]
@@ -53,12 +56,14 @@ def test_training_again_changes_nothing_that_is_finished(trained) -> None:
     assert [path.read_bytes() for path in paths] == before
 
 
+@pytest.mark.slow
 def test_a_work_folder_of_another_run_is_refused(trained) -> None:
     folder, _ = trained
     with pytest.raises(TrainingError, match="scale"):
         train_pair(folder / "out", folder / "work", Setup(scenes=12, watched=4, scale=2.0))
 
 
+@pytest.mark.slow
 def test_several_processes_render_the_same_pool(trained, tmp_path: Path) -> None:
     folder, _ = trained
     one = np.memmap(folder / "work/pool/crops.bin", np.uint8, "r")
@@ -67,6 +72,7 @@ def test_several_processes_render_the_same_pool(trained, tmp_path: Path) -> None
     assert other.filled() == 12
 
 
+@pytest.mark.slow
 def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_path: Path) -> None:
     _, (edge, server) = trained
     outcome = fine_tune(

@@ -71,6 +71,7 @@ def test_a_histogram_counts_colours() -> None:
     assert counted[7 * 64] ** 2 == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_logistic_regression_learns_colours_where_they_tell() -> None:
     random = np.random.default_rng(0)
     truth = random.integers(0, 3, 300)
