@@ -7,34 +7,49 @@ at a time, each with a note of its own, until what may be guilty is behind it. A
 `max_deaths` members died with it is handed out as one that must not be opened.
 
 Notes travel as Kafka's metadata of a committed offset: they belong to the group, cost one commit an assignment,
-and outlive the machine.
+and outlive the machine. They also say whose log an offset belongs to: of a topic that is made anew under its old
+name, an offset that was committed late would else be taken for a place in the new log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from runtime.offsets import TopicPartition
 
 MAX_DEATHS: Final = 3
 _CAREFUL_RECORDS: Final = 64
 """As many records of a partition are handed out one by one: more than a member takes before it commits."""
-_NOTE: Final = "tries="
 
-Marks = dict[TopicPartition, tuple[int, str]]
-"""Offset and metadata to commit, by partition."""
-
-
-def note_of(num_tries: int) -> str:
-    """The metadata that says that `num_tries` members began here and none has said more."""
-    return f"{_NOTE}{num_tries}"
+Marks = dict[TopicPartition, tuple[int, int]]
+"""Offset to commit and how many members tried what lies there, by partition."""
 
 
-def tries_of(metadata: str) -> int:
-    """The reverse of `note_of`; 0 for any other text."""
-    told = metadata.removeprefix(_NOTE)
-    return int(told) if told != metadata and told.isdigit() and len(told) < 4 else 0
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What stands beside a committed offset.
+
+    Attributes:
+        num_tries: so many members began here and none has said more.
+        topic_id: the topic that the offset belongs to; empty where the broker does not tell.
+    """
+
+    num_tries: int = 0
+    topic_id: str = ""
+
+    def __str__(self) -> str:
+        tries = f"tries={self.num_tries}" if self.num_tries else ""
+        return f"{tries} topic={self.topic_id}".strip() if self.topic_id else tries
+
+    @classmethod
+    def parse(cls, metadata: str) -> Self:
+        """The reverse of `str`; empty of what other people write."""
+        told = dict(each.split("=", 1) for each in metadata.split() if "=" in each)
+        tries = told.get("tries", "")
+        is_number = tries.isascii() and tries.isdigit() and len(tries) < 4
+        return cls(int(tries) if is_number else 0, told.get("topic", ""))
 
 
 class Attempts:
@@ -65,15 +80,15 @@ class Attempts:
         return self._alone is not None
 
     def assigned(
-        self, committed: Mapping[TopicPartition, tuple[int, str]], ends: Mapping[TopicPartition, int]
+        self, committed: Mapping[TopicPartition, tuple[int, int]], ends: Mapping[TopicPartition, int]
     ) -> None:
         """A new assignment.
 
         Args:
-            committed: offset and metadata of each partition that has any.
+            committed: offset and `num_tries` of each partition that has any.
             ends: where the partitions end that have a note; without it, there is none to be careful with.
         """
-        self._found = {each: (offset, tries_of(text)) for each, (offset, text) in committed.items()}
+        self._found = dict(committed)
         self._careful = {
             each: min(offset + _CAREFUL_RECORDS, ends[each])
             for each, (offset, num_tries) in self._found.items()
@@ -106,7 +121,7 @@ class Attempts:
             if num_deaths >= self._max_deaths:
                 guilty.add((partition, offset))
             place = begin if at_begin else offset
-            marks[partition] = (place, note_of(num_deaths + 1))
+            marks[partition] = (place, num_deaths + 1)
             self._marked[partition] = place
         return marks, guilty
 
@@ -122,4 +137,4 @@ class Attempts:
 
     def ended(self, partitions: Iterable[TopicPartition]) -> Marks:
         """What removes the notes of partitions that are given back in good order."""
-        return {each: (self._marked.pop(each), "") for each in set(partitions) & self._marked.keys()}
+        return {each: (self._marked.pop(each), 0) for each in set(partitions) & self._marked.keys()}

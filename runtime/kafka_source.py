@@ -22,7 +22,6 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from runtime.attempts import Attempts, Marks, tries_of
 from runtime.connections import KafkaSettings
 from runtime.intake import RebalanceCallback
 from runtime.kafka_admin import check_topics
@@ -37,6 +36,7 @@ from runtime.kafka_connection import (
     translated,
 )
 from runtime.kafka_fetch import SafeFetch
+from runtime.kafka_places import Places
 from runtime.log import get_logger
 from runtime.offsets import OffsetGaps, TopicPartition
 from runtime.waiting import set_within
@@ -90,6 +90,7 @@ class KafkaSource:
         # The present member, None between two, and what is done once it is over; set by `_make`.
         self._consumer: Any = None
         self._fetch: SafeFetch | None = None
+        self._places: Places | None = None
         self._over: asyncio.Future[None] | None = None
         self._has_read = False
         self._keeper: asyncio.Task[None] | None = None
@@ -101,7 +102,6 @@ class KafkaSource:
         # Records that came before the listener knew their assignment, and that assignment.
         self._early: tuple[object, list[Record]] = (None, [])
         self._gaps = OffsetGaps()
-        self._attempts = Attempts()
 
     def __repr__(self) -> str:
         held = len(self.assignment())
@@ -118,8 +118,8 @@ class KafkaSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._consumer is not None and self._holding.is_set() and not isinstance(error, Exception):
-            await self._end_in_order(self.assignment())
+        if self._places is not None and self._holding.is_set() and not isinstance(error, Exception):
+            await self._places.end_in_order(self.assignment())
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -165,7 +165,7 @@ class KafkaSource:
     @property
     def must_wait(self) -> bool:
         """True while no record comes before the last one is committed: one of them may have killed a worker."""
-        return self._attempts.must_wait
+        return self._places is not None and self._places.attempts.must_wait
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
@@ -194,7 +194,7 @@ class KafkaSource:
         if self.must_wait:
             return []
         try:
-            found = await self._poll(1 if self._attempts.is_careful else max_records, timeout_s)
+            found = await self._poll(max_records, timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever ends a member, another one may join
             self._end(error)
             return []
@@ -209,7 +209,10 @@ class KafkaSource:
 
     async def _begun(self, records: list[Record]) -> list[Record]:
         """The records; that they are tried now is noted where a death would make that matter."""
-        marks, guilty = self._attempts.begin(((each.topic, each.partition), each.offset) for each in records)
+        assert self._places is not None
+        marks, guilty = self._places.attempts.begin(
+            ((each.topic, each.partition), each.offset) for each in records
+        )
         if guilty:
             records = [
                 replace(each, unreadable="its worker died with it each time")
@@ -220,20 +223,15 @@ class KafkaSource:
         if not marks:
             return records
         self._early = (self._current_assignment, records)  # a cancelled read has taken nothing
-        await self._note(marks)
+        await self._places.note(marks)
         return self._take_early()
-
-    async def _note(self, marks: Marks) -> None:
-        held = self.assignment()
-        offsets = {KafkaTopicPartition(*each): mark for each, mark in marks.items() if each in held}
-        try:
-            async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
-                await self._consumer.commit(offsets)
-        except (TimeoutError, KafkaError) as error:
-            _log.warning("what is tried now is not noted", why=str(error) or type(error).__name__)
 
     async def _poll(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
         self._check_member()
+        assert self._places is not None
+        await self._places.check_topics()
+        if self._places.attempts.is_careful:
+            max_records = 1
         try:
             # aiokafka forgets its own time limit when a rebalance begins while it waits.
             async with asyncio.timeout(timeout_s + 0.1):
@@ -291,7 +289,7 @@ class KafkaSource:
             return await opened(self._make, self._kafka)
         except SaccadeError as error:
             self._holding.clear()
-            self._consumer = None
+            self._consumer = self._places = None
             self._trouble = str(error)
             raise Passing(self._trouble) from None
 
@@ -316,7 +314,7 @@ class KafkaSource:
             await self._revoked(set(self.assignment()))
         finally:
             await stop(consumer)
-            self._consumer = None
+            self._consumer = self._places = None
         if not self._has_read:
             raise Passing(self._trouble)
 
@@ -336,15 +334,8 @@ class KafkaSource:
         Raises:
             TransientError: the broker did not answer in time, or the group has gone on without this member.
         """
-        held = {each: offsets[each.topic, each.partition] for each in self._held(offsets)}
-        if not held:
-            return
-        try:
-            async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
-                await self._consumer.commit(held)
-        except (TimeoutError, KafkaError) as error:
-            raise translated(error, f"committing {len(held)} offsets") from None
-        self._attempts.committed({(each.topic, each.partition): offset for each, offset in held.items()})
+        if self._places is not None:
+            await self._places.commit(offsets)
 
     async def lag(self) -> int:
         """Records in the held partitions that `getmany` has not returned yet; 0 without any.
@@ -382,6 +373,7 @@ class KafkaSource:
             max_batch_bytes=_EXPANDED_PER_FETCHED * self._arguments["max_partition_fetch_bytes"],
             silent=self._gaps.silent,
         )
+        self._places = Places(consumer, self._kafka.request_timeout_ms / 1000)
         self._consumer = consumer  # its start returns after the first assignment, which asks it for positions
         self._over = asyncio.get_running_loop().create_future()
         self._has_read = False
@@ -397,6 +389,12 @@ class KafkaSource:
         (assignment, records), self._early = self._early, (None, [])
         return records if assignment is self._current_assignment else []
 
+    def _forget_early(self, misread: set[TopicPartition]) -> None:
+        """What was read there before the listener knew better comes from places that mean nothing."""
+        assignment, records = self._early
+        kept = [each for each in records if (each.topic, each.partition) not in misread]
+        self._early = (assignment, kept)
+
     def _told_gaps(self, records: list[Record]) -> list[Record]:
         """The records; what is missing before them is counted and told."""
         missed = self._gaps.read(((each.topic, each.partition), each.offset) for each in records)
@@ -410,52 +408,25 @@ class KafkaSource:
         return records
 
     def _held(self, partitions: Iterable[TopicPartition]) -> list[KafkaTopicPartition]:
-        held = self.assignment()
-        return [KafkaTopicPartition(*each) for each in partitions if each in held]
+        return [] if self._places is None else self._places.held(partitions)
 
     async def _revoked(self, partitions: set[TopicPartition]) -> None:
         self._holding.clear()
         if partitions:
             # Longer than this and the group goes on without this member anyway.
             await self._call(self._on_revoked, partitions, 1.5 * self.drain_s)
-            await self._end_in_order(partitions)
+            assert self._places is not None
+            await self._places.end_in_order(partitions)
 
     async def _assigned(self, partitions: set[TopicPartition]) -> None:
         self._generation += 1
         self._gaps.restart()
         await self._call(self._on_assigned, partitions, self.drain_s)
-        await self._learn_attempts(partitions)
+        assert self._places is not None
+        self._forget_early(await self._places.learn(partitions, self.drain_s / 2))
         self._holding.set()
         # The client itself asks for a partition's position before it reads from it.
         self._gaps.begin_at(await self._positions(partitions))
-
-    async def _learn_attempts(self, partitions: set[TopicPartition]) -> None:
-        """What members before noted of these partitions; without an answer there is nothing to be careful with."""
-        wanted = [KafkaTopicPartition(*each) for each in partitions]
-        committed: dict[TopicPartition, tuple[int, str]] = {}
-        ends: dict[TopicPartition, int] = {}
-        try:
-            async with asyncio.timeout(self.drain_s / 2):
-                found = await self._consumer._coordinator.fetch_committed_offsets(wanted) if wanted else {}
-                committed = {
-                    (each.topic, each.partition): (told.offset, told.metadata or "")
-                    for each, told in found.items()
-                }
-                noted = [
-                    KafkaTopicPartition(*each) for each, (_, text) in committed.items() if tries_of(text)
-                ]
-                told_ends = await self._consumer.end_offsets(noted) if noted else {}
-                ends = {(each.topic, each.partition): end for each, end in told_ends.items()}
-        except (TimeoutError, KafkaError) as error:
-            _log.warning("not known what was tried before", why=str(error) or type(error).__name__)
-        self._attempts.assigned(committed, ends)
-        if self._attempts.is_careful:
-            _log.warning("a worker died here: its records go one by one", partitions=len(ends))
-
-    async def _end_in_order(self, partitions: Iterable[TopicPartition]) -> None:
-        marks = self._attempts.ended(partitions)
-        if marks:
-            await self._note(marks)
 
     async def _positions(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Where reading begins: at what the group has committed, kept or not; empty without an answer."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -469,19 +470,89 @@ async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
 async def test_a_topic_that_is_made_anew_is_read_again(
     kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
 ) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
         await fill(sink, topic, range(60))
         await source.commit(next_offsets(await read(source, 60)))
-        await admin.start()
-        await admin.delete_topics([topic])
-        await admin.close()
+        await delete(kafka, topic)
         async with asyncio.timeout(15.0):
             while "lacks a topic" not in str(source.trouble):
                 await source.getmany(10, 0.1)
         await create_topics(kafka, [TopicSpec(topic, NUM_PARTITIONS, {})])
         await fill(sink, topic, range(6))
         assert values_of(await read(source, 6)) == list(range(6))
+
+
+@pytest.mark.parametrize("is_same_member", [True, False])
+async def test_an_old_place_counts_for_nothing_in_a_topic_that_is_made_anew(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str], is_same_member: bool
+) -> None:
+    """A commit that is under way meanwhile is taken for a place in the new log by a group that believes it."""
+    group = unique("group")
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
+        await fill(sink, topic, range(60))
+        records = await read(source, 60)
+        with held_up(source) as go_on:
+            committing = asyncio.create_task(source.commit(next_offsets(records)))
+            await asyncio.sleep(0)
+            await make_anew(kafka, topic)
+            await fill(sink, topic, range(120))
+            go_on.set()
+            await committing
+        if is_same_member:
+            assert values_of(await read(source, 120)) == list(range(120))
+    if not is_same_member:
+        async with KafkaSource(kafka, [topic], group_id=group) as source:
+            again = await read(source, 120)
+            assert values_of(again) == list(range(120))
+            await source.commit(next_offsets(again))
+        async with KafkaSource(kafka, [topic], group_id=group) as source:
+            assert await source.getmany(10, 0.3) == []
+
+
+async def test_a_commit_whose_topic_is_away_is_tried_once(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    """The library would try until it is there again, and meanwhile commit nothing of other topics."""
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
+        await fill(sink, topic, range(60))
+        records = await read(source, 60)
+        with held_up(source) as go_on:
+            committing = asyncio.create_task(source.commit(next_offsets(records)))
+            await asyncio.sleep(0)
+            await delete(kafka, topic)
+            go_on.set()
+            async with asyncio.timeout(2.0):
+                with pytest.raises(TransientError, match="UnknownTopicOrPartition"):
+                    await committing
+
+
+@contextmanager
+def held_up(source: KafkaSource) -> Iterator[asyncio.Event]:
+    """What a member asks its group reaches the broker once the event is set."""
+    coordinator, go_on = source._consumer._coordinator, asyncio.Event()
+    send = coordinator._send_req
+
+    async def late(request: object) -> object:
+        await go_on.wait()
+        return await send(request)
+
+    coordinator._send_req = late
+    yield go_on
+    coordinator._send_req = send
+
+
+async def delete(kafka: KafkaSettings, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    await admin.delete_topics([topic])
+    while topic in await admin.list_topics():  # noqa: ASYNC110 - the broker tells nobody
+        await asyncio.sleep(0.01)
+    await admin.close()
+
+
+async def make_anew(kafka: KafkaSettings, topic: str) -> None:
+    await delete(kafka, topic)
+    await create_topics(kafka, [TopicSpec(topic, NUM_PARTITIONS, {})])
 
 
 async def test_a_source_in_the_background_starts_without_its_topic_and_joins_once_it_is_there(
