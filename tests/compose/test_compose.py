@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devstack.settings import load_settings
+from schemas.redis_keys import DEPLOYMENT
 
 yaml = pytest.importorskip("yaml")
 
@@ -151,6 +153,17 @@ def test_what_holds_secrets_is_neither_committed_nor_sent_to_the_builder() -> No
 def test_the_broker_is_the_embedded_ones_version(services: dict[str, Any]) -> None:
     version = services["kafka"]["image"].rpartition(":")[2]
     assert f"<version>{version}</version>" in (FOLDER / "broker" / "pom.xml").read_text()
+
+
+def test_only_the_operator_may_write_which_models_all_workers_load() -> None:
+    for line in (FOLDER / "security" / "redis-users.acl").read_text().splitlines():
+        user, patterns = line.split()[1], re.findall(r"\s(%?[RW]*~\S+)", line)
+        matching = [each for each in patterns if fnmatch(DEPLOYMENT, each.partition("~")[2])]
+        writes = "+@write" in line.split() or "+@all" in line.split()
+        may_write = writes and any(not each.startswith("%R~") for each in matching)
+        assert may_write == (user == "operator"), line
+        if user in ("edge", "server"):
+            assert matching == [f"%R~{DEPLOYMENT}"]
 
 
 def test_each_role_has_a_user_with_rights_at_kafka_and_in_redis(services: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 
 from devstack import SecureListener, embedded_stack
 from devstack.locks import Locks
-from devstack.redis_server import RedisServer
+from devstack.redis_server import RedisServer, redis_command
 from devstack.settings import Settings, load_settings
 from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
@@ -30,6 +31,7 @@ from runtime.kafka_admin import create_topics, pipeline_topics, read_all
 from runtime.redis_store import RedisStore
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState
+from schemas.deployment import Deployment, Pair
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import AnswerSource as LabelSource
 from schemas.label import Label, LabelState
@@ -166,6 +168,10 @@ async def test_the_whole_pipeline_runs_over_tls(tmp_path: Path, tiny_model: Path
 
 ROOT = Path(__file__).parent.parent.parent
 ROLES = ("producer", "edge", "server", "page", "operator")
+REDIS_VERSION = subprocess.run(
+    [redis_command(), "--version"], capture_output=True, text=True, check=True
+).stdout
+HAS_READ_ONLY_KEYS = int(REDIS_VERSION.partition("v=")[2].partition(".")[0]) >= 7
 RESOURCES = {"topic": 2, "group": 3, "cluster": 4}
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
 LITERAL = ALLOW = 3
@@ -211,6 +217,8 @@ async def guarded_place(folder: Path, tiny_model: Path) -> AsyncIterator[Place]:
     certificate = write_keystore(authority, folder / "broker.pem")
     passwords = {role: f"{role}-secret" for role in ROLES}
     users = (ROOT / "compose" / "security" / "redis-users.acl").read_text()
+    if not HAS_READ_ONLY_KEYS:
+        users = users.replace("%R~", "~")
     for role in (*ROLES, "reader"):
         users = users.replace(f"{role.upper()}_PASSWORD", f"{role}-secret")
     (folder / "users.acl").write_text(users)
@@ -308,6 +316,13 @@ async def rights_of_the_boards(place: Place) -> None:
         assert [each.seq for each in answers] == [1]
         with pytest.raises(TransientError, match=r"refuses|NOPERM|ACL"):
             await stores["producer"].put_answers("", answers)
+        deployment = Deployment(1, Pair("/models/pair"), Pair(""))
+        await stores["operator"].deploy(deployment)
+        for role in ("edge", "server"):
+            assert await stores[role].deployment() == deployment
+            if HAS_READ_ONLY_KEYS:
+                with pytest.raises(TransientError, match=r"refuses|NOPERM|ACL"):
+                    await stores[role].deploy(deployment)
 
 
 async def refused(sink: Sink, sending: asyncio.Future[asyncio.Future[object]]) -> None:
