@@ -46,12 +46,16 @@ class Struck:
 
 @dataclass
 class Faults:
-    """Every fault by its name. `rng` decides which site, process or broker it is; each takes some `outage_s`."""
+    """Every fault by its name. `rng` decides which site, process or broker it is; each takes some `outage_s`.
+
+    `sites` are those that may be struck, by default all.
+    """
 
     world: World
     auditor: Auditor
     rng: random.Random
     outage_s: float = 3.0
+    sites: tuple[str, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
     _num_forged: int = 0
 
@@ -103,7 +107,7 @@ class Faults:
         return faults
 
     def _any_place(self) -> Place:
-        return self.rng.choice(list(self.world.places.values()))
+        return self.rng.choice([self.world.places[each] for each in self.sites or self.world.places])
 
     def _any_worker(self, role: str) -> str:
         return self.rng.choice([name for name in self.world.workers if name.startswith(role)])

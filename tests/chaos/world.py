@@ -46,6 +46,8 @@ class Scale:
     edges_a_site: int = 2
     servers: int = 2
     fps: float = 2.0
+    is_budgeted: bool = True
+    """Without a budget every frame is offloaded."""
 
 
 class SmallDisk:
@@ -248,8 +250,11 @@ async def _place(
         "redis": {"url": redis.url},
         "producer": {"state_dir": str(folder / f"state-{name}")},
         "edge": {"model": str(model), "threads": 1, "dtype": "float32", "group_id": f"edges.{name}"},
-        "budget": {"rate": f"{8 * BUDGET_BYTES_PER_S // 1000}kbit"},
     }
+    if scale.is_budgeted:
+        tree["budget"] = {"rate": f"{8 * BUDGET_BYTES_PER_S // 1000}kbit"}
+    else:
+        tree["edge"]["tau"] = 0.0
     config = folder / f"{name}.toml"
     config.write_text(toml_of(tree))
     cameras = [

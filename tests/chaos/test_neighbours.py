@@ -1,0 +1,170 @@
+"""What one site's faults do to the time that another site's frames wait for the server's answer.
+
+Two sites, one pair of servers, a steady load far below what they can. Each fault strikes the first site for some
+seconds; just before it, both were well for as long. It takes minutes, and a machine with nothing else to do:
+
+    SACCADE_NEIGHBOURS_S=400 python -m pytest -q -s tests/chaos/test_neighbours.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.chaos.auditor import Auditor, tell
+from tests.chaos.faults import Faults, Struck
+from tests.chaos.world import Scale, World, stopped_for, world_of
+
+DURATION_S = float(os.environ.get("SACCADE_NEIGHBOURS_S", "0"))
+WINDOW_S: Final = 10.0
+SETTLE_S: Final = 3.0
+"""After a fault, before the next calm."""
+GIVE_UP_S: Final = 30.0
+OUTAGES: Final = {
+    "redis out of memory": 1,
+    "redis password changed": 1,
+    "uplink silent": 3,
+    "site cut off": 4,
+}
+"""Faults that last, with how many times `Faults.outage_s` they do."""
+REPEATED: Final = ("uplink reset", "poison")
+"""Those that are over at once and come each second."""
+MAX_CHANGE: Final = 0.2
+
+Latencies = NDArray[np.float64]
+Pairs = Sequence[tuple[Latencies, Latencies]]
+"""Seconds that answers took in a calm window and in the one after it, with a fault elsewhere."""
+
+
+def p99_ratio(pairs: Pairs) -> float:
+    """The 99th percentile with a fault elsewhere by that in calm."""
+    calm, struck = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+    return float(np.quantile(struck, 0.99) / np.quantile(calm, 0.99))
+
+
+def interval(pairs: Pairs, num_samples: int = 2_000) -> tuple[float, float]:
+    """95 % of `p99_ratio` over pairs of windows drawn again: answers of one window depend on each other."""
+    rng = np.random.default_rng(0)
+    drawn = [[pairs[i] for i in rng.integers(0, len(pairs), len(pairs))] for _ in range(num_samples)]
+    low, high = np.quantile([p99_ratio(each) for each in drawn], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def test_the_interval_holds_what_is_true_and_tells_a_slower_neighbour() -> None:
+    rng = np.random.default_rng(1)
+    pairs = [(rng.gamma(4.0, 0.02, 150), rng.gamma(4.0, 0.02, 150)) for _ in range(16)]
+    low, high = interval(pairs)
+    assert low < 1.0 < high < 1.0 + 2 * MAX_CHANGE
+    low, high = interval([(calm, 1.5 * struck) for calm, struck in pairs])
+    assert low > 1.0 + MAX_CHANGE
+
+
+class Neighbours:
+    """The first site is struck again and again; the second one is looked at."""
+
+    def __init__(self, world: World, auditor: Auditor) -> None:
+        self._world = world
+        self._auditor = auditor
+        self._struck, self._other = world.places.values()
+        self._faults = Faults(world, auditor, random.Random(1), sites=(self._struck.name,))
+        named = self._faults.named()
+        self.strikes: dict[str, Callable[[], Awaitable[None]]] = {
+            "edge killed": self._without_an_edge,
+            "redis stood still": lambda: stopped_for([self._struck.redis.pid], WINDOW_S),
+        }
+        self.strikes |= {name: self._lasting(named[name], times) for name, times in OUTAGES.items()}
+        self.strikes |= {name: self._again_and_again(named[name]) for name in REPEATED}
+        self._windows: list[tuple[str, float, float, float]] = []
+
+    async def play(self, duration_s: float) -> None:
+        """Each fault as often as there is time for whole rounds."""
+        began_s, round_s = time.monotonic(), 0.0
+        while time.monotonic() - began_s + round_s < duration_s:
+            round_began_s = time.monotonic()
+            for name, strike in self.strikes.items():
+                await self._pair(name, strike)
+            round_s = time.monotonic() - round_began_s
+
+    async def _pair(self, name: str, strike: Callable[[], Awaitable[None]]) -> None:
+        calm_s = time.time()
+        await asyncio.sleep(WINDOW_S)
+        struck_s = time.time()
+        await strike()
+        over_s = time.time()
+        self._windows.append((name, calm_s, struck_s, over_s))
+        await self._auditor.recovery_s(self._struck, over_s, GIVE_UP_S)
+        await asyncio.sleep(SETTLE_S)
+
+    def _lasting(self, fault: Callable[[], Awaitable[Struck]], times: int) -> Callable[[], Awaitable[None]]:
+        async def strike() -> None:
+            self._faults.outage_s = WINDOW_S / times
+            await fault()
+
+        return strike
+
+    def _again_and_again(self, fault: Callable[[], Awaitable[Struck]]) -> Callable[[], Awaitable[None]]:
+        async def strike() -> None:
+            until_s = time.monotonic() + WINDOW_S
+            while time.monotonic() < until_s:
+                await fault()
+                await asyncio.sleep(1.0)
+
+        return strike
+
+    async def _without_an_edge(self) -> None:
+        edge = self._struck.edges[0]
+        await edge.kill()
+        await asyncio.sleep(WINDOW_S)
+        await edge.start()
+
+    def pairs(self, only: str = "") -> Pairs:
+        """What was seen of the second site, by default with all faults of the first."""
+        return [
+            (self._latencies(calm_s, struck_s), self._latencies(struck_s, over_s))
+            for name, calm_s, struck_s, over_s in self._windows
+            if only in ("", name)
+        ]
+
+    def _latencies(self, from_s: float, to_s: float) -> Latencies:
+        return np.array(self._auditor.server_latencies_s(self._other, from_s, to_s))
+
+    def tell(self) -> None:
+        """One line for each fault, and one for all."""
+        for name in ["", *self.strikes]:
+            pairs = self.pairs(name)
+            calm, struck = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+            quantiles = [1000 * np.quantile(each, (0.5, 0.99)) for each in (calm, struck)]
+            low, high = interval(pairs)
+            tell(
+                f"{name or 'all faults'} ({len(pairs)}): p50 {quantiles[0][0]:.0f} and {quantiles[1][0]:.0f} ms, "
+                f"p99 {quantiles[0][1]:.0f} ms in calm ({len(calm)}) and {quantiles[1][1]:.0f} ms with a fault "
+                f"elsewhere ({len(struck)}): {p99_ratio(pairs) - 1:+.0%} ({low - 1:+.0%} to {high - 1:+.0%})"
+            )
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(DURATION_S + 300)
+@pytest.mark.skipif(not DURATION_S, reason="takes minutes on a quiet machine: SACCADE_NEIGHBOURS_S=400")
+async def test_one_sites_faults_leave_another_sites_answers_as_fast(tiny_model: Path, tmp_path: Path) -> None:
+    scale = Scale(brokers=1, fps=8.0, is_budgeted=False)
+    async with world_of(tmp_path / "world", tiny_model, scale) as world, asyncio.TaskGroup() as group:
+        auditor = Auditor(world)
+        watching = group.create_task(auditor.run())
+        neighbours = Neighbours(world, auditor)
+        for place in world.places.values():
+            await auditor.recovery_s(place, 0.0, GIVE_UP_S)
+        await asyncio.sleep(SETTLE_S)
+        await neighbours.play(DURATION_S)
+        watching.cancel()
+    neighbours.tell()
+    _, high = interval(neighbours.pairs())
+    assert high < 1 + MAX_CHANGE
