@@ -3,13 +3,15 @@
 What aiokafka (0.14) does and this module relies on, read in its source: an idempotent producer never gives up a
 batch while the broker is away; it counts a partition's sequence up when it takes a batch from its queue and never
 back. So the first batch that the broker refuses leaves a gap in the sequence, and everything after it in that
-partition is refused too: the producer is of no more use. `runtime/kafka_sink.py` then begins the next one.
+partition is refused too: the producer is of no more use. `runtime/kafka_sink.py` then begins the next one. And while
+a partition has no leader, or its topic is away, it asks the cluster for them again at once, without a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,14 +30,32 @@ Partition = int | Callable[[int], int] | None
 
 
 def make_producer(kafka: KafkaSettings, *, max_request_bytes: int, linger_ms: int) -> Any:
-    """The library's producer, not connected yet."""
-    return AIOKafkaProducer(
+    """The library's producer, not connected yet; it asks for topics and leaders at the pace of its retries."""
+    producer = AIOKafkaProducer(
         **connection_arguments(kafka),
         enable_idempotence=True,
         max_request_size=max_request_bytes,
         max_batch_size=min(MAX_BATCH_BYTES, max_request_bytes),
         linger_ms=linger_ms,
     )
+    _pace_metadata(producer.client, kafka.retry_backoff_ms / 1000)
+    return producer
+
+
+def _pace_metadata(client: Any, pause_s: float) -> None:
+    """Else some hundred requests a second leave while a partition has no leader: more than a thin uplink carries."""
+    update, last_s = client._metadata_update, -math.inf
+
+    async def paced(cluster: Any, topics: Any) -> Any:
+        nonlocal last_s
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, last_s + pause_s - loop.time()))
+        try:
+            return await update(cluster, topics)
+        finally:
+            last_s = loop.time()
+
+    client._metadata_update = paced
 
 
 @dataclass(slots=True, eq=False)

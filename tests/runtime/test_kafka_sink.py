@@ -197,6 +197,25 @@ async def test_what_a_broker_asks_for_again_is_sent_again_at_the_pace_that_is_se
     assert min(second - first, third - second) >= 0.69
 
 
+async def test_a_leader_is_asked_for_at_the_pace_that_is_set(
+    kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_s: list[float] = []
+    async with Sink(kafka, max_request_bytes=9_000, max_in_flight_bytes=9_000, retry_backoff_ms=700) as sink:
+        await (await sink.send(topic, b"0", partition=0))
+        assert sink._live is not None
+        cluster = sink._live.producer.client.cluster
+        cluster.add_listener(lambda _: asked_s.append(time.monotonic()))
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "leader_for_partition", lambda _: -1)
+            delivery = await sink.send(topic, b"1", partition=0)
+            while len(asked_s) < 3:  # noqa: ASYNC110 - the sink asks in its own task
+                await asyncio.sleep(0.01)
+        await delivery
+    first, second, third = asked_s[:3]
+    assert min(second - first, third - second) >= 0.69
+
+
 async def test_a_partition_that_the_topic_lacks_is_refused_and_one_may_be_chosen_late(
     kafka: KafkaSettings, topic: str
 ) -> None:
