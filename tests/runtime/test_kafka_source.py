@@ -491,6 +491,7 @@ async def test_an_old_place_counts_for_nothing_in_a_topic_that_is_made_anew(
     async with KafkaSource(kafka, [topic], group_id=group) as source:
         await fill(sink, topic, range(60))
         records = await read(source, 60)
+        await source.commit(next_offsets(records))
         with held_up(source) as go_on:
             committing = asyncio.create_task(source.commit(next_offsets(records)))
             await asyncio.sleep(0)
