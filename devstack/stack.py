@@ -22,7 +22,6 @@ class EmbeddedStack:
         kafka_port, redis_port: 0 = any free port.
         data: folder for the content; it stays when the stack ends and is taken up by the next one.
             None keeps the content under `run_dir` and removes it at the end.
-        open_redis: whoever reaches Redis may configure it, too; for tests of faults.
     """
 
     def __init__(
@@ -34,7 +33,6 @@ class EmbeddedStack:
         data: Path | None = None,
         extra_listener: ExtraListener | None = None,
         secure_listener: SecureListener | None = None,
-        open_redis: bool = False,
     ) -> None:
         self._locks = Locks()
         self._data = None if data else run_dir / "data"
@@ -53,9 +51,7 @@ class EmbeddedStack:
                 extra_listeners=[extra_listener] if extra_listener else [],
                 secure_listener=secure_listener,
             )
-            self.redis = RedisServer(
-                run_dir, content / "redis", self._locks, port=redis_port, is_open=open_redis
-            )
+            self.redis = RedisServer(run_dir, content / "redis", self._locks, port=redis_port)
         except BaseException:
             self._locks.release()
             raise

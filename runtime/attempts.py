@@ -4,7 +4,7 @@ A record that kills its worker is read again by the next one, for ever. So a mem
 offset of a partition and before it hands out the partition's first record, that it is about to try what lies
 there. Progress or an orderly end removes the note. A member that finds one is **careful**: it hands out one record
 at a time, each with a note of its own, until what may be guilty is behind it. A record whose note says that
-`max_deaths` members died with it is handed out as one that must not be opened.
+`MAX_DEATHS` members died with it is handed out as one that must not be opened.
 
 Notes travel as Kafka's metadata of a committed offset: they belong to the group, cost one commit an assignment,
 and outlive the machine. They also say whose log an offset belongs to: of a topic that is made anew under its old
@@ -55,8 +55,7 @@ class Note:
 class Attempts:
     """What one member tries, from one assignment to the next."""
 
-    def __init__(self, max_deaths: int = MAX_DEATHS) -> None:
-        self._max_deaths = max_deaths
+    def __init__(self) -> None:
         # Told at the assignment: where a partition begins, and how many died there.
         self._found: dict[TopicPartition, tuple[int, int]] = {}
         # Marked partitions with the place of the mark, until something behind it is committed.
@@ -118,7 +117,7 @@ class Attempts:
             begin, deaths = self._found.get(partition, (offset, 0))
             at_begin = is_first and begin <= offset  # what lies between was deleted, or holds no record
             num_deaths = deaths if at_begin else 0
-            if num_deaths >= self._max_deaths:
+            if num_deaths >= MAX_DEATHS:
                 guilty.add((partition, offset))
             place = begin if at_begin else offset
             marks[partition] = (place, num_deaths + 1)

@@ -99,10 +99,8 @@ class _Group:
 class MemorySource:
     """One member of a group: the twin of `runtime.kafka.Source`."""
 
-    def __init__(
-        self, broker: MemoryBroker, topics: Iterable[str], *, group_id: str, drain_s: float = 15.0
-    ) -> None:
-        self.drain_s = drain_s
+    def __init__(self, broker: MemoryBroker, topics: Iterable[str], *, group_id: str) -> None:
+        self.drain_s = 15.0
         self.num_missed = 0
         self.trouble: str | None = None
         self.must_wait = False

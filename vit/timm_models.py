@@ -47,12 +47,6 @@ class Preset:
         except Exception as error:  # timm raises whatever a model's constructor does
             raise ModelError(f"model {self.name}: timm cannot build it ({error})") from error
 
-    @property
-    def num_heads(self) -> int:
-        """How many attention heads each block has; 0 where the model has no such blocks."""
-        blocks = getattr(self.build(1), "blocks", None)
-        return int(blocks[0].attn.num_heads) if blocks else 0
-
 
 def is_known(name: str) -> bool:
     """Return whether timm has a model of this name."""

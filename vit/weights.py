@@ -16,10 +16,10 @@ from torch import nn
 
 from schemas.errors import ModelError
 from vit import SHIPPED
-from vit.architecture import Architecture, architecture_from_json
+from vit.architecture import architecture_from_json
 from vit.classes import IMAGENET_CLASSES, imagenet_names
 from vit.exported import is_exported
-from vit.model import IMAGENET_MEAN, IMAGENET_STD, Model
+from vit.model import Model
 from vit.plain_vit import PlainVit, build
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Role = Literal["edge", "server"]
 ROLES: Final[tuple[Role, Role]] = ("edge", "server")
 
 
-def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | None = None) -> Model:
+def load_model(name_or_path: str, *, role: Role | None = None) -> Model:
     """Return the model, checked.
 
     Args:
@@ -44,8 +44,6 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
             file; else a timm name, whose pretrained weights come from the hub.
         role: which of a pair is meant, the shipped one or that of a folder with edge.safetensors and
             server.safetensors.
-        num_heads: attention heads of a plain weights file whose name timm does not know. They leave no trace
-            in the weights, and a wrong number costs accuracy without any error.
 
     Raises:
         ModelError: not found, hub unreachable, another shape, names or values than declared, not supported.
@@ -54,13 +52,9 @@ def load_model(name_or_path: str, *, role: Role | None = None, num_heads: int | 
         return _load_shipped(name_or_path, role)
     path = Path(name_or_path).expanduser()
     if path.exists():
-        return _load_path(path if role is None or not is_pair(path) else file_of(path, role), num_heads)
+        return _load_path(path if role is None or not is_pair(path) else file_of(path, role))
     if path.suffix == ".safetensors" or "/" in name_or_path or name_or_path.startswith("."):
         raise ModelError(f"model {name_or_path}: no such file or folder")
-    if num_heads is not None:
-        raise ModelError(
-            f"model {name_or_path}: its head count is known; num_heads is for plain weight files"
-        )
     from vit import timm_models
     from vit.timm_variants import require_supported
 
@@ -120,10 +114,10 @@ def _load_shipped(name: str, role: Role | None) -> Model:
     path = SHIPPED / f"{wanted}.safetensors"
     if not path.exists():
         raise ModelError(f"model shipped:{wanted}: {path} is missing from this installation")
-    return _load_path(path, None)
+    return _load_path(path)
 
 
-def _load_path(path: Path, num_heads: int | None) -> Model:
+def _load_path(path: Path) -> Model:
     """Return the model of a safetensors file, or of a folder with one and perhaps timm's config.json."""
     if is_exported(str(path)):
         raise ModelError(f"model {path}: an exported folder, which openvino and onnxruntime run, not torch")
@@ -146,13 +140,12 @@ def _load_path(path: Path, num_heads: int | None) -> Model:
 
     for known in (path.stem, path.parent.name):
         if timm_models.is_known(known):
-            preset = timm_models.preset_of(known)
-            if num_heads not in (None, preset.num_heads):
-                raise ModelError(
-                    f"model {path}: num_heads is {num_heads}, but {known} has {preset.num_heads}"
-                )
-            return _from_preset(preset, state, str(path))
-    return _from_shapes(state, str(path), num_heads)
+            return _from_preset(timm_models.preset_of(known), state, str(path))
+    # It leaves no trace in the weights, and a wrong number costs accuracy without any error.
+    raise ModelError(
+        f"model {path}: its number of attention heads is not known; name the file after its timm model "
+        "(such as deit_tiny_patch16_224.safetensors), or put timm's config.json beside it"
+    )
 
 
 def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
@@ -195,36 +188,6 @@ def _from_preset(preset: Preset, state: StateDict, where: str) -> Model:
     _fill(vit, state, where)
     classes = preset.classes or _imagenet_classes(num_classes, where)
     return Model(vit, preset.name, preset.mean, preset.std, classes)
-
-
-def _from_shapes(state: StateDict, where: str, num_heads: int | None) -> Model:
-    """Return the model of plain weights of no known name: the shape from the weights, heads as told."""
-    if num_heads is None:
-        raise ModelError(
-            f"model {where}: its number of attention heads is not known; name the file after its timm model "
-            "(such as deit_tiny_patch16_224.safetensors), put timm's config.json beside it, or give num_heads"
-        )
-    for token in ("dist_token", "reg_token"):
-        if token in state:
-            raise ModelError(
-                f"model {where}: it has a {token}; only models with a lone class token are supported"
-            )
-    try:
-        embed_dim = state["cls_token"].shape[-1]
-        hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
-    except KeyError as error:
-        raise ModelError(f"model {where}: it has no {error}, so it is no plain vision transformer") from error
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    num_classes = _num_classes(state, where)
-    vit = build(Architecture(embed_dim, depth, num_heads, hidden / embed_dim, num_classes))
-    _fill(vit, state, where)
-    return Model(
-        vit,
-        Path(where).stem,
-        IMAGENET_MEAN,
-        IMAGENET_STD,
-        _imagenet_classes(num_classes, where),
-    )
 
 
 def _fill(vit: nn.Module, state: StateDict, where: str) -> None:
