@@ -72,6 +72,7 @@ def test_the_papers_costs_are_kept(pairs: PairedPredictions) -> None:
         assert point.figures.patch_cost < budget * 1.3
 
 
+@pytest.mark.slow
 def test_each_methods_frontier_is_chosen_on_one_half_and_reported_on_the_other(
     pairs: PairedPredictions,
 ) -> None:

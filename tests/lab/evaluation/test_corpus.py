@@ -85,6 +85,7 @@ def test_a_subset_numbers_images_anew(image_folder: Path) -> None:
     np.testing.assert_array_equal(part.crop(0), corpus.crop(11))
 
 
+@pytest.mark.slow
 def test_scenes_are_scored_reproducible_and_fresh_for_each_seed() -> None:
     silent = SilentProgress()
     one, again = (scene_corpus(6, 0, SCENE_CLASSES, silent) for _ in range(2))

@@ -34,6 +34,7 @@ def test_too_few_images_are_refused_by_number(tmp_path: Path) -> None:
         readable_crops(tmp_path, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "checked"), [(None, 16), (20, 20)])
 def test_the_folder_tells_how_far_it_agrees_with_torch(
     tiny_model: Path, tmp_path: Path, images: int | None, checked: int

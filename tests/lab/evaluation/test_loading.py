@@ -39,6 +39,7 @@ def test_models_of_different_classes_are_refused(tmp_path: Path) -> None:
         load_models(edge, [server], "float32")
 
 
+@pytest.mark.slow
 def test_restorers_are_named_by_their_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = {key: tensor.contiguous() for key, tensor in _Generator(8, 4, 1).state_dict().items()}
@@ -84,6 +85,7 @@ def crops() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_both_ways_in_agree_on_whole_images(model: VitModel, crops: np.ndarray) -> None:
     logits, attention, embedding = model.attend(crops, [LAST])
     assert embedding.shape == (5, model.facts.embed_dim)
@@ -104,6 +106,7 @@ def test_every_attention_is_a_distribution_over_patches(model: VitModel, crops: 
     assert not np.allclose(attention[ROLLOUT], attention[LAYER_ROLLOUT], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_facts_change_with_weights_and_number_format(model: VitModel) -> None:
     shape = Architecture(embed_dim=24, depth=7, num_heads=2, mlp_ratio=2.0, num_classes=4)
     same = VitModel(random_model(shape), "float32").facts

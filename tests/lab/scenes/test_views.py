@@ -5,6 +5,8 @@ from lab.scenes.classes import CLASSES, IGNORE, NONE
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.views import render_view
 
+pytestmark = pytest.mark.slow  # large scenes are rendered
+
 FIRST = TEST_SEEDS.start
 
 

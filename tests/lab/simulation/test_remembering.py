@@ -17,6 +17,8 @@ from schemas.rates import constant
 from uplink.curve import Curve
 from uplink.default_curve import default_frontier
 
+pytestmark = pytest.mark.slow  # minutes of cameras
+
 CLASSES, FRAMES = 8, 6_000
 RULE = BeliefRule(floor=0.3, gamma=1.0, memory_s=8.0, alpha=0.7, beta=1.4, redundancy=0.9)
 SCENARIO = Scenario(constant(25_000.0), 120.0, cameras=4, frames_per_s=5.0)

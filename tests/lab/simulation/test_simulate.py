@@ -16,6 +16,8 @@ from lab.simulation.site import Faults
 from schemas.rates import Auto, RateSchedule, constant
 from uplink.default_curve import default_frontier
 
+pytestmark = pytest.mark.slow  # minutes of cameras; test_pinned.py is the quick one
+
 KBIT = 125.0
 STEPS = RateSchedule((0.0, 30.0, 60.0, 90.0, 120.0), (1600 * KBIT, 300 * KBIT, 800 * KBIT, 0.0, 800 * KBIT))
 """1600 -> 300 -> 800 -> 0 -> 800 kbit/s"""
@@ -152,7 +154,6 @@ def test_five_seconds_after_the_servers_were_halved_few_records_expire(seed: int
     assert len(expired) < 0.05 * len(sent)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kbit", [80, 300, 800])
 def test_the_accuracy_is_within_half_a_point_of_the_best_fixed_point(kbit: int) -> None:
     frontier = default_frontier()
@@ -226,7 +227,6 @@ def test_at_a_steady_budget_and_a_steady_scene_the_point_is_calm() -> None:
     assert used(result, 20, 120, 200 * KBIT) > 0.97
 
 
-@pytest.mark.slow
 def test_workers_whose_share_holds_no_record_take_turns() -> None:
     """Twenty on 100 kbit/s: a twentieth of the burst is 720 bytes, and even shares sent nothing."""
     result = simulate(Scenario(constant(100 * KBIT), 100.0, workers=20, cameras=20))

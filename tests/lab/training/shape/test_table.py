@@ -22,6 +22,8 @@ from lab.training.shape.table import (
     server_right,
 )
 
+pytestmark = pytest.mark.slow  # hundreds of scenes are rendered
+
 COUNT = 2000
 POINT = GatePoint(0.5, DELTAS[0], FLOORS[0])
 
