@@ -83,7 +83,8 @@ async def crop_all(
 class Preparer:
     """Takes frames from the reader when the model is about to need them, and prepares them in `threads`.
 
-    `stillness` is what each camera showed last; None where every frame is classified.
+    `stillness` gives what each camera showed last, as long as unchanged frames are not to be classified again; it is
+    asked for each batch, as another pair may have another calibration. None where every frame is classified.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Preparer:
         prepared: Channel[FrameBatch],
         metrics: FrameMetrics,
         clock: Clock,
-        stillness: Cameras[CameraStillness[Outputs]] | None,
+        stillness: Callable[[], Cameras[CameraStillness[Outputs]] | None],
     ) -> None:
         self._reader = reader
         self._metrics = metrics
@@ -141,14 +142,15 @@ class Preparer:
 
     async def _moving(self, tasks: list[FrameTask]) -> list[FrameTask]:
         """Return the frames that are to be classified; the others have the outputs of those that they look like."""
-        if self._stillness is None or not tasks:
+        cameras = self._stillness()
+        if cameras is None or not tasks:
             return tasks
         with self._metrics.stage("glance", tasks):
             glanced = await self._threads.spread(self._glance_at, tasks)
             now_s = self._clock.monotonic_s()
             for task, tiles in zip(tasks, glanced, strict=True):
                 if tiles is not None and not isinstance(tiles, DecodeError):
-                    camera = self._stillness.of(task.camera, now_s)
+                    camera = cameras.of(task.camera, now_s)
                     before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
                     if before is not None and before.refusal is None and not before.in_doubt:
                         task.outputs = before

@@ -182,8 +182,13 @@ class EdgeWorker:
         return EdgeTracer(self._traces, self._clock, self._site_clock, worker)
 
     def _make_preparer(self) -> Preparer:
-        belief, wanted = self._adapters.uplink.belief, self._settings.edge.stillness
-        is_on = wanted == "on" or (wanted == "auto" and belief is not None and belief.memory_s > 0)
+        uplink, wanted = self._adapters.uplink, self._settings.edge.stillness
+        cameras = Cameras(CameraStillness[Outputs])
+
+        def stillness() -> Cameras[CameraStillness[Outputs]] | None:
+            is_auto_on = uplink.belief is not None and uplink.belief.memory_s > 0
+            return cameras if wanted == "on" or (wanted == "auto" and is_auto_on) else None
+
         return Preparer(
             self._reader,
             self._threads,
@@ -193,7 +198,7 @@ class EdgeWorker:
             prepared=self._prepared,
             metrics=self._frame_metrics,
             clock=self._clock,
-            stillness=Cameras(CameraStillness[Outputs]) if is_on else None,
+            stillness=stillness,
         )
 
     def _make_gating(self) -> Gating:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def preparer(
         prepared=prepared,
         metrics=FrameMetrics(Metrics("test"), "frames", ManualClock()),
         clock=ManualClock(),
-        stillness=stillness,
+        stillness=stillness if callable(stillness) else lambda: stillness,
     )
 
 
@@ -157,6 +158,14 @@ async def test_what_one_frames_decoder_does_costs_none_that_looks_like_it(read_t
     assert sum(len(batch.crops) for batch in batches) == len(classified)
     assert tasks[-1].is_still
     assert tasks[-1].outputs.refusal is None
+
+
+async def test_another_calibration_may_begin_to_hold_still_frames_at_any_batch(read_task: Make) -> None:
+    cameras: Cameras[CameraStillness[Outputs]] = Cameras(CameraStillness[Outputs])
+    tasks = standing(read_task, [50] * 6)
+    calibrations = chain([None], repeat(cameras))
+    await batches_of(list(tasks), lambda: next(calibrations))
+    assert [task.frame.seq for task in tasks if not task.is_still] == [0, 1, 2, 3]
 
 
 async def test_while_the_belief_is_in_doubt_every_frame_is_looked_at(read_task: Make) -> None:
