@@ -3,9 +3,9 @@
 The frames of a camera come in the order in which they were read; where a live camera is in backlog its newest come
 first, and the older ones, which are then out of order, later.
 
-Where the frontier was calibrated on streams a frame is judged by its camera's belief. While an answer that still
-counts is under way the next unsure frames ask nothing: they are provisional, and end with the belief that the
-answer gives. Without such a calibration, and for stills, each frame is judged by its own probabilities.
+Where the frontier was calibrated on streams a frame is judged by its camera's belief. An unsure frame is provisional;
+it waits for what later frames or a server's answer make of it, and only a doubt that lasts asks. Without such a
+calibration, and for stills, each frame is judged by its own probabilities, and each unsure one asks.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ _log = get_logger(__name__)
 class _Known:
     """What is known of the cameras by one model: neither its embeddings nor its classes mean anything to another.
 
-    `beliefs` are None where frames stand by themselves; `held` are the provisional labels of frames that wait for
-    another one's answer.
+    `beliefs` are None where frames stand by themselves; `held` are the provisional labels of frames that wait.
     """
 
     model: Identity
@@ -74,8 +73,12 @@ class Gating:
         self._metrics = metrics
         self._known: deque[_Known] = deque(maxlen=_MODELS)
 
-    def decide(self, tasks: Sequence[FrameTask]) -> None:
-        """Every task has its label, and those that are not refused the gate's result."""
+    def decide(self, tasks: Sequence[FrameTask]) -> list[Label]:
+        """Every task has its label, and those that are not refused the gate's result.
+
+        Returns final labels of frames, earlier ones mostly, whose waiting ends with these.
+        """
+        ended: list[Label] = []
         with self._metrics.stage("gate", tasks):
             now_s = self._clock.monotonic_s()
             now_ns = self._site_clock.time_ns(now_s)
@@ -92,21 +95,22 @@ class Gating:
                     self._believe(task, known.beliefs, now_s)
                 task.label = label_of(task, self._max_latency_ns, now_ns, utc_ns)
                 task.asks = task.label.state is LabelState.PROVISIONAL
-                if known is not None and task.step is not None and task.asks:
-                    task.asks = not self._hold(task, task.step, known)
+                if known is not None and task.step is not None and task.asks == task.gate.asks:
+                    ended += self._wait(task, task.step, known, now_s)
             self._metrics.gated([task.gate for task in judged])
+        return ended
 
     def unasked(self, task: FrameTask) -> list[Label]:
-        """The server will not answer this frame: final labels of those that were held for it, as they are."""
+        """The server will not answer this frame: final labels of it and of those that waited with it, as they are."""
         known = self._known_by(task.model)
         belief = None if known.beliefs is None or task.step is None else known.beliefs.known(task.camera)
-        if belief is None:
-            return []
-        held = belief.give_up(task.frame.seq)[1:]
-        return self._finals(known, task.camera, held, NO_LABEL)
+        return [] if belief is None else self._finals(known, task.camera, belief.give_up(task.frame.seq))
 
     def answered(self, answer: ServerAnswer) -> list[Label]:
-        """The camera's belief has the answer in it: final labels of the frames that were held for it."""
+        """The camera's belief has the answer in it: final labels of the frames that waited, but for the asked one.
+
+        The server has written that one's.
+        """
         for known in self._known:
             belief = None if known.beliefs is None else known.beliefs.known(answer.camera)
             asked = None if belief is None else belief.asked(answer.seq)
@@ -122,8 +126,8 @@ class Gating:
             if known is self._known[-1]:  # what steers was calibrated for the model in use
                 (result,) = self._gate.decide(asked.logits[None], 0.0)
                 self._uplink.answered(result.score, agrees=result.answer.label == answer.classes[0])
-            steps = belief.answer(answer.seq, server)[1:]
-            return self._finals(known, answer.camera, steps, answer.seq)
+            known.held.pop((answer.camera, answer.seq), None)
+            return self._finals(known, answer.camera, belief.answer(answer.seq, server))
         return []
 
     def _known_by(self, model: Identity) -> _Known:
@@ -133,7 +137,8 @@ class Gating:
         rule = self._uplink.belief
         if rule is not None and len(rule.prior) not in (0, len(model.classes)):
             rule = replace(rule, prior=())  # calibrated for a shorter class list
-        self._known.append(_Known(model, None if rule is None else Beliefs(rule)))
+        beliefs = None if rule is None else Beliefs(rule, self._max_latency_ns / 1e9)
+        self._known.append(_Known(model, beliefs))
         return self._known[-1]
 
     def _judge(self, tasks: Sequence[FrameTask], outputs: FloatArray) -> None:
@@ -154,20 +159,19 @@ class Gating:
         if not task.is_still:
             outputs.in_doubt = task.gate.asks
 
-    def _hold(self, task: FrameTask, step: Step, known: _Known) -> bool:
-        """True where the frame waits for another one's answer; else its own ask is under way."""
+    def _wait(self, task: FrameTask, step: Step, known: _Known, now_s: float) -> list[Label]:
+        """An unsure frame waits, and perhaps asks; return final labels of frames whose waiting ends."""
         assert known.beliefs is not None
         belief = known.beliefs.known(task.camera)
         assert belief is not None
-        if belief.hold(step):
+        if task.asks:
             known.held[task.camera, step.seq] = task.label
             while len(known.held) > _MAX_OPEN:
                 known.held.popitem(last=False)
-            return True
-        belief.ask(step)
-        return False
+        task.asks, ended = belief.judged(step, unsure=task.asks, now_s=now_s)
+        return self._finals(known, task.camera, ended)
 
-    def _finals(self, known: _Known, camera: str, steps: Sequence[Step], rests_on: int) -> list[Label]:
+    def _finals(self, known: _Known, camera: str, steps: Sequence[Step]) -> list[Label]:
         labels = []
         now_ns = self._site_clock.time_ns(self._clock.monotonic_s())
         for step in steps:
@@ -175,10 +179,12 @@ class Gating:
             if held is not None:
                 (result,) = self._gate.decide(step.logits[None], 0.0)
                 name = known.model.classes[result.answer.label]
-                labels.append(self._believed(held, result, name, now_ns, rests_on))
+                labels.append(self._believed(held, result, name, now_ns, step.rests_on))
         return labels
 
-    def _believed(self, held: Label, result: GateResult, name: str, now_ns: int, rests_on: int) -> Label:
+    def _believed(
+        self, held: Label, result: GateResult, name: str, now_ns: int, rests_on: int | None
+    ) -> Label:
         return replace(
             held,
             state=LabelState.FINAL,
@@ -187,7 +193,7 @@ class Gating:
             name=name,
             confidence=result.answer.confidence,
             labelled_ns=now_ns,
-            rests_on=rests_on,
+            rests_on=NO_LABEL if rests_on is None else rests_on,
         )
 
 

@@ -1,7 +1,8 @@
 """The stage `publish`: the edge's labels on their way to Redis, many in one write.
 
-The order is the delivery promise: a frame's label is in Redis first; then its record is offered to the
-uplink; its offset is free when the outcome of that is known, at once where nothing is offloaded.
+The order is the delivery promise: a frame's label is in Redis first, and where it waited its final one after the
+provisional one; then its record is offered to the uplink; its offset is free when the outcome of that is known,
+at once where nothing is offloaded.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class LabelPublisher:
                 except ChannelClosed:
                     return
                 tasks = [task for batch in batches for task in batch]
-                self._gating.decide(tasks)
+                ended = self._gating.decide(tasks)
                 with self._metrics.stage("publish", tasks):
-                    results = await self._writer.write([task.label for task in tasks])
-                await self._settle(tasks, results)
+                    results = await self._writer.write([*(task.label for task in tasks), *ended])
+                await self._settle(tasks, results[: len(tasks)])
         finally:
             self._asking.close()
 

@@ -1,12 +1,16 @@
-"""One belief a camera: what its frames so far, and the server's answers about them, say of what it shows.
+"""One belief a camera: what its frames, and the server's answers about them, say of what it shows.
 
 A hidden Markov model's filter. With the edge's probabilities p of each frame,
 
     b <- normalise((s · b + (1 - s) · prior) · p^(alpha · (1 - redundancy · s)))
 
 where the stay s comes from the cosine of the frame's embedding with the last one's, and the time between. The
-server's answer about frame i comes later and joins late: b <- normalise(b · p_server^(beta · w)), where w is the
-product of all stays since i. `BeliefRule` holds the parameters.
+server's answer about a frame is further evidence of that frame, p_server^beta, also where it comes late.
+`BeliefRule` holds the parameters.
+
+A frame in doubt waits, and the server is asked only when the doubt has lasted for the rule's patience: most doubts
+end by themselves as an object comes nearer, and the frame that asks then is the nearest. What waited ends with
+everything that is known by then, also of the frames after it: the model's smoother (forward-backward).
 
 A belief is kept as a row of logits, so that every score of the gate applies to it as to a model's own outputs.
 With s = 0, alpha = 1 and an even prior that row is the model's own, to the bit.
@@ -21,9 +25,11 @@ Pure numpy without clock or await; the worker that owns a camera's partition hol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -36,10 +42,12 @@ from schemas.belief_rule import STILLS, BeliefRule
 Logits = NDArray[np.float64]
 Embedding = NDArray[np.float32]
 
-MAX_HELD: Final = 64
-"""Frames of one camera that may wait for answers: two seconds at 25 frames/s and some room."""
+MAX_WAITING: Final = 64
+"""Frames of one camera that may wait: two seconds at 25 frames/s and some room."""
 MAX_ASKS: Final = 64
 """Asks of one camera under way; beyond, the oldest is forgotten."""
+WAIT_SHARE: Final = 0.75
+"""A frame waits for this part of the latency that is allowed: the rest is for writing its label."""
 LEAST_PROBABILITY: Final = 1e-6
 """No single answer may rule out a class."""
 _TINY: Final = 1e-300
@@ -89,48 +97,65 @@ def spread(classes: Sequence[int], probabilities: Sequence[float], num_classes: 
 class Step:
     """What a camera's belief is at one frame.
 
-    `logits` (C,) float64: its logarithm, up to a constant. `waits_for` is the seq of an ask under way whose answer
-    will still count here: the frame shall not ask, and may be held for that answer. `rests_on` is the seq of the
-    last answer that is in the belief and still counts. `chain` and `log_kept` say how much of an earlier frame is
-    left at this one: exp of the difference of `log_kept`, and nothing across two chains.
+    `logits` (C,) float64: its logarithm, up to a constant. `rests_on` is the seq of the last answer that is in the
+    belief and still counts.
     """
 
     seq: int
     logits: Logits
-    waits_for: int | None
     rests_on: int | None
-    chain: int
-    log_kept: float
 
-    def weight_of(self, earlier: Step) -> float:
-        """Return the product of all stays from an earlier frame to this one, in [0, 1]."""
-        return math.exp(min(0.0, self.log_kept - earlier.log_kept)) if self.chain == earlier.chain else 0.0
+
+@dataclass(slots=True, eq=False)
+class _Look:
+    """A frame with evidence of its own.
+
+    `kept` is the stay from the look before. Both (C,) logits: `evidence` is what the edge, and the server where it
+    has answered, say of this frame alone; `belief` what is known by it.
+    """
+
+    kept: float
+    evidence: Logits
+    belief: Logits
 
 
 @dataclass(slots=True)
-class _Ask:
-    """An ask under way: its frame, and the frames held for its answer."""
+class _Waiting:
+    """A frame that waits for its label: as it was seen, its look, since when, and what is left of it now, if asked."""
 
     step: Step
-    held: list[Step] = field(default_factory=list)
+    look: _Look
+    since_s: float
+    weight: float = 1.0
 
 
 class CameraBelief:
     """The belief of one camera.
 
-    State: the last frame with its embedding; the asks under way; the last answer. `see` moves it forward; answers
-    and losses may come in any order, late, or never. A frame that comes again, or after a later one, changes
-    nothing, and has the plain belief of its own p.
+    `see` moves it forward; after each, `judged` says what the gate found. Answers and losses may come in any order,
+    late, or never. A frame that comes again, or after a later one, changes nothing, and has the plain belief of its
+    own p.
+
+    Args:
+        rule: the camera's parameters.
+        max_latency_s: how long after a frame its answer still counts.
+
+    State: the last frame with its embedding; the looks that something waits on, and the last one; since when the
+    belief is in doubt; the frames that wait, and among them the asks under way; the last answer.
     """
 
-    def __init__(self, rule: BeliefRule) -> None:
+    def __init__(self, rule: BeliefRule, max_latency_s: float = math.inf) -> None:
         self._rule = rule
+        self._max_latency_s = max_latency_s
+        self._patience_ns = round(1e9 * min(rule.patience_s, max_latency_s / 2))
         self._last: Step | None = None
-        self._captured_ns = 0
+        self._looks: deque[_Look] = deque()
+        self._looked_ns = self._seen_ns = 0
         self._embedding: Embedding = np.zeros(0, dtype=np.float32)
-        self._asks: dict[int, _Ask] = {}
-        self._answered: Step | None = None
-        self._strangers = 0
+        self._doubtful_ns: int | None = None
+        self._waiting: dict[int, _Waiting] = {}
+        self._asks: dict[int, _Waiting] = {}
+        self._answered: tuple[int, float] | None = None
 
     def __repr__(self) -> str:
         last = None if self._last is None else self._last.seq
@@ -157,99 +182,151 @@ class CameraBelief:
         last = self._last
         if last is not None and seq <= last.seq:
             return self._seen_late(seq, logits, last)
-        if still and last is not None:
-            step = replace(last, seq=seq)
-        else:
-            unit = _unit(embedding)
-            step = self._moved(seq, captured_ns, logits, unit)
-            self._captured_ns, self._embedding = captured_ns, unit
-        self._last = replace(step, waits_for=self._waited_for(step), rests_on=self._rested_on(step))
+        if not still or last is None:
+            self._look(captured_ns, logits, _unit(embedding))
+        self._seen_ns = captured_ns
+        self._last = Step(seq, self._looks[-1].belief, self._rests_on())
         return self._last
 
-    def ask(self, step: Step) -> None:
-        """The server has been asked about this frame; its answer is waited for."""
-        self._asks[step.seq] = _Ask(step)
-        while len(self._asks) > MAX_ASKS:
-            del self._asks[next(iter(self._asks))]
+    def judged(self, step: Step, *, unsure: bool, now_s: float) -> tuple[bool, list[Step]]:
+        """Return whether the server is to be asked about the frame, and the frames whose waiting ends with it.
+
+        An unsure frame waits. It asks where the doubt has lasted for the patience, and no ask is under way whose
+        answer will still count. The others end when there is no more doubt and nothing is under way, or when their
+        time is over.
+
+        Args:
+            step: of the frame that was seen last, or of one that came again or out of order.
+            unsure: the gate's score of `step` has reached tau.
+            now_s: of a clock that never steps back.
+        """
+        if self._last is None or step.seq < self._last.seq:
+            return unsure and step.seq not in self._waiting, []
+        for seq in [seq for seq, ask in self._asks.items() if now_s - ask.since_s >= self._max_latency_s]:
+            del self._asks[seq]  # its answer, if one comes, is too late
+        is_settled = not unsure and not self._asks
+        longest_s = WAIT_SHARE * self._max_latency_s
+        ended = self._end(lambda each: is_settled or now_s - each.since_s >= longest_s)
+        asks = False
+        if not unsure:
+            self._doubtful_ns = None
+        elif step.seq not in self._waiting:
+            asks = self._begin(step, now_s)
+        self._forget()
+        return asks, ended
 
     def asked(self, seq: int) -> Step | None:
         """Return the belief at a frame as it was when the server was asked; None where no answer is waited for."""
         ask = self._asks.get(seq)
         return None if ask is None else ask.step
 
-    def hold(self, step: Step) -> bool:
-        """The frame waits for the answer that `step.waits_for` names; False where it cannot, and stands as it is."""
-        ask = self._asks.get(step.waits_for) if step.waits_for is not None else None
-        if ask is None or sum(len(each.held) for each in self._asks.values()) >= MAX_HELD:
-            return False
-        ask.held.append(step)
-        return True
-
     def answer(self, seq: int, server: NDArray[np.float64]) -> list[Step]:
-        """Return the asked frame and those held for it, with the server's (C,) probabilities in their beliefs.
+        """Return the frames that waited, the asked one too, with the server's (C,) probabilities in their beliefs.
 
-        The camera's present belief takes them in too, as far as they still have weight. An answer that nobody
-        waits for any more changes nothing and returns nothing.
+        The belief at every frame from the asked one on takes them in. An answer that nobody waits for any more
+        changes nothing and returns nothing.
         """
         ask = self._asks.pop(seq, None)
         if ask is None:
             return []
-        last = self._last
-        if last is not None and (weight := last.weight_of(ask.step)) > 0:
-            self._last = replace(last, logits=fuse(last.logits, server, self._rule.beta * weight))
-            self._answered = ask.step
-        return [
-            replace(
-                step,
-                logits=fuse(step.logits, server, self._rule.beta * step.weight_of(ask.step)),
-                waits_for=None,
-                rests_on=seq,
-            )
-            for step in (ask.step, *ask.held)
-        ]
+        if ask.look in self._looks:
+            ask.look.evidence = fuse(ask.look.evidence, server, self._rule.beta)
+            ask.look.belief = fuse(ask.look.belief, server, self._rule.beta)
+            since = list(self._looks)[self._looks.index(ask.look) :]
+            for before, look in pairwise(since):
+                look.belief = look.evidence + np.log(self._mixed(before.belief, look.kept) + _TINY)
+            self._answered = seq, ask.weight
+            if self._last is not None:
+                self._last = replace(self._last, logits=self._looks[-1].belief, rests_on=self._rests_on())
+        ended = [replace(step, rests_on=seq) for step in self._end(lambda _: True)]
+        self._forget()
+        return ended
 
     def give_up(self, seq: int) -> list[Step]:
-        """Return the asked frame and those held for it as they are: its answer will not come in time."""
-        ask = self._asks.pop(seq, None)
-        return [] if ask is None else [replace(each, waits_for=None) for each in (ask.step, *ask.held)]
+        """Return the frames that waited, as they are now: the answer about `seq` will not come in time."""
+        if self._asks.pop(seq, None) is None:
+            return []
+        ended = self._end(lambda _: not self._asks)
+        self._forget()
+        return ended
 
-    def _moved(self, seq: int, captured_ns: int, logits: FloatArray, unit: Embedding) -> Step:
-        """Return the step of a frame with evidence of its own."""
-        last, kept = self._last, 0.0
-        if last is not None:
+    def _look(self, captured_ns: int, logits: FloatArray, unit: Embedding) -> None:
+        """The camera has been looked at once more."""
+        kept = 0.0
+        if self._looks:
             cosine = float(unit @ self._embedding) if unit.size == self._embedding.size else 0.0
-            kept = stay(cosine, max(0, captured_ns - self._captured_ns) / 1e9, self._rule)
+            kept = stay(cosine, max(0, captured_ns - self._looked_ns) / 1e9, self._rule)
         weight = self._rule.alpha * (1.0 - self._rule.redundancy * kept)
-        evidence, prior = weight * logits.astype(np.float64), self._prior(logits.size)
-        if last is None or kept == 0:
-            return Step(seq, evidence + np.log(prior), None, None, 1 if last is None else last.chain + 1, 0.0)
-        mixed = kept * logits.size * softmax(last.logits) + (1.0 - kept) * prior
-        log_kept = last.log_kept + math.log(kept)
-        return Step(seq, evidence + np.log(mixed + _TINY), None, None, last.chain, log_kept)
+        evidence = weight * logits.astype(np.float64)
+        before = self._prior(logits.size) if kept == 0 else self._mixed(self._looks[-1].belief, kept) + _TINY
+        self._looks.append(_Look(kept, evidence, evidence + np.log(before)))
+        self._looked_ns, self._embedding = captured_ns, unit
+        for ask in self._asks.values():
+            ask.weight *= kept
+        if self._answered is not None:
+            self._answered = self._answered[0], self._answered[1] * kept
+        self._forget()
+
+    def _begin(self, step: Step, now_s: float) -> bool:
+        """The frame waits from now on, if there is room; return whether it asks."""
+        if self._doubtful_ns is None:
+            self._doubtful_ns = self._seen_ns
+        is_awaited = any(ask.weight >= self._rule.least_weight for ask in self._asks.values())
+        asks = not is_awaited and max(0, self._seen_ns - self._doubtful_ns) >= self._patience_ns
+        waiting = _Waiting(step, self._looks[-1], now_s)
+        if asks:
+            self._asks[step.seq] = waiting
+            while len(self._asks) > MAX_ASKS:
+                del self._asks[next(iter(self._asks))]
+        if asks or len(self._waiting) < MAX_WAITING:
+            self._waiting[step.seq] = waiting
+        return asks
+
+    def _end(self, which: Callable[[_Waiting], bool]) -> list[Step]:
+        """Return the frames that wait and shall end, oldest first, as all looks so far explain them."""
+        ending = [each for each in self._waiting.values() if which(each)]
+        if not ending:
+            return []
+        for each in ending:
+            del self._waiting[each.step.seq]
+        smoothed = {each.look: each.look.belief for each in ending}
+        later: Logits = np.zeros(ending[0].step.logits.size)
+        for look in reversed(self._looks):
+            if look in smoothed:
+                smoothed[look] = look.belief + later
+            later = np.log(self._mixed_backwards(look.evidence + later, look.kept) + _TINY)
+        return [replace(each.step, logits=smoothed[each.look]) for each in ending]
+
+    def _mixed(self, belief: Logits, kept: float) -> Logits:
+        """Return (C,) what is left of a belief at the next look, C times."""
+        return np.asarray(kept * belief.size * softmax(belief) + (1.0 - kept) * self._prior(belief.size))
+
+    def _mixed_backwards(self, evidence: Logits, kept: float) -> Logits:
+        """Return (C,) how well each class at the look before explains what came since, up to a factor."""
+        share = softmax(evidence)
+        return np.asarray(kept * share + (1.0 - kept) * np.mean(share * self._prior(share.size)))
+
+    def _forget(self) -> None:
+        """Looks that nothing waits on are gone, but for the last one."""
+        needed = {each.look for each in (*self._waiting.values(), *self._asks.values())}
+        while len(self._looks) > 1 and self._looks[0] not in needed:
+            self._looks.popleft()
 
     def _seen_late(self, seq: int, logits: FloatArray, last: Step) -> Step:
         """Return the step of a frame that came again, or after a later one."""
-        if seq in self._asks:
-            return replace(self._asks[seq].step, waits_for=seq)
         if seq == last.seq:
             return last
-        self._strangers += 1
-        return Step(seq, logits.astype(np.float64), None, None, -self._strangers, 0.0)
+        waiting = self._waiting.get(seq)
+        return Step(seq, logits.astype(np.float64), None) if waiting is None else waiting.step
 
     def _prior(self, num_classes: int) -> NDArray[np.float64]:
         """Return C · prior, (C,): exactly 1 everywhere for an even one."""
         return num_classes * np.asarray(self._rule.prior) if self._rule.prior else np.ones(num_classes)
 
-    def _waited_for(self, step: Step) -> int | None:
-        """Return the seq of the ask under way that counts most at a step, where it counts enough."""
-        most = max(self._asks.values(), key=lambda ask: step.weight_of(ask.step), default=None)
-        counts = most is not None and step.weight_of(most.step) >= self._rule.least_weight
-        return most.step.seq if most is not None and counts else None
-
-    def _rested_on(self, step: Step) -> int | None:
-        answered = self._answered
-        counts = answered is not None and step.weight_of(answered) >= self._rule.least_weight
-        return answered.seq if answered is not None and counts else None
+    def _rests_on(self) -> int | None:
+        if self._answered is None or self._answered[1] < self._rule.least_weight:
+            return None
+        return self._answered[0]
 
 
 class Beliefs(Cameras[CameraBelief]):
@@ -257,11 +334,19 @@ class Beliefs(Cameras[CameraBelief]):
 
     Args:
         rule: of every camera.
+        max_latency_s: how long after a frame its answer still counts.
         max_cameras, idle_s: as those of `Cameras`.
     """
 
-    def __init__(self, rule: BeliefRule = STILLS, *, max_cameras: int = 10_000, idle_s: float = 60.0) -> None:
-        super().__init__(partial(CameraBelief, rule), max_cameras=max_cameras, idle_s=idle_s)
+    def __init__(
+        self,
+        rule: BeliefRule = STILLS,
+        max_latency_s: float = math.inf,
+        *,
+        max_cameras: int = 10_000,
+        idle_s: float = 60.0,
+    ) -> None:
+        super().__init__(partial(CameraBelief, rule, max_latency_s), max_cameras=max_cameras, idle_s=idle_s)
 
 
 def _unit(embedding: Embedding) -> Embedding:

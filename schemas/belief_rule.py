@@ -23,6 +23,7 @@ class BeliefRule:
     `alpha` > 0 is the weight of the edge's evidence, `beta` >= 0 that of the server's answer. Frames that look alike
     are wrong alike, so a frame's evidence counts alpha · (1 - redundancy · s): `redundancy` in [0, 1].
     `least_weight` in (0, 1]: an ask whose frame has so much weight left is waited for, and no second one is made.
+    `patience_s` >= 0: the server is asked only once the belief has been in doubt for so long.
     `prior` is what the belief falls back to: (C,) probabilities, or empty for an even one.
 
     Raises:
@@ -37,6 +38,7 @@ class BeliefRule:
     least_weight: float = 0.5
     redundancy: float = 0.0
     prior: tuple[float, ...] = ()
+    patience_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor < 1:
@@ -53,13 +55,16 @@ class BeliefRule:
             raise ValueError(f"least_weight: {self.least_weight}, must be in (0, 1]")
         if not 0 <= self.redundancy <= 1:
             raise ValueError(f"redundancy: {self.redundancy}, must be in [0, 1]")
+        if not 0 <= self.patience_s < math.inf:
+            raise ValueError(f"patience_s: {self.patience_s}, must be at least 0 s and finite")
         if self.prior and (min(self.prior) <= 0 or abs(sum(self.prior) - 1) > 1e-6):
             raise ValueError(f"prior: sums to {sum(self.prior):g}, must be above 0 everywhere and sum to 1")
 
     def to_json(self) -> dict[str, object]:
-        """The rule as a JSON object; an infinite memory is the text "inf"."""
+        """The rule as a JSON object; an infinite memory is the text "inf", and no patience is left out."""
         memory: float | str = _NEVER_FADES if math.isinf(self.memory_s) else self.memory_s
-        return {**asdict(self), "memory_s": memory, "prior": list(self.prior)}
+        plain = {**asdict(self), "memory_s": memory, "prior": list(self.prior)}
+        return {name: value for name, value in plain.items() if name != "patience_s" or value}
 
 
 STILLS: Final = BeliefRule(memory_s=0.0)
@@ -85,6 +90,8 @@ def belief_rule_from_fields(fields: Fields) -> BeliefRule:
             least_weight=fields.number("least_weight", 0.0, 1.0),
             redundancy=fields.number("redundancy", 0.0, 1.0),
             prior=tuple(named.number(str(idx), 0.0, 1.0) for idx in range(len(shares))),
+            # Frontiers that were made before there was a patience have none.
+            patience_s=fields.number("patience_s", 0.0) if "patience_s" in fields.values else 0.0,
         )
     except DecodeError:
         raise

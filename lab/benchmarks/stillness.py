@@ -35,6 +35,7 @@ from lab.benchmarks.models import deit_tiny, shipped
 from lab.benchmarks.recorded import MAX_PIXELS, Shot, as_jpeg
 from lab.benchmarks.report import Figure, options, publish
 from lab.evaluation.bootstrap import mean_interval
+from lab.evaluation.stream.beliefs import MAX_LATENCY_S
 from lab.scenes.seeds import TEST_SEEDS
 from lab.scenes.stream import QUIET_S, SceneStream
 from schemas.belief_rule import BeliefRule
@@ -180,7 +181,7 @@ def answered(
     camera: Watched, rests_on: Sequence[int], rule: BeliefRule, tau: float
 ) -> tuple[np.ndarray, int]:
     """Return the final label of every frame, and how many asked the server."""
-    belief, outputs = CameraBelief(rule), camera.outputs
+    belief, outputs = CameraBelief(rule, MAX_LATENCY_S), camera.outputs
     labels = np.empty(len(rests_on), dtype=np.int64)
     in_doubt: set[int] = set()
     asked: list[int] = []
@@ -202,12 +203,12 @@ def answered(
             still=before != number,
         )
         settle([step])
-        if min_entropy_bits(step.logits) < tau:
-            continue
-        if before == number:
+        is_unsure = bool(min_entropy_bits(step.logits) >= tau)
+        if is_unsure and before == number:
             in_doubt.add(number)
-        if not belief.hold(step):
-            belief.ask(step)
+        asks, ended = belief.judged(step, unsure=is_unsure, now_s=number / FPS)
+        settle(ended)
+        if asks:
             asked.append(number)
     for number in asked[-DELAY:]:
         settle(belief.answer(number, camera.told(number)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,16 +26,23 @@ class SeenFrame:
     right: bool
 
 
+class Gain(NamedTuple):
+    """What a frame's final label changed: when the frame was shown, and -1, 0 or 1 right answers more."""
+
+    shown_s: float
+    more_right: int
+
+
 class Remembering:
     """The beliefs of one worker's cameras, and the frames whose label may still change.
 
-    State: the belief of each camera with the number of its frames, and by (camera, seq) the frames that asked or wait.
+    State: the belief of each camera with the number of its frames, and by (camera, seq) the frames that wait.
     """
 
-    def __init__(self, rule: BeliefRule, recording: Recording) -> None:
+    def __init__(self, rule: BeliefRule, recording: Recording, max_latency_s: float) -> None:
         assert recording.stream is not None
         self._stream: Streamed = recording.stream
-        self._beliefs = Beliefs(rule)
+        self._beliefs = Beliefs(rule, max_latency_s)
         self._num_seen: dict[str, int] = {}
         self._open: dict[tuple[str, int], SeenFrame] = {}
 
@@ -47,32 +56,30 @@ class Remembering:
         doubt = float(min_entropy_bits(step.logits[None])[0])
         return SeenFrame(camera, idx, at_s, step, doubt, self._is_right(step, idx))
 
-    def asks(self, seen: SeenFrame) -> bool:
-        """Return whether the unsure frame asks; else it waits for the answer about an earlier one."""
+    def judged(self, seen: SeenFrame, *, unsure: bool) -> tuple[bool, list[Gain]]:
+        """Return whether the frame asks, and what became of the frames whose waiting ends with it."""
+        if unsure:
+            self._open[seen.camera, seen.step.seq] = seen
         belief = self._belief(seen.camera, seen.shown_s)
-        waits = belief.hold(seen.step)
-        if not waits:
-            belief.ask(seen.step)
-        self._open[seen.camera, seen.step.seq] = seen
-        return not waits
+        asks, ended = belief.judged(seen.step, unsure=unsure, now_s=seen.shown_s)
+        return asks, self._gains(seen.camera, ended)
 
-    def answered(self, asked: SeenFrame, family: int) -> list[tuple[SeenFrame, int]]:
-        """The answer is in the belief; return the frames that it made final, each with what that gained, -1 to 1."""
+    def answered(self, asked: SeenFrame, family: int) -> list[Gain]:
+        """The answer is in the belief; return what became of the frames that waited for it."""
+        belief, server = self._beliefs.known(asked.camera), self._stream.server[asked.idx, family]
+        return [] if belief is None else self._gains(asked.camera, belief.answer(asked.step.seq, server))
+
+    def unasked(self, asked: SeenFrame) -> list[Gain]:
+        """Its record was given up; return what became of the frames that waited for it."""
         belief = self._beliefs.known(asked.camera)
-        steps = (
-            [] if belief is None else belief.answer(asked.step.seq, self._stream.server[asked.idx, family])
-        )
+        return [] if belief is None else self._gains(asked.camera, belief.give_up(asked.step.seq))
+
+    def _gains(self, camera: str, ended: Sequence[Step]) -> list[Gain]:
         gains = []
-        for step in steps:
-            seen = self._open.pop((asked.camera, step.seq))
-            gains.append((seen, self._is_right(step, seen.idx) - seen.right))
+        for step in ended:
+            seen = self._open.pop((camera, step.seq))
+            gains.append(Gain(seen.shown_s, self._is_right(step, seen.idx) - seen.right))
         return gains
-
-    def unasked(self, asked: SeenFrame) -> None:
-        """Its record was given up: it and the frames that waited for it keep their labels."""
-        belief = self._beliefs.known(asked.camera)
-        for step in [] if belief is None else belief.give_up(asked.step.seq):
-            self._open.pop((asked.camera, step.seq))
 
     def _belief(self, camera: str, at_s: float) -> CameraBelief:
         return self._beliefs.of(camera, at_s)

@@ -126,7 +126,7 @@ def _workers(
                 max_latency_s=scenario.max_latency_s,
                 num_producers=scenario.producers,
                 stopped=scenario.faults.stopped.get(name, ()),
-                memory=None if rule is None else Remembering(rule, recording),
+                memory=None if rule is None else Remembering(rule, recording, scenario.max_latency_s),
             )
         )
     return workers

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lab.simulation.link import SimulatedLink
 from lab.simulation.recording import Recording
-from lab.simulation.remembering import Remembering, SeenFrame
+from lab.simulation.remembering import Gain, Remembering, SeenFrame
 from lab.simulation.servers import SimulatedServers
 from uplink.scheduler import SAMPLE_S, UplinkScheduler
 from uplink.task import OffloadTask
@@ -238,13 +238,16 @@ class SimulatedWorker:
             task = heapq.heappop(self._answers)[-1]
             assert self._memory is not None
             assert task.seen is not None
-            for seen, gain in self._memory.answered(task.seen, task.family):
-                self.counts.right_by_second[int(seen.shown_s)] += gain
+            self._take_gains(self._memory.answered(task.seen, task.family))
 
     def _give_up(self, dropped: Iterable[OffloadTask]) -> None:
         for task in dropped:
             if self._memory is not None and isinstance(task, SimulatedTask) and task.seen is not None:
-                self._memory.unasked(task.seen)
+                self._take_gains(self._memory.unasked(task.seen))
+
+    def _take_gains(self, gains: Iterable[Gain]) -> None:
+        for gain in gains:
+            self.counts.right_by_second[int(gain.shown_s)] += gain.more_right
 
     def _take_frames(self, now_s: float) -> None:
         counts, scheduler, recording = self.counts, self.scheduler, self._recording
@@ -264,9 +267,13 @@ class SimulatedWorker:
             entropy = self._entropy[idx] if seen is None else seen.doubt
             scheduler.observe(entropy, at_s)
             tuning = scheduler.tuning
-            if entropy < tuning.point.tau or self.resumes_s(at_s) is not None:
+            if self.resumes_s(at_s) is not None:
                 continue
-            if self._memory is not None and seen is not None and not self._memory.asks(seen):
+            asks = entropy >= tuning.point.tau
+            if self._memory is not None and seen is not None:
+                asks, gains = self._memory.judged(seen, unsure=asks)
+                self._take_gains(gains)
+            if not asks:
                 continue
             family = self._families[tuning.in_use.family]
             task = SimulatedTask(

@@ -117,6 +117,31 @@ def test_an_answer_ends_what_waited_for_it_and_stays_in_the_belief(seen: Make) -
     assert gate.answered(answer(0)) == []
 
 
+def test_a_doubt_that_passes_asks_nothing_and_what_waited_ends_with_the_frame_that_ended_it(
+    seen: Make,
+) -> None:
+    gate = gating(replace(RULE, patience_s=0.5))
+    doubtful = [seen(seq) for seq in range(3)]
+    assert gate.decide(doubtful) == []
+    assert {task.label.state for task in doubtful} == {LabelState.PROVISIONAL}
+    sure = seen(3, (0.0, 9.0, 0.0))
+    labels = gate.decide([sure])
+    assert not any(task.asks for task in (*doubtful, sure))
+    assert [(label.seq, *shown(label)) for label in labels] == [
+        (seq, LabelState.FINAL, AnswerSource.BELIEF, "yield", NO_LABEL) for seq in range(3)
+    ]
+
+
+def test_a_doubt_that_lasts_asks_about_its_latest_frame(seen: Make) -> None:
+    gate = gating(replace(RULE, patience_s=0.5))
+    tasks = [seen(seq) for seq in range(5)]
+    gate.decide(tasks)
+    assert [task.asks for task in tasks] == [False, False, False, True, False]
+    assert [(label.seq, label.name, label.rests_on) for label in gate.answered(answer(3))] == [
+        (seq, "yield", 3) for seq in (0, 1, 2, 4)
+    ]
+
+
 @pytest.mark.parametrize(("name", "agrees"), [("stop", True), ("yield", False)])
 def test_each_answer_is_held_once_against_what_the_edge_said_when_it_asked(
     seen: Make, name: str, agrees: bool
@@ -134,8 +159,10 @@ def test_what_nobody_will_answer_ends_as_it_is(seen: Make) -> None:
     gate = gating()
     tasks = [seen(seq) for seq in range(2)]
     gate.decide(tasks)
-    (label,) = gate.unasked(tasks[0])
-    assert (label.seq, *shown(label)) == (1, LabelState.FINAL, AnswerSource.BELIEF, "stop", NO_LABEL)
+    labels = gate.unasked(tasks[0])
+    assert [(label.seq, *shown(label)) for label in labels] == [
+        (seq, LabelState.FINAL, AnswerSource.BELIEF, "stop", NO_LABEL) for seq in (0, 1)
+    ]
     again = seen(2)
     gate.decide([again])
     assert again.asks

@@ -28,8 +28,10 @@ class Rig:
         self.result = result
         self.written: list[Label] = []
         self.letters: list[tuple[int, str, str]] = []
+        self.ended: list[Label] = []
 
-    def decide(self, tasks: Sequence[FrameTask]) -> None: ...
+    def decide(self, tasks: Sequence[FrameTask]) -> list[Label]:
+        return self.ended
 
     async def write(self, labels: Sequence[Label]) -> list[PutResult]:
         self.written += labels
@@ -75,6 +77,17 @@ async def test_what_redis_says_decides_whether_the_server_is_asked(
     assert await rig.publish([task]) == ([task] if asks else [])
     assert rig.written == [task.label]
     assert (ends.acked, task.repeated) == ([] if asks else [7], repeated)
+
+
+async def test_final_labels_of_frames_that_waited_are_written_after_the_frames_own(
+    asking_task: Make, ends: Any
+) -> None:
+    task = asking_task(7, POINT)
+    rig = Rig(PutResult.WRITTEN)
+    rig.ended = [replace(task.label, seq=5, state=LabelState.FINAL)]
+    assert await rig.publish([task]) == [task]
+    assert [label.seq for label in rig.written] == [7, 5]
+    assert ends.acked == []
 
 
 async def test_dropped_frames_are_done_with_their_label_and_undecodable_ones_are_dead_letters(

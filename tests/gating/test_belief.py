@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gating.belief import MAX_ASKS, MAX_HELD, Beliefs, CameraBelief, fuse, spread, stay
+from gating.belief import MAX_ASKS, MAX_WAITING, Beliefs, CameraBelief, Step, spread, stay
 from gating.entropy import min_entropy_bits, softmax
 from gating.gate import Gate
 from schemas.belief_rule import STILLS, BeliefRule
@@ -39,6 +39,11 @@ rules = st.builds(
 
 def embedding(angle: float) -> np.ndarray:
     return np.asarray([3 * math.cos(angle), 3 * math.sin(angle)], dtype=np.float32)
+
+
+def unsure(camera: CameraBelief, step: Step, now_s: float = 0.0) -> bool:
+    """The gate doubts the frame; return whether it asks."""
+    return camera.judged(step, unsure=True, now_s=now_s)[0]
 
 
 @dataclass
@@ -79,8 +84,8 @@ def test_without_memory_it_is_the_papers_rule_to_the_bit(rows: list[np.ndarray],
     beliefs = np.stack([step.logits for step in steps])
     assert gate.decide(beliefs, tau) == gate.decide(np.stack(rows), tau)
     assert min_entropy_bits(beliefs).tobytes() == min_entropy_bits(np.stack(rows)).tobytes()
-    camera.ask(steps[-1])
-    assert camera.see(len(rows), 0, rows[0], embedding(0.0)).waits_for is None
+    assert unsure(camera, steps[-1])
+    assert unsure(camera, camera.see(len(rows), 0, rows[0], embedding(0.0)))
 
 
 @given(rules, st.lists(st.tuples(logit_rows, angles, st.floats(0, 2)), min_size=1, max_size=8))
@@ -96,62 +101,96 @@ def test_it_is_the_filter_that_the_formula_says(
         np.testing.assert_allclose(softmax(step.logits), np.array(direct.b), rtol=1e-3, atol=1e-5)
 
 
-@given(
-    rules,
-    st.lists(st.tuples(logit_rows, angles), min_size=2, max_size=8),
-    probability_rows,
-    st.data(),
-)
-def test_a_late_answer_joins_by_what_is_left_of_its_frame(
+def smoothed(rule: BeliefRule, kept: list[float], evidence: list[np.ndarray]) -> list[np.ndarray]:
+    """Each frame's posterior by all frames: the sum over every path of classes, frame by frame."""
+    prior = np.asarray(rule.prior or (1 / CLASSES,) * CLASSES)
+    paths: dict[tuple[int, ...], float] = {(): 1.0}
+    for stay_, row in zip(kept, evidence, strict=True):
+        grown: dict[tuple[int, ...], float] = {}
+        for path, share in paths.items():
+            for label in range(CLASSES):
+                moved = (1 - stay_) * prior[label] + (stay_ if path and path[-1] == label else 0.0)
+                if not path:
+                    moved = prior[label]
+                grown[*path, label] = share * moved * row[label]
+        paths = grown
+    found = np.zeros((len(kept), CLASSES))
+    for path, share in paths.items():
+        for frame, label in enumerate(path):
+            found[frame, label] += share
+    return list(found / found.sum(axis=1, keepdims=True))
+
+
+@given(rules, st.lists(st.tuples(logit_rows, angles), min_size=2, max_size=5), probability_rows, st.data())
+def test_what_waited_ends_with_all_that_the_other_frames_and_the_server_say(
     rule: BeliefRule, frames: list[tuple[np.ndarray, float]], server: np.ndarray, data: st.DataObject
 ) -> None:
-    """The asked frame takes the answer whole, each later one by the product of the stays in between."""
     asked = data.draw(st.integers(0, len(frames) - 1))
-    rule = replace(rule, least_weight=1e-9)
+    rule = replace(rule, patience_s=asked / 5, least_weight=1e-9)
     camera, direct = CameraBelief(rule), DirectFilter(rule)
-    kept, held = [], []
+    kept, evidence, asks = [], [], []
     for seq, (row, angle) in enumerate(frames):
-        step = camera.see(seq, seq * SECOND // 5, row, embedding(angle))
         kept.append(direct.see(softmax(row), angle, seq / 5))
-        if seq == asked:
-            camera.ask(step)
-        elif step.waits_for == asked and camera.hold(step):
-            held.append(step)
-    weight = math.prod(kept[asked + 1 :])
-    direct.answer(server, weight)
-    settled = camera.answer(asked, server)
-    assert [step.seq for step in settled] == [asked, *(step.seq for step in held)]
-    assert all(step.rests_on == asked and step.waits_for is None for step in settled)
-    for before, after in zip(held, settled[1:], strict=True):
-        part = math.prod(kept[asked + 1 : before.seq + 1])
-        np.testing.assert_allclose(
-            softmax(after.logits),
-            softmax(fuse(before.logits, server, rule.beta * part)),
-            rtol=1e-2,
-            atol=1e-5,
-        )
-    again = camera.see(len(frames) - 1, 0, frames[-1][0], embedding(0.0))
-    assert direct.b is not None
-    np.testing.assert_allclose(softmax(again.logits), np.array(direct.b), rtol=1e-2, atol=1e-4)
+        evidence.append(softmax(row) ** (rule.alpha * (1 - rule.redundancy * kept[-1])))
+        if unsure(camera, camera.see(seq, seq * SECOND // 5, row, embedding(angle))):
+            asks.append(seq)
+    assert asks[0] == asked
+    evidence[asked] = evidence[asked] * server**rule.beta
+    ended = camera.answer(asked, server)
+    assert [(step.seq, step.rests_on) for step in ended] == [(seq, asked) for seq in range(len(frames))]
+    for step, expected in zip(ended, smoothed(rule, kept, evidence), strict=True):
+        np.testing.assert_allclose(softmax(step.logits), expected, rtol=1e-2, atol=1e-5)
+    present = camera.see(len(frames) - 1, 0, frames[-1][0], embedding(0.0))
+    np.testing.assert_allclose(softmax(present.logits), softmax(ended[-1].logits), rtol=1e-6)
 
 
 def test_nothing_is_asked_while_an_answer_that_counts_is_under_way() -> None:
     camera = CameraBelief(BeliefRule(least_weight=0.5))
     row = np.zeros(CLASSES, dtype=np.float32)
-    first = camera.see(1, 0, row, embedding(0.0))
-    camera.ask(first)
-    assert camera.see(2, 0, row, embedding(0.1)).waits_for == 1
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    assert not unsure(camera, camera.see(2, 0, row, embedding(0.1)))
     # Another object: the cosine falls to cos(1.2) = .36, and the answer no longer counts.
-    other = camera.see(3, 0, row, embedding(1.3))
-    assert other.waits_for is None
-    assert not camera.hold(other)
-    camera.ask(other)
-    assert camera.see(4, 0, row, embedding(1.3)).waits_for == 3
+    assert unsure(camera, camera.see(3, 0, row, embedding(1.3)))
+    assert not unsure(camera, camera.see(4, 0, row, embedding(1.3)))
+
+
+def test_a_doubt_asks_once_it_has_lasted_and_begins_anew_after_a_sure_frame() -> None:
+    camera, row = CameraBelief(BeliefRule(patience_s=0.5)), np.zeros(CLASSES, dtype=np.float32)
+    asks = []
+    for seq in range(10):
+        step = camera.see(seq, seq * SECOND // 5, row, embedding(0.0))
+        asks.append(camera.judged(step, unsure=seq != 2, now_s=seq / 5)[0])
+    assert [seq for seq, each in enumerate(asks) if each] == [6]
+
+
+def test_a_doubt_that_ends_by_itself_ends_what_waited() -> None:
+    camera, row = CameraBelief(BeliefRule(patience_s=9.0)), np.zeros(CLASSES, dtype=np.float32)
+    sure = np.asarray([0.0, 9.0, 0.0, 0.0], dtype=np.float32)
+    for seq in range(3):
+        assert camera.judged(camera.see(seq, 0, row, embedding(0.0)), unsure=True, now_s=0.0) == (False, [])
+    last = camera.see(3, 0, sure, embedding(0.0))
+    asks, ended = camera.judged(last, unsure=False, now_s=0.0)
+    assert not asks
+    assert [(step.seq, step.rests_on, int(step.logits.argmax())) for step in ended] == [
+        (seq, None, 1) for seq in range(3)
+    ]
+
+
+def test_no_frame_waits_longer_than_its_label_may_take_nor_for_an_answer_that_comes_too_late() -> None:
+    camera, row = CameraBelief(BeliefRule(patience_s=9.0), 2.0), np.zeros(CLASSES, dtype=np.float32)
+    told = []
+    for seq in range(16):
+        step = camera.see(seq, seq * SECOND // 5, row, embedding(0.0))
+        asks, ended = camera.judged(step, unsure=True, now_s=seq / 5)
+        told.append((asks, [each.seq for each in ended]))
+    # The patience is at most half of the latency; what is seen at 0 s ends at 1.6 s, the next one 0.2 s later.
+    assert [seq for seq, (asks, _) in enumerate(told) if asks] == [5, 15]
+    assert [ended for _, ended in told] == [[]] * 8 + [[seq] for seq in range(8)]
 
 
 def test_a_frame_rests_on_the_last_answer_as_long_as_it_counts() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
-    camera.ask(camera.see(1, 0, row, embedding(0.0)))
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
     assert camera.see(2, 0, row, embedding(0.0)).rests_on is None
     camera.answer(1, np.asarray([0.97, 0.01, 0.01, 0.01]))
     near = camera.see(3, 0, row, embedding(0.0))
@@ -163,25 +202,21 @@ def test_a_frame_rests_on_the_last_answer_as_long_as_it_counts() -> None:
 def test_an_answer_that_comes_twice_or_never_asked_for_changes_nothing() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
     server = np.asarray([0.97, 0.01, 0.01, 0.01])
-    camera.ask(camera.see(1, 0, row, embedding(0.0)))
-    camera.answer(1, server)
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    assert camera.answer(1, server)
     before = camera.see(1, 0, row, embedding(0.0))
     assert camera.answer(1, server) == []
     assert camera.answer(7, server) == []
     assert camera.see(1, 0, row, embedding(0.0)) is before
 
 
-def test_an_ask_that_is_given_up_leaves_its_frames_as_they_are() -> None:
+def test_an_ask_that_is_given_up_ends_what_waited_and_another_may_be_made() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
-    first = camera.see(1, 0, row, embedding(0.0))
-    camera.ask(first)
-    second = camera.see(2, 0, row, embedding(0.0))
-    assert camera.hold(second)
-    left = camera.give_up(1)
-    assert [step.seq for step in left] == [1, 2]
-    assert [step.logits.tobytes() for step in left] == [first.logits.tobytes(), second.logits.tobytes()]
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    assert not unsure(camera, camera.see(2, 0, row, embedding(0.0)))
+    assert [step.seq for step in camera.give_up(1)] == [1, 2]
     assert camera.give_up(1) == []
-    assert camera.see(3, 0, row, embedding(0.0)).waits_for is None
+    assert unsure(camera, camera.see(3, 0, row, embedding(0.0)))
 
 
 @given(logit_rows, logit_rows, logit_rows)
@@ -194,9 +229,8 @@ def test_a_frame_out_of_order_stands_for_itself(
         camera.see(5, 5 * SECOND, early, embedding(0.0))
     stranger = one.see(3, 3 * SECOND, late, embedding(0.0))
     assert stranger.logits.tobytes() == late.astype(np.float64).tobytes()
-    one.ask(stranger)
-    (settled,) = one.answer(3, np.full(CLASSES, 1 / CLASSES))
-    assert settled.seq == 3
+    assert unsure(one, stranger)
+    assert one.answer(3, np.full(CLASSES, 1 / CLASSES)) == []
     mine, theirs = (camera.see(6, 6 * SECOND, after, embedding(0.1)) for camera in (one, other))
     assert mine.logits.tobytes() == theirs.logits.tobytes()
 
@@ -217,8 +251,8 @@ def test_still_frames_leave_no_trace(
         plain = without.see(seq - extra, seq * SECOND, row, embedding(angle))
         assert moved.logits.tobytes() == plain.logits.tobytes()
         if seq == 0:
-            with_stills.ask(moved)
-            without.ask(plain)
+            assert unsure(with_stills, moved)
+            assert unsure(without, plain)
         for _ in range(stills):
             seq, extra = seq + 1, extra + 1
             same = with_stills.see(seq, seq * SECOND, row, embedding(angle), still=True)
@@ -231,13 +265,14 @@ def test_still_frames_leave_no_trace(
     assert after.logits.tobytes() == plain.logits.tobytes()
 
 
-def test_a_still_frame_waits_for_the_ask_of_the_frame_it_looks_like_and_rests_on_its_answer() -> None:
+def test_a_still_frame_waits_with_the_frame_it_looks_like_and_rests_on_its_answer() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
-    camera.ask(camera.see(1, 0, row, embedding(0.0)))
-    assert camera.see(2, SECOND // 5, row, embedding(0.0), still=True).waits_for == 1
-    camera.answer(1, np.asarray([0.97, 0.01, 0.01, 0.01]))
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    assert not unsure(camera, camera.see(2, SECOND // 5, row, embedding(0.0), still=True))
+    asked, waited = camera.answer(1, np.asarray([0.97, 0.01, 0.01, 0.01]))
+    assert (waited.seq, waited.logits.tobytes()) == (2, asked.logits.tobytes())
     after = camera.see(3, SECOND // 2, row, embedding(0.0), still=True)
-    assert (after.waits_for, after.rests_on, after.logits.argmax()) == (None, 1, 0)
+    assert (after.rests_on, after.logits.argmax()) == (1, 0)
 
 
 def test_a_still_frame_of_a_camera_that_was_forgotten_is_its_first() -> None:
@@ -248,22 +283,22 @@ def test_a_still_frame_of_a_camera_that_was_forgotten_is_its_first() -> None:
     )
 
 
-def test_a_replay_of_an_asked_frame_waits_for_its_answer() -> None:
+def test_a_replay_of_a_frame_that_waits_asks_nothing() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
-    camera.ask(camera.see(1, 0, row, embedding(0.0)))
-    camera.see(2, 0, row, embedding(0.0))
-    assert camera.see(1, 0, row, embedding(0.0)).waits_for == 1
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    assert not unsure(camera, camera.see(2, 0, row, embedding(0.0)))
+    assert not any(unsure(camera, camera.see(seq, 0, row, embedding(0.0))) for seq in (1, 2))
 
 
-def test_held_frames_and_asks_are_bounded() -> None:
+def test_what_waits_and_what_is_kept_for_it_are_bounded() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
-    camera.ask(camera.see(0, 0, row, embedding(0.0)))
-    held = [camera.hold(camera.see(seq, 0, row, embedding(0.0))) for seq in range(1, MAX_HELD + 10)]
-    assert sum(held) == MAX_HELD
-    for seq in range(100, 100 + 2 * MAX_ASKS):
-        camera.ask(camera.see(seq, 0, row, embedding(0.0)))
-    assert camera.answer(100, np.full(CLASSES, 0.25)) == []
-    assert camera.answer(100 + 2 * MAX_ASKS - 1, np.full(CLASSES, 0.25))
+    for seq in range(2 * MAX_WAITING):
+        unsure(camera, camera.see(seq, 0, row, embedding(0.0)))
+    assert len(camera.answer(0, np.full(CLASSES, 0.25))) == MAX_WAITING
+    for seq in range(1000, 1000 + 2 * MAX_ASKS):
+        assert unsure(camera, camera.see(seq, 0, row, embedding(seq * math.pi)))
+    assert camera.answer(1000, np.full(CLASSES, 0.25)) == []
+    assert camera.answer(1000 + 2 * MAX_ASKS - 1, np.full(CLASSES, 0.25))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from schemas.errors import DecodeError
 from schemas.fields import Fields
 
 RULE = BeliefRule(
-    floor=0.4, gamma=0.5, memory_s=8.0, alpha=0.4, beta=1.5, least_weight=0.25, prior=(0.7, 0.3)
+    floor=0.4,
+    gamma=0.5,
+    memory_s=8.0,
+    alpha=0.4,
+    beta=1.5,
+    least_weight=0.25,
+    prior=(0.7, 0.3),
+    patience_s=0.7,
 )
 
 
@@ -36,6 +43,7 @@ def test_a_rule_round_trips_exactly(rule: BeliefRule) -> None:
         ("beta", -0.5),
         ("least_weight", 0.0),
         ("redundancy", 1.5),
+        ("patience_s", -0.1),
         ("prior", [0.5, 0.6]),
         ("prior", [1.0, 0.0]),
     ],
@@ -53,3 +61,9 @@ def test_a_missing_field_is_named() -> None:
     del document["beta"]
     with pytest.raises(DecodeError, match=r"belief\.beta: missing"):
         read(document)
+
+
+def test_a_rule_of_before_there_was_a_patience_has_none() -> None:
+    document = RULE.to_json()
+    del document["patience_s"]
+    assert read(document).patience_s == 0

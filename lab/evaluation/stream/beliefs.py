@@ -4,17 +4,20 @@ The same filter as `gating.belief`, which a test holds it to. There one camera's
 all cameras and all settings of a sweep take a step together, so that a sweep of thousands takes minutes.
 
 Time is counted in frames: the answer to an ask of frame i is there before frame i + `delay` is looked at. A frame that
-is unsure while an answer that still counts is under way is held for it; its label is the belief that the answer gives.
+is unsure waits; its label is what the belief makes of it when an answer comes, the doubt ends, or its time is over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gating.belief import WAIT_SHARE
 from gating.entropy import min_entropy_bits, softmax
 from lab.evaluation.models import Embedding
 from schemas.belief_rule import BeliefRule
@@ -22,6 +25,10 @@ from schemas.belief_rule import BeliefRule
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+MAX_LATENCY_S: Final = 2.0
+"""How long after a frame its answer counts: what an edge worker allows where nothing else is set."""
+_TINY: Final = 1e-300
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,8 @@ def replay(streams: Streams, rules: Sequence[BeliefRule], taus: Sequence[float],
 class _Sweep:
     """S settings on K cameras, at one frame. Rows of all arrays are (S, K); `slot` is a frame's place in a ring.
 
-    State: the belief of every row as logits; for each of the last `delay` frames its belief, whether it asked, how
-    much of it is left at each later frame of the ring, and for which frame it is held.
+    State: for each of the last frames the stay before it, its evidence, the belief by it, whether it waits, whether
+    an ask about it is under way, and how much of it is left now; and for how many frames each row has been in doubt.
     """
 
     def __init__(
@@ -92,15 +99,19 @@ class _Sweep:
         self._redundancy = _column([rule.redundancy for rule in rules])
         self._beta = _column([rule.beta for rule in rules])
         self._least = _column([rule.least_weight for rule in rules])
+        self._patience = _column([rule.patience_s * streams.fps for rule in rules])
+        self._longest = math.ceil(WAIT_SHARE * MAX_LATENCY_S * streams.fps)
         priors = [classes * np.asarray(rule.prior) if rule.prior else np.ones(classes) for rule in rules]
-        self._prior = np.stack(priors)[:, None, :]
+        self._prior = np.broadcast_to(np.stack(priors)[:, None, :], (*rows, classes))
         self._tau = _column(taus)
-        self._belief = np.zeros((*rows, classes))
-        self._ring = np.zeros((delay, *rows, classes))
-        self._weight = np.zeros((delay, delay, *rows))  # [frame asked about, later frame]
-        self._now = np.zeros((delay, *rows))  # what is left of each frame of the ring now
-        self._asking = np.zeros((delay, *rows), dtype=np.bool_)
-        self._held_for = np.full((delay, *rows), -1)
+        self._size = max(self._longest, delay) + 2
+        self._evidence = np.zeros((self._size, *rows, classes))
+        self._belief = np.zeros((self._size, *rows, classes))
+        self._stay = np.zeros((self._size, *rows))
+        self._left = np.zeros((self._size, *rows))
+        self._waits = np.zeros((self._size, *rows), dtype=np.bool_)
+        self._asks = np.zeros((self._size, *rows), dtype=np.bool_)
+        self._doubtful = np.zeros(rows)
         self._label = np.zeros((*rows, frames), dtype=np.int16)
         self._first = np.zeros((*rows, frames), dtype=np.int16)
         self._asked = np.zeros((*rows, frames), dtype=np.bool_)
@@ -108,60 +119,90 @@ class _Sweep:
 
     def step(self, frame: int) -> None:
         """Frame number `frame` of every camera is seen; the answer about the one `delay` frames before is there."""
-        slot = frame % self._delay
+        slot = frame % self._size
         if frame >= self._delay:
-            self._hear(frame - self._delay, frame)
+            self._hear(frame - self._delay, frame - 1)
         kept = self._kept(frame)
-        mixed = kept[..., None] * self._prior.shape[-1] * softmax(self._belief)
-        mixed += (1.0 - kept[..., None]) * self._prior
         weight = self._alpha * (1.0 - self._redundancy * kept)
-        evidence = weight[..., None] * self._streams.logits[:, frame]
-        self._belief = evidence + np.log(np.maximum(mixed, 1e-300))
-        self._now *= kept
-        waited = np.where(self._asking, self._now, 0.0)
-        best = waited.argmax(axis=0)
-        waits = np.take_along_axis(waited, best[None], axis=0)[0] >= self._least
-        doubt = min_entropy_bits(self._belief)
-        self._doubt[..., frame] = doubt
+        everywhere = np.nonzero(np.ones_like(kept, dtype=np.bool_))
+        self._stay[slot] = kept
+        self._evidence[slot] = weight[..., None] * self._streams.logits[:, frame]
+        self._belief[slot] = self._evidence[slot] + self._before(frame, everywhere).reshape(self._prior.shape)
+        self._left *= kept
+        self._left[slot] = 1.0
+        doubt = min_entropy_bits(self._belief[slot])
         unsure = doubt >= self._tau
-        self._weight[:, slot] = self._now
-        self._ring[slot], self._now[slot], self._weight[slot, slot] = self._belief, 1.0, 1.0
-        self._asking[slot] = unsure & ~waits
-        self._held_for[slot] = np.where(unsure & waits, best, -1)
-        self._asked[..., frame] = self._asking[slot]
-        self._first[..., frame] = self._label[..., frame] = self._belief.argmax(axis=-1)
+        is_settled = ~unsure & ~self._asks.any(axis=0)
+        self._end(frame, np.broadcast_to(is_settled, self._waits.shape))
+        self._end(frame, self._seen_by(frame - self._longest))
+        self._doubtful = np.where(unsure, self._doubtful + 1, 0)
+        awaited = np.where(self._asks, self._left, 0.0).max(axis=0) >= self._least
+        self._asks[slot] = unsure & ~awaited & (self._doubtful - 1 >= self._patience)
+        self._waits[slot] = unsure
+        self._doubt[..., frame], self._asked[..., frame] = doubt, self._asks[slot]
+        self._first[..., frame] = self._label[..., frame] = self._belief[slot].argmax(axis=-1)
 
     def finish(self) -> Replay:
-        """Return the replay; the last answers come after the last frame."""
+        """Return the replay; the last answers come after the last frame. What waits for more stays as it is."""
         frames = self._label.shape[-1]
-        for frame in range(frames, frames + self._delay):
-            if frame >= self._delay:
-                self._hear(frame - self._delay, min(frame, frames))
+        for frame in range(max(frames, self._delay), frames + self._delay):
+            self._hear(frame - self._delay, frames - 1)
         return Replay(self._label, self._first, self._asked, self._doubt)
 
     def _kept(self, frame: int) -> Floats:
         """Return (S, K) the stays from the frame before."""
         if frame == 0:
-            return np.zeros(self._now.shape[1:])
+            return np.zeros(self._doubtful.shape)
         near = (np.minimum(self._streams.cosine[:, frame], 1.0) - self._floor) / (1.0 - self._floor)
         return np.asarray(np.maximum(near, 0.0) ** self._gamma * self._fade)
 
-    def _hear(self, about: int, now: int) -> None:
-        """The answers about frame `about` join the beliefs of that frame, of those held for it, and of now."""
-        asked_slot = about % self._delay
-        asking = self._asking[asked_slot]
-        server = self._streams.server[:, about]
-        for later in range(about, now):
-            slot = later % self._delay
-            concerned = asking & ((self._held_for[slot] == asked_slot) | (later == about))
-            weight = self._beta * self._weight[asked_slot, slot]
-            fused = self._ring[slot] + weight[..., None] * server
-            label = self._label[..., later]
-            label[concerned] = fused.argmax(axis=-1)[concerned]
-            self._ring[slot][concerned] = fused[concerned]
-        left = np.where(asking, self._beta * self._now[asked_slot], 0.0)
-        self._belief = self._belief + left[..., None] * server
-        self._asking[asked_slot] = False
+    def _before(self, frame: int, rows: tuple[Ints, ...]) -> Floats:
+        """Return (N, C) logits at the N `rows` of what is known of a frame before it is seen."""
+        prior, kept = self._prior[rows], self._stay[frame % self._size][rows][:, None]
+        mixed = (1.0 - kept) * prior
+        if frame > 0:
+            mixed += kept * prior.shape[-1] * softmax(self._belief[(frame - 1) % self._size][rows])
+        return np.asarray(np.log(np.maximum(mixed, _TINY)))
+
+    def _hear(self, about: int, last: int) -> None:
+        """The answers about frame `about` join the beliefs at all frames from it to the `last`, and end all waiting."""
+        asking = self._asks[about % self._size].copy()
+        rows = np.nonzero(asking)
+        if not rows[0].size:
+            return
+        server = self._beta[rows[0]] * self._streams.server[:, about][rows[1]]
+        self._evidence[about % self._size][rows] += server
+        self._belief[about % self._size][rows] += server
+        for frame in range(about + 1, last + 1):
+            slot = frame % self._size
+            self._belief[slot][rows] = self._evidence[slot][rows] + self._before(frame, rows)
+        self._asks[about % self._size] = False
+        self._end(last, np.broadcast_to(asking, self._waits.shape))
+
+    def _end(self, last: int, which: Mask) -> None:
+        """The frames that wait and are in `which` (ring, S, K) have their labels, by all frames to the `last`."""
+        ending = self._waits & which
+        rows = np.nonzero(ending.any(axis=0))
+        if not rows[0].size:
+            return
+        self._waits &= ~ending
+        prior = self._prior[rows]
+        later = np.zeros(prior.shape)
+        for frame in range(last, max(-1, last - self._size), -1):
+            slot = frame % self._size
+            mine = ending[slot][rows]
+            if mine.any():
+                smoothed = (self._belief[slot][rows] + later).argmax(axis=-1)
+                self._label[rows[0][mine], rows[1][mine], frame] = smoothed[mine]
+            share = softmax(self._evidence[slot][rows] + later)
+            kept = self._stay[slot][rows][:, None]
+            later = np.log(kept * share + (1.0 - kept) * (share * prior).mean(axis=-1, keepdims=True) + _TINY)
+
+    def _seen_by(self, frame: int) -> Mask:
+        """Return (ring, 1, 1) which places of the ring hold a frame up to `frame`, given that the ring is full."""
+        newest = frame + self._longest
+        ages = (newest - np.arange(self._size)) % self._size
+        return np.asarray(ages >= self._longest)[:, None, None]
 
 
 def _column(values: Sequence[float]) -> Floats:

@@ -10,7 +10,7 @@ import pytest
 from gating.belief import CameraBelief
 from gating.entropy import min_entropy_bits
 from lab.evaluation.inference_cache import ServerAnswers
-from lab.evaluation.stream.beliefs import Replay, Streams, cosines, replay
+from lab.evaluation.stream.beliefs import MAX_LATENCY_S, Replay, Streams, cosines, replay
 from schemas.belief_rule import STILLS, BeliefRule
 
 CAMERAS, FRAMES, CLASSES, FPS = 3, 40, 4, 5.0
@@ -19,8 +19,10 @@ RULES = (
     BeliefRule(floor=0.3, gamma=0.4, alpha=0.5, beta=1.5),
     BeliefRule(floor=0.0, gamma=1.0, memory_s=2.0, alpha=0.8, least_weight=0.2, prior=(0.4, 0.2, 0.2, 0.2)),
     BeliefRule(gamma=0.2, alpha=0.9, least_weight=0.9, redundancy=0.8),
+    BeliefRule(gamma=0.2, alpha=0.9, least_weight=0.9, redundancy=0.8, patience_s=0.5),
+    BeliefRule(gamma=0.1, memory_s=8.0, alpha=0.3, patience_s=1.0),
 )
-TAUS = (0.8, 0.6, 0.9, 0.4)
+TAUS = (0.8, 0.6, 0.9, 0.4, 0.4, 0.1)
 
 
 def embeddings(rng: np.random.Generator) -> np.ndarray:
@@ -48,7 +50,7 @@ def one_by_one(
     streams: Streams, embedding: np.ndarray, rule: BeliefRule, tau: float, delay: int
 ) -> tuple[list[int], list[bool]]:
     """The same with the worker's filter, for one camera given as arrays of its own."""
-    camera, labels, asked = CameraBelief(rule), [0] * FRAMES, [False] * FRAMES
+    camera, labels, asked = CameraBelief(rule, MAX_LATENCY_S), [0] * FRAMES, [False] * FRAMES
     for frame in range(FRAMES + delay):
         if frame >= delay:
             answer = np.exp(streams.server[0, frame - delay])
@@ -58,12 +60,10 @@ def one_by_one(
             captured_ns = round(frame / FPS * 1e9)
             step = camera.see(frame, captured_ns, streams.logits[0, frame], embedding[frame])
             labels[frame] = int(step.logits.argmax())
-            if min_entropy_bits(step.logits) >= tau:
-                asked[frame] = step.waits_for is None
-                if asked[frame]:
-                    camera.ask(step)
-                else:
-                    camera.hold(step)
+            is_unsure = bool(min_entropy_bits(step.logits) >= tau)
+            asked[frame], ended = camera.judged(step, unsure=is_unsure, now_s=frame / FPS)
+            for each in ended:
+                labels[each.seq] = int(each.logits.argmax())
     return labels, asked
 
 
