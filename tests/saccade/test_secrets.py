@@ -42,19 +42,21 @@ def output(*arguments: str, config: Path, environment: dict[str, str] | None = N
         "COLUMNS": "300",
         **(environment or {}),
     }
-    try:
-        result = subprocess.run(
-            command,
-            env=around,
-            cwd=config.parent,
-            capture_output=True,
-            text=True,
-            timeout=3.0,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        return b"".join(each for each in (late.stdout, late.stderr) if each).decode()
-    return result.stdout + result.stderr
+    with subprocess.Popen(
+        command,
+        env=around,
+        cwd=config.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()  # however long a busy machine takes to start it
+        try:
+            return first + process.communicate(timeout=2.0)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return first + process.communicate()[0]
 
 
 @pytest.fixture
