@@ -13,19 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lab.errors import TrainingError
 from lab.progress import Progress
 from lab.research.pictures import Pictures
 from lab.research.split_cnn import normalised
+from lab.training.variation import varied
 
 CHECKPOINT_S: Final = 20.0
 WARM_SHARE: Final = 0.1
-_TURN: Final = 0.26
-_MOVE: Final = 0.12
-_STRETCH: Final = 1.25
-"""How far a picture is changed at most: radians, parts of half its side, and its size up or down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,29 +113,6 @@ def batch_of(step: int, count: int, schedule: Schedule) -> NDArray[np.int64]:
     epoch, place = divmod(step, count // size)
     order = np.random.default_rng([schedule.seed, 0, epoch]).permutation(count)
     return order[place * size : (place + 1) * size]
-
-
-def varied(pixels: Tensor, random: np.random.Generator) -> Tensor:
-    """Return normalised pictures (B, 3, side, side) turned, moved, stretched, and under other light and contrast.
-
-    Never mirrored, for signs have a direction. What comes in from beyond the border repeats its pixels.
-    """
-    count = len(pixels)
-    turn = random.uniform(-_TURN, _TURN, count)
-    size = np.exp(random.uniform(-np.log(_STRETCH), np.log(_STRETCH), (2, count)))
-    move = random.uniform(-_MOVE, _MOVE, (2, count))
-    cosine, sine = np.cos(turn), np.sin(turn)
-    rows = [[cosine / size[0], -sine / size[0], move[0]], [sine / size[1], cosine / size[1], move[1]]]
-    affine = torch.from_numpy(np.array(rows, np.float32)).permute(2, 0, 1)
-    grid = functional.affine_grid(affine, list(pixels.shape), align_corners=False)
-    shown = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    contrast, light, lift = (
-        torch.from_numpy(random.uniform(low, high, (count, 1, 1, 1)).astype(np.float32))
-        for low, high in ((0.4, 1.6), (0.5, 1.5), (-0.3, 0.3))
-    )
-    # Light multiplies grey levels, and -2 is black here.
-    mean = shown.mean((1, 2, 3), keepdim=True)
-    return ((shown - mean) * contrast + (mean + 2.0) * light - 2.0 + lift).clamp(-2.0, 2.0)
 
 
 def _save(

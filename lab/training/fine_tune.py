@@ -10,7 +10,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from lab.errors import TrainingError
 from lab.progress import Progress, SilentProgress
 from lab.training.folder import fill_from_images, read_folder
 from lab.training.forward import MEAN, STD
-from lab.training.heads import with_fitted_head
+from lab.training.heads import embeddings, with_fitted_head
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.record import TrainingRecord
@@ -32,8 +32,12 @@ from vit.weights import is_pair, load_model, save_model
 BATCH: Final = 48
 WHOLE_GRID: Final = 14
 COPIES: Final = 4
-RATE: Final = 0.3
+BENT_RATE: Final = 0.3
 """Of the rate from nothing: what was learnt before is to bend, not to be overwritten."""
+ANEW_RATE, ANEW_LENGTH = 2.0, 3
+"""Rate and epochs of a model whose features do not fit the images: there is little to lose, and much to learn."""
+FITS_FROM: Final = 0.5
+"""Features fit where a new head alone is right on so many of the images that are watched."""
 ENOUGH_IMAGES: Final = 1_000
 """From so many on whole models are bent; fewer would rather be learnt by heart than understood."""
 
@@ -56,7 +60,9 @@ def fine_tune(
 
     Heads are fitted on the embeddings of both models, from the heads that they have. Whole models are bent from
     there by the recipe of the shipped pair without what only a renderer knows: no truths of patches, no map for the
-    attention. The same call again goes on where a cut-off run stopped.
+    attention. Each time that an image is shown it is moved, turned and relit, and mostly with a part of its patches,
+    which costs half. A model whose features do not fit the images learns faster and longer. The same call again goes
+    on where a cut-off run stopped.
 
     Args:
         data: one folder per class; see `read_folder` for what is held out and which classes the pair will know.
@@ -66,7 +72,8 @@ def fine_tune(
         edge: model to start from: any name that `vit.weights.load_model` takes.
         server: likewise. Where its classes are not the edge's, the pair learns those of the images alone.
         heads_only: whether the models but for their heads stay as they are; None: where the images are few.
-        epochs: how often whole models see each image, counting its random pieces.
+        epochs: how often whole models see each image, counting its random pieces; one that learns anew sees it
+            `ANEW_LENGTH` times as often.
         seed: of everything random.
         setup: device, threads and how often to watch; `usual_setup` where absent.
         progress: where progress goes.
@@ -104,8 +111,9 @@ def fine_tune(
             )
     else:
         record = TrainingRecord(work / "record.json", watched, setup.device, progress)
-        steps = max(3, round(epochs * num_learnt / BATCH))
-        _bend(fitted, paths, steps, seed, pool, work, setup, record, progress)
+        steps = epochs * num_learnt / BATCH
+        paces = [pace_of(_right_share(model, watched, progress), steps) for model in fitted]
+        _bend(fitted, paths, paces, seed, pool, work, setup, record, progress)
     tuned = load_model(str(paths[0])), load_model(str(paths[1]))
     outcome = outcome_of(
         folder,
@@ -122,10 +130,33 @@ def fine_tune(
     return outcome
 
 
+class Pace(NamedTuple):
+    """How a model learns: `rate` multiplies the rate from nothing."""
+
+    steps: int
+    rate: float
+
+
+def pace_of(right: float, steps: float) -> Pace:
+    """Return the pace of a model whose new head alone is right on this share of the watched images."""
+    if right >= FITS_FROM:
+        return Pace(max(3, round(steps)), BENT_RATE)
+    return Pace(max(3, round(ANEW_LENGTH * steps)), ANEW_RATE)
+
+
+def _right_share(fitted: Model, watched: Pool, progress: Progress) -> float:
+    embedded = embeddings(fitted, watched, watched.size, progress)
+    with torch.inference_mode():
+        said = fitted.vit.head(torch.from_numpy(embedded)).argmax(1).numpy()
+    right = float((said == watched.meta["truth"]).mean())
+    progress.say(f"{fitted.name}: a new head alone is right on {right:.1%} of the watched images")
+    return right
+
+
 def _bend(
     fitted: list[Model],
     paths: tuple[Path, Path],
-    steps: int,
+    paces: list[Pace],
     seed: int,
     pool: Pool,
     work: Path,
@@ -134,22 +165,37 @@ def _bend(
     progress: Progress,
 ) -> None:
     """Both models learn as a whole and are written to their paths, the server in the new edge's order."""
-    edge_stages = (TrainingStage(WHOLE_GRID, BATCH, steps),)
-    edge = _tune("edge", fitted[0], edge_stages, seed, pool, work, setup, record, None, paths[0])
+    whole = max(1, paces[0].steps // 3)
+    edge_stages = (
+        TrainingStage(WHOLE_GRID, BATCH, paces[0].steps - whole, subsets=True),
+        TrainingStage(WHOLE_GRID, BATCH, whole),
+    )
+    edge = _tune(
+        "edge", fitted[0], edge_stages, paces[0].rate, seed, pool, work, setup, record, None, paths[0]
+    )
     orders_path = work / f"orders-{edge.weights_hash}.npy"
     orders = rank_pool(edge, pool, orders_path, threads=setup.threads, device=setup.device, progress=progress)
-    third = max(1, steps // 3)
-    server_stages = (
-        TrainingStage(WHOLE_GRID, BATCH, steps - third),
-        TrainingStage(WHOLE_GRID, BATCH, third, subsets=True),
+    server_stages = (TrainingStage(WHOLE_GRID, BATCH, paces[1].steps, subsets=True),)
+    _tune(
+        "server",
+        fitted[1],
+        server_stages,
+        paces[1].rate,
+        seed + 1,
+        pool,
+        work,
+        setup,
+        record,
+        orders,
+        paths[1],
     )
-    _tune("server", fitted[1], server_stages, seed + 1, pool, work, setup, record, orders, paths[1])
 
 
 def _tune(
     role: str,
     start: Model,
     stages: tuple[TrainingStage, ...],
+    rate: float,
     seed: int,
     pool: Pool,
     work: Path,
@@ -160,7 +206,9 @@ def _tune(
 ) -> Model:
     """Fine-tune one model and return it as written to ``path``."""
     architecture = replace(start.architecture, num_classes=len(start.classes))
-    plan = TrainingPlan(role, architecture, stages, seed, decay_share=0.3, guide_attention=False, rate=RATE)
+    plan = TrainingPlan(
+        role, architecture, stages, seed, decay_share=0.3, guide_attention=False, rate=rate, varied=True
+    )
     learner = train_one(plan, pool, work, setup, record, orders, initial=starting_weights(start))
     return export(learner, path, start.name, start.classes)
 

@@ -80,11 +80,14 @@ def attend(attn: Attention, x: Tensor, *, want_class_attention: bool = False) ->
     return attn.proj(mixed.transpose(1, 2).reshape(batch, count, dim)), attention
 
 
-def normalised(crops: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (B, h, w, 3) uint8 pixels, h and w multiples of 16, as (B, n, 768) channel-first patches."""
-    batch, height, width, _ = crops.shape
-    grid = crops.reshape(batch, height // 16, 16, width // 16, 16, 3).permute(0, 1, 3, 5, 2, 4)
-    patches = grid.reshape(batch, -1, 3, 256).float()
-    mean = torch.tensor(MEAN, device=crops.device).view(1, 1, 3, 1) * 255
-    std = torch.tensor(STD, device=crops.device).view(1, 1, 3, 1) * 255
-    return ((patches - mean) / std).to(dtype).reshape(batch, -1, 768)
+def normalised(crops: Tensor) -> Tensor:
+    """Return (B, h, w, 3) uint8 pixels as (B, 3, h, w) float32 of `MEAN` 0 and `STD` 1: -2 is black, 2 is white."""
+    mean, std = (torch.tensor(values, device=crops.device).view(3, 1, 1) * 255 for values in (MEAN, STD))
+    return (crops.permute(0, 3, 1, 2).float() - mean) / std
+
+
+def patches_of(pixels: Tensor) -> Tensor:
+    """Return (B, 3, h, w) pixels, h and w multiples of 16, as (B, n, 768) patches, channel first."""
+    batch, _, height, width = pixels.shape
+    grid = pixels.reshape(batch, 3, height // 16, 16, width // 16, 16)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, 768)

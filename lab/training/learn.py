@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lab.training.batches import TrainingBatch, sample
-from lab.training.forward import Learner, normalised
+from lab.training.forward import Learner, normalised, patches_of
 from lab.training.losses import loss_of
 from lab.training.optimise import MixedPrecision, rate_factor
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import Pool
 from lab.training.subsets import Orders, thin
+from lab.training.variation import varied
 
 CHECKPOINT_S = 60.0
 
@@ -57,7 +58,7 @@ def learn(
     Args:
         checkpoint: file of the state, written each minute and at the end.
         threads: torch threads.
-        orders: the edge's patch order of every crop in the pool; needed by stages with subsets.
+        orders: the edge's patch order of every crop in the pool; without it subsets are random.
         initial: weights to begin with instead of random ones, where there is no checkpoint; names as timm's.
         until: stop, checkpointed, before this step.
     """
@@ -116,11 +117,11 @@ def learn_step(
     """Do one step and return its loss."""
     random = np.random.default_rng([plan.seed, step])
     batch, indices = sample(pool, random, stage.batch, stage.window, range(pool.filled()))
-    patches = normalised(torch.from_numpy(batch.pixels).to(device), dtype)
+    pixels = normalised(torch.from_numpy(batch.pixels).to(device))
+    patches = patches_of(varied(pixels, random) if plan.varied else pixels).to(dtype)
     tensors = tensors_of(batch, device)
     if stage.subsets:
-        assert orders is not None
-        patches, tensors = thin(patches, tensors, orders.of(indices), random)
+        patches, tensors = thin(patches, tensors, None if orders is None else orders.of(indices), random)
     positions, truth, patch_truth, cover = tensors
     outputs = run.learner(patches, positions)
     loss = loss_of(outputs, truth, patch_truth, cover, guide_attention=plan.guide_attention)

@@ -27,7 +27,8 @@ class TrainingPlan:
 
     ``decay_share``: share of all steps, the last ones, with a falling rate. ``guide_attention``: whether the
     class attention learns to point at the object, which the edge's must. ``rate`` multiplies
-    the learning rates.
+    the learning rates. ``varied``: whether a crop is moved, turned and relit each time that it is shown, which is
+    for crops whose cover nobody knows.
     """
 
     role: str
@@ -37,6 +38,7 @@ class TrainingPlan:
     decay_share: float
     guide_attention: bool
     rate: float = 1.0
+    varied: bool = False
 
     @property
     def steps(self) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lab.errors import TrainingError
 from lab.progress import Progress
-from lab.training.forward import Learner, normalised
+from lab.training.forward import Learner, normalised, patches_of
 from lab.training.learn import LearningState
 from lab.training.pool import Pool
 from schemas.geometry import NUM_PATCHES
@@ -92,6 +92,8 @@ def watched_accuracy(learner: Learner, watched: Pool, device: str) -> float:
         for start in range(0, watched.size, _BATCH):
             crops = torch.from_numpy(np.array(watched.crops[start : start + _BATCH])).to(device)
             positions = torch.arange(NUM_PATCHES, device=device).expand(len(crops), -1)
-            answers = learner(normalised(crops, dtype), positions).logits.argmax(1).cpu().numpy()
+            answers = (
+                learner(patches_of(normalised(crops)).to(dtype), positions).logits.argmax(1).cpu().numpy()
+            )
             right.append(answers == truth[start : start + _BATCH])
     return float(np.concatenate(right)[truth >= 0].mean())

@@ -50,19 +50,22 @@ def subset_size(random: np.random.Generator) -> int:
 
 
 def thin(
-    patches: Tensor, tensors: Tensors, orders: NDArray[np.int64], random: np.random.Generator
+    patches: Tensor, tensors: Tensors, orders: NDArray[np.int64] | None, random: np.random.Generator
 ) -> tuple[Tensor, Tensors]:
     """Return a batch of whole crops with k patches each, in ascending position order.
 
-    The same k for the batch; 70 % of the crops keep the edge's first k patches, the others a random k.
+    The same k for the batch; 70 % of the crops keep the edge's first k patches, the others a random k. Without
+    orders all keep a random k.
     """
     k = subset_size(random)
     if k == NUM_PATCHES:
         return patches, tensors
-    batch = len(orders)
+    batch = len(patches)
     by_edge = random.random(batch) < EDGE_ORDER_SHARE
-    shuffled = np.argsort(random.random((batch, NUM_PATCHES)), axis=1)
-    kept = np.sort(np.where(by_edge[:, None], orders, shuffled)[:, :k], axis=1)
+    chosen = np.argsort(random.random((batch, NUM_PATCHES)), axis=1)
+    if orders is not None:
+        chosen = np.where(by_edge[:, None], orders, chosen)
+    kept = np.sort(chosen[:, :k], axis=1)
     index = torch.from_numpy(kept).to(patches.device)
     positions, truth, patch_truth, cover = tensors
     picked = patches.gather(1, index[..., None].expand(-1, -1, patches.shape[-1]))

@@ -17,7 +17,7 @@ from lab.research.aecnn import ChannelAttention, ChannelPruning, largest, train_
 from lab.research.analogue import AnalogueCode, noisy, record, train_exit_and_code
 from lab.research.bottleneck import Bottleneck, answer, to_levels
 from lab.research.bottlenet import ConvolvedBottleneck, train_bottlenet
-from lab.research.fitting import Schedule, batch_of, fit, varied
+from lab.research.fitting import Schedule, batch_of, fit
 from lab.research.pictures import Pictures, drawn_tracks, read_tracks
 from lab.research.split_cnn import (
     SPLIT_POINTS,
@@ -142,16 +142,6 @@ def test_the_rate_rises_in_the_first_tenth_and_falls_to_nothing() -> None:
     assert schedule.rate_at(0, 100) == pytest.approx(0.1)
     assert schedule.rate_at(50, 100) == pytest.approx(0.5)
     assert schedule.rate_at(99, 100) < 0.001
-
-
-def test_pictures_are_varied_by_the_seed_alone_and_stay_pictures() -> None:
-    pixels = normalised(drawn_tracks(2, SIDE, seed=1).pixels)
-    once, again, other = (varied(pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert once.shape == pixels.shape
-    assert torch.equal(once, again)
-    assert not torch.allclose(once, other)
-    assert once.abs().max() <= 2.0
-    assert (once - pixels).abs().mean() > 0.05
 
 
 def test_the_quantiser_by_hand() -> None:

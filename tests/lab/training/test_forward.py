@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.training.forward import MEAN, STD, Learner, normalised
+from lab.training.forward import MEAN, STD, Learner, normalised, patches_of
 from vit.architecture import Architecture
 from vit.edge_forward import EdgeForward
 from vit.model import Model, random_model
@@ -26,7 +26,7 @@ def crops() -> np.ndarray:
 def test_training_sees_what_the_edge_will_see() -> None:
     made = model()
     with torch.inference_mode():
-        patches = normalised(torch.from_numpy(crops()), torch.float32)
+        patches = patches_of(normalised(torch.from_numpy(crops())))
         outputs = Learner(made.timm)(patches, torch.arange(196).expand(2, -1))
     deployed = EdgeForward(made, torch.float32)(crops())
     np.testing.assert_allclose(outputs.logits.numpy(), deployed.logits, atol=1e-3)
@@ -36,7 +36,7 @@ def test_training_sees_what_the_edge_will_see() -> None:
 def test_training_on_a_subset_sees_what_the_server_will_see() -> None:
     made, kept = model(), np.array([3, 50, 51, 120, 195])
     with torch.inference_mode():
-        patches = normalised(torch.from_numpy(crops()[:1]), torch.float32)
+        patches = patches_of(normalised(torch.from_numpy(crops()[:1])))
         outputs = Learner(made.timm)(patches[:, kept], torch.from_numpy(kept)[None])
     deployed = PackedForward(made, dtype=torch.float32)([to_patches(crops()[0])[kept]], [kept])
     np.testing.assert_allclose(outputs.logits.numpy(), deployed, atol=1e-3)

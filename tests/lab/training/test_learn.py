@@ -1,4 +1,5 @@
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(pool, tmp_path: Path) -> None
     learn(plan, pool, tmp_path / "cut.pt", threads=1, until=3)
     resumed = weights(learn(plan, pool, tmp_path / "cut.pt", threads=1))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_varied_run_sees_other_pixels_and_is_resumed_the_same(pool, tmp_path: Path) -> None:
+    plan = plan_of(TrainingStage(14, 4, 3, subsets=True))
+    varied = replace(plan, varied=True)
+    as_they_are = weights(learn(plan, pool, tmp_path / "plain.pt", threads=1))
+    whole = weights(learn(varied, pool, tmp_path / "whole.pt", threads=1))
+    learn(varied, pool, tmp_path / "cut.pt", threads=1, until=2)
+    resumed = weights(learn(varied, pool, tmp_path / "cut.pt", threads=1))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not torch.equal(whole["vit.head.weight"], as_they_are["vit.head.weight"])
 
 
 def test_another_seed_learns_other_weights(pool, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from lab.errors import TrainingError
 from lab.progress import SilentProgress
 from lab.scenes.classes import CLASSES
-from lab.training.fine_tune import fine_tune
+from lab.training.fine_tune import fine_tune, pace_of
 from lab.training.plan import TrainingPlan, TrainingStage
 from lab.training.pool import render_pool
 from lab.training.report import Asking
@@ -90,6 +90,13 @@ def test_a_trained_pair_is_fine_tuned_on_folders_of_images(trained, photos, tmp_
     models = [load_model(str(tmp_path / "out"), role=role) for role in ROLES]
     assert {model.classes for model in models} == {("blue", "red")}
     assert models[0].architecture.embed_dim == load_model(str(edge)).architecture.embed_dim
+
+
+@pytest.mark.parametrize(
+    ("right", "steps", "pace"), [(0.5, 100.4, (100, 0.3)), (0.49, 100.4, (301, 2.0)), (1.0, 0.1, (3, 0.3))]
+)
+def test_a_model_whose_features_do_not_fit_learns_faster_and_longer(right, steps, pace) -> None:
+    assert pace_of(right, steps) == pace
 
 
 @pytest.mark.parametrize(("name", "value"), [("scenes", 0), ("threads", 0), ("scale", 0.0)])

@@ -43,6 +43,18 @@ def test_thinned_crops_keep_patches_with_their_positions_and_truths() -> None:
     assert abs(by_edge - EDGE_ORDER_SHARE) < 0.2
 
 
+def test_without_an_order_each_crop_keeps_patches_of_its_own() -> None:
+    values = torch.arange(NUM_PATCHES).expand(8, -1)
+    patches = values[..., None].float().expand(-1, -1, 768)
+    truth = torch.zeros(8, dtype=torch.int64)
+    kept, (positions, *_) = thin(
+        patches, (values, truth, values, values.float()), None, np.random.default_rng(0)
+    )
+    assert 0 < kept.shape[1] < NUM_PATCHES
+    assert (positions.diff(dim=1) > 0).all()
+    assert len({tuple(row.tolist()) for row in positions}) == 8
+
+
 def test_orders_are_read_row_by_row(tmp_path: Path) -> None:
     ranks = np.stack([np.random.default_rng(i).permutation(NUM_PATCHES) for i in range(3)]).astype(np.uint8)
     np.save(tmp_path / "orders.npy", ranks)
