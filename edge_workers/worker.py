@@ -46,9 +46,10 @@ from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
 from runtime.health import DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, OFFLOAD_ACCEPTS, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
-from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import pipeline_topics
 from runtime.kafka_connection import START_TIMEOUT_S
+from runtime.kafka_sink import Sink
+from runtime.kafka_source import KafkaSource
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from runtime.log import get_logger
 from schemas.errors import DecodeError, TransientError
 from schemas.frame import Frame, decode_frame

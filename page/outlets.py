@@ -20,7 +20,8 @@ import httpx
 import stamina
 
 from runtime.clock import Clock
-from runtime.kafka import RecordRefused, Sink
+from runtime.kafka_connection import RecordRefused
+from runtime.kafka_sink import Sink
 from runtime.log import get_logger
 from schemas.errors import SaccadeError, TransientError
 from schemas.event import Event, Kind, encode_event

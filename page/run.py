@@ -24,8 +24,8 @@ from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, run_outlet
 from page.settings import EventSettings, HarvestSettings, PageProgramSettings, PageSettings
 from runtime.clock import Clock, SystemClock
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
-from runtime.kafka import Sink
 from runtime.kafka_reader import TopicReader
+from runtime.kafka_sink import Sink
 from runtime.lifecycle import cut_short_by
 from runtime.redis_events import EventStore
 from runtime.redis_reader import SiteReader

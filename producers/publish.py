@@ -16,7 +16,7 @@ _log = get_logger(__name__)
 
 
 class FrameSink(Protocol):
-    """The part of `runtime.kafka.Sink` that publishing needs."""
+    """The part of `runtime.kafka_sink.Sink` that publishing needs."""
 
     async def send(
         self, topic: str, value: bytes, *, key: bytes | None = None, partition: int | None = None

@@ -20,9 +20,10 @@ from producers.worker import ProducerPorts, ProducerWorker
 from runtime.clock import Clock, SystemClock
 from runtime.codec_threads import CodecThreads
 from runtime.health import KAFKA_ACCEPTS, REDIS_ANSWERS, Health
-from runtime.kafka import Record, Sink
 from runtime.kafka_admin import check_topics
+from runtime.kafka_connection import Record
 from runtime.kafka_newest import newest_by_key
+from runtime.kafka_sink import Sink
 from runtime.lifecycle import cut_short_by
 from runtime.log import get_logger
 from runtime.metrics import Metrics

@@ -8,8 +8,9 @@ from hashlib import blake2b
 from typing import Any
 
 from runtime.connections import KafkaSettings
-from runtime.kafka import Record, Sink
 from runtime.kafka_admin import read_all
+from runtime.kafka_connection import Record
+from runtime.kafka_sink import Sink
 from runtime.settings import ProgramSettings
 from schemas.dead_letter import MAX_REPLAYS, DeadLetter, dead_letter_from_headers, replay_headers
 from schemas.errors import DecodeError

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from runtime.channel import Channel, ChannelClosed
 from runtime.intake import Delivery
-from runtime.kafka import Record, RecordRefused
+from runtime.kafka_connection import Record, RecordRefused
 from runtime.log import get_logger
 from schemas.dead_letter import DeadLetter, replays_of
 from schemas.topics import dead_topic
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 class LetterSink(Protocol):
-    """What dead letters need of `runtime.kafka.Sink`."""
+    """What dead letters need of `runtime.kafka_sink.Sink`."""
 
     async def send(
         self,

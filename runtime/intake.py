@@ -29,7 +29,7 @@ RebalanceCallback = Callable[[set[TopicPartition]], Awaitable[None]]
 
 
 class RecordSource(Protocol):
-    """One member of a consumer group: `runtime.kafka.Source`, or its twin in memory."""
+    """One member of a consumer group: `runtime.kafka_source.KafkaSource`, or its twin in memory."""
 
     @property
     def drain_s(self) -> float:

@@ -1,4 +1,4 @@
-"""Topics and consumer groups within one process, for tests and the self-test: twins of `runtime.kafka`.
+"""Topics and consumer groups within one process, for tests and the self-test: twins of `KafkaSource` and `Sink`.
 
 They keep what the workers rely on: order in a partition, one member a partition, offsets by group, a rebalance
 that revokes everything before it assigns anew, a commit that leaves out what is not held.
@@ -97,7 +97,7 @@ class _Group:
 
 
 class MemorySource:
-    """One member of a group: the twin of `runtime.kafka.Source`."""
+    """One member of a group: the twin of `runtime.kafka_source.KafkaSource`."""
 
     def __init__(self, broker: MemoryBroker, topics: Iterable[str], *, group_id: str) -> None:
         self.drain_s = 15.0
@@ -226,7 +226,7 @@ class MemorySource:
 
 
 class MemorySink:
-    """A producer: the twin of `runtime.kafka.Sink`."""
+    """A producer: the twin of `runtime.kafka_sink.Sink`."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker

@@ -28,7 +28,8 @@ from runtime.deployment import DeploymentFollower, open_first
 from runtime.device_thread import DeviceThread
 from runtime.health import ALL_SITES_ANSWER, DEPLOYED_PAIR, GROUP_JOINED, MODEL_WARM, REDIS_ANSWERS, Health
 from runtime.heartbeat import ClockKeeper, Heartbeat
-from runtime.kafka import KafkaSource, Sink
+from runtime.kafka_sink import Sink
+from runtime.kafka_source import KafkaSource
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.metrics import Metrics

@@ -38,7 +38,7 @@ _MAX_HANDED = 4096
 
 
 class OffloadSink(Protocol):
-    """What the uplink needs of `runtime.kafka.Sink`."""
+    """What the uplink needs of `runtime.kafka_sink.Sink`."""
 
     async def send(
         self,

@@ -11,7 +11,7 @@ from devstack.demo.audit import crop_of, frame_of
 from devstack.demo.board import Board
 from devstack.settings import Settings
 from runtime.channel import Channel
-from runtime.kafka import KafkaSource
+from runtime.kafka_source import KafkaSource
 from runtime.redis_store import RedisStore
 from schemas.frame import Frame
 

@@ -14,8 +14,8 @@ from devstack.settings import load_settings
 from lab.benchmarks.model_only import Burst, ModelOnly
 from lab.benchmarks.report import Figure
 from lab.benchmarks.testbed import MetricsReading, Testbed, WorkerProcess, paced, rate_of
-from runtime.kafka import KafkaSource
 from runtime.kafka_admin import create_topics, pipeline_topics
+from runtime.kafka_source import KafkaSource
 from runtime.redis_store import RedisStore
 from schemas.label import AnswerSource as By
 from schemas.label import Label, LabelState

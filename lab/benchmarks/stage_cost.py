@@ -30,7 +30,7 @@ from lab.benchmarks.recorded import (
 )
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
-from runtime.kafka import KafkaSource
+from runtime.kafka_source import KafkaSource
 from runtime.redis_store import RedisStore
 from saccade.event_loop import run
 from schemas.label import AnswerSource as By

@@ -25,8 +25,8 @@ from devstack.demo.processes import free_port
 from devstack.settings import Settings, load_settings
 from devstack.stack import EmbeddedStack, embedded_stack
 from lab.benchmarks.machine import cpu_seconds
-from runtime.kafka import Sink
 from runtime.kafka_admin import create_topics, pipeline_topics
+from runtime.kafka_sink import Sink
 from schemas import redis_keys
 
 FOLDER = Path("runs/bench")

@@ -24,9 +24,9 @@ from lab.benchmarks import java_tools
 from lab.benchmarks.machine import cpu_seconds
 from lab.benchmarks.report import Figure, options, publish
 from lab.benchmarks.testbed import Testbed, testbed
-from runtime.kafka import KafkaSource
 from runtime.kafka_admin import create_topics
 from runtime.kafka_generation import MAX_BATCH_BYTES
+from runtime.kafka_source import KafkaSource
 from saccade.event_loop import run
 from schemas.topics import PARTITIONS, TopicSpec, offload_specs
 

@@ -19,8 +19,8 @@ import pytest
 from devstack import EmbeddedStack, ExtraListener, embedded_stack
 from devstack.settings import load_settings
 from runtime.connections import KafkaSettings, RedisSettings
-from runtime.kafka import Sink
 from runtime.kafka_admin import check_topics, create_topics, pipeline_topics, read_all
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas.errors import StackError
 from schemas.label import AnswerSource, Label, LabelState

@@ -26,8 +26,9 @@ from edge_workers.worker import run_edge
 from producers.camera import CameraSpec
 from producers.run import run_producers
 from runtime.connections import KafkaSettings
-from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
+from runtime.kafka_sink import Sink
+from runtime.kafka_source import KafkaSource
 from runtime.redis_store import RedisStore
 from schemas.answer import ServerAnswer
 from schemas.camera_state import CameraState

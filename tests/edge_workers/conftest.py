@@ -12,7 +12,7 @@ from edge_workers.task import FrameTask
 from gating.gate import GateResult
 from gating.task import Answer
 from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.frame import Frame
 from schemas.label import AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint

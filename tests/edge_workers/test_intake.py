@@ -12,7 +12,7 @@ from edge_workers.task import Refusal
 from runtime.clock import ManualClock
 from runtime.dead_letters import DeadLetters
 from runtime.intake import RebalanceCallback
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from runtime.metrics import Metrics
 from runtime.offsets import TopicPartition
 from schemas.frame import Frame, decode_frame, encode_frame

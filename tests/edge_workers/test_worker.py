@@ -17,8 +17,8 @@ import zstandard
 
 from devstack.settings import Settings
 from edge_workers.worker import run_edge
-from runtime.kafka import Sink
 from runtime.kafka_admin import read_all
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas.dead_letter import dead_letter_from_headers
 from schemas.frame import Frame, encode_frame

@@ -22,7 +22,7 @@ from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
 from runtime.clock import ManualClock
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.event import Event

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from page.access import LOGIN_TRIES, User, UserRole, hash_password
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.bitmap import bitmap_of
 from schemas.event import Event, Kind
 from schemas.frame import Frame, encode_frame

@@ -21,7 +21,7 @@ from devstack import EmbeddedStack, embedded_stack
 from devstack.demo.processes import Worker, workers_running
 from devstack.settings import load_settings
 from page.access import hash_password
-from runtime.kafka import Sink
+from runtime.kafka_sink import Sink
 from tests.page.browser import NEEDS_BROWSER, Browser, chromium
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240), NEEDS_BROWSER]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from page.frames import FrameWindow, PictureLimits, small_jpeg
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.errors import DecodeError, TransientError
 from schemas.frame import Frame, encode_frame
 from schemas.topics import frames_partition

@@ -13,7 +13,7 @@ import pytest
 from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.errors import TransientError
 from schemas.frame import Frame, encode_frame
 from schemas.label import AnswerSource, Label, LabelState

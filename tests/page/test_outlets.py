@@ -16,7 +16,7 @@ import stamina
 
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, discovery, run_outlet, signature
 from runtime.clock import ManualClock
-from runtime.kafka import RecordRefused
+from runtime.kafka_connection import RecordRefused
 from schemas.event import Event, Kind, decode_event, encode_event
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

@@ -19,7 +19,7 @@ from devstack.in_memory import MemorySite
 from devstack.selftest import rendered_frames
 from devstack.settings import Settings, load_settings
 from edge_workers.worker import run_edge
-from runtime.kafka import Sink
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from saccade.commands.models import pair_of, started_with
 from schemas.deployment import Deployment, Pair, Role, WorkerModels

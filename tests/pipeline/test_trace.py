@@ -16,7 +16,7 @@ import simplejpeg
 
 from devstack.settings import Settings
 from edge_workers.worker import run_edge
-from runtime.kafka import Sink
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas.frame import Frame, encode_frame
 from schemas.label import AnswerSource

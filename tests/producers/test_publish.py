@@ -7,7 +7,7 @@ import pytest
 
 from producers.camera_stats import CameraStats
 from producers.publish import FramePublisher
-from runtime.kafka import RecordRefused
+from runtime.kafka_connection import RecordRefused
 from schemas.errors import TransientError
 from schemas.frame import Frame
 from schemas.topics import frames_partition

@@ -13,8 +13,9 @@ from devstack.settings import Settings, load_settings
 from runtime.dead_letter_store import list_dead_letters, replay_dead_letters
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery
-from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
+from runtime.kafka_connection import Record
+from runtime.kafka_sink import Sink
 from schemas.limits import DEAD_LETTER_ROOM_BYTES
 from schemas.topics import max_frame_record_bytes
 

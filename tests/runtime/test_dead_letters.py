@@ -5,7 +5,7 @@ import pytest
 
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery
-from runtime.kafka import Record, RecordRefused
+from runtime.kafka_connection import Record, RecordRefused
 from schemas.dead_letter import dead_letter_from_headers, replay_headers
 from schemas.errors import TransientError
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from runtime.intake import Delivery, Intake, RebalanceCallback
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from runtime.offsets import TopicPartition
 from schemas.errors import TransientError
 

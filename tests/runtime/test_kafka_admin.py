@@ -11,7 +11,6 @@ import pytest
 from devstack import EmbeddedStack
 from devstack.settings import load_settings
 from runtime.connections import KafkaSettings
-from runtime.kafka import Sink
 from runtime.kafka_admin import (
     check_pipeline_topics,
     check_topics,
@@ -21,6 +20,7 @@ from runtime.kafka_admin import (
     read_all,
 )
 from runtime.kafka_connection import connection_arguments
+from runtime.kafka_sink import Sink
 from schemas.errors import SettingsError, StackError
 from schemas.topics import TopicSpec
 

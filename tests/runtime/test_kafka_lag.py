@@ -8,9 +8,10 @@ import pytest
 
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
-from runtime.kafka import KafkaSource, Sink
 from runtime.kafka_admin import create_topics
 from runtime.kafka_lag import group_lag
+from runtime.kafka_sink import Sink
+from runtime.kafka_source import KafkaSource
 from schemas.errors import StackError
 from schemas.topics import TopicSpec
 

@@ -6,9 +6,10 @@ import pytest
 
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
-from runtime.kafka import Record, Sink
 from runtime.kafka_admin import create_topics
+from runtime.kafka_connection import Record
 from runtime.kafka_newest import newest_by_key
+from runtime.kafka_sink import Sink
 from schemas.topics import TopicSpec
 
 pytestmark = pytest.mark.stack

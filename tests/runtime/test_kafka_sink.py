@@ -15,8 +15,9 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v3
 from devstack import EmbeddedStack
 from runtime import kafka_sink
 from runtime.connections import KafkaSettings
-from runtime.kafka import RecordRefused, Sink
 from runtime.kafka_admin import create_topics, read_all
+from runtime.kafka_connection import RecordRefused
+from runtime.kafka_sink import Sink
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec
 

@@ -20,9 +20,10 @@ from aiokafka.record.util import calc_crc32c
 from devstack import EmbeddedStack
 from runtime.connections import KafkaSettings
 from runtime.intake import Intake
-from runtime.kafka import KafkaSource, Record, Sink
 from runtime.kafka_admin import create_topics
-from runtime.kafka_connection import CLOSE_TIMEOUT_S, started
+from runtime.kafka_connection import CLOSE_TIMEOUT_S, Record, started
+from runtime.kafka_sink import Sink
+from runtime.kafka_source import KafkaSource
 from runtime.offsets import TopicPartition
 from schemas.errors import StackError, TransientError
 from schemas.topics import TopicSpec, offload_topics

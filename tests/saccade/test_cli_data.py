@@ -16,8 +16,8 @@ from PIL import Image
 
 from devstack import EmbeddedStack
 from devstack.settings import Settings, load_settings
-from runtime.kafka import Sink
 from runtime.kafka_admin import create_pipeline_topics, read_all
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas.dead_letter import DeadLetter
 from schemas.frame import decode_frame

@@ -16,7 +16,7 @@ from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetters
 from runtime.device_thread import DeviceThread
 from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.errors import ModelError

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.errors import DecodeError
 from schemas.offload import Offload, bitmap_of, encode_offload
 from server_workers.intake import RecordCheck

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.offload import Offload, bitmap_of

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.clock import ManualClock
 from runtime.intake import Delivery
-from runtime.kafka import Record
+from runtime.kafka_connection import Record
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import AnswerSource, Label, LabelState
 from schemas.win_rule import PutResult

@@ -17,8 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.settings import Settings
 from gating.belief import fuse, spread
-from runtime.kafka import Sink
 from runtime.kafka_admin import create_topics, pipeline_topics, read_all
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas import offload as wire
 from schemas.dead_letter import dead_letter_from_headers

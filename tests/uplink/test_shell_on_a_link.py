@@ -16,7 +16,7 @@ from devstack.settings import load_settings
 from devstack.stack import embedded_stack
 from lab.simulation.recording import synthetic
 from runtime.clock import SystemClock
-from runtime.kafka import Sink
+from runtime.kafka_sink import Sink
 from schemas.operating_point import OperatingPoint
 from schemas.rates import RateSchedule
 from uplink.admission import AdmissionConfig
