@@ -9,9 +9,8 @@ READY := $(VENV)/.ready
 JARS := .cache/kafka/.ready
 DURATION ?= $(or $(SECONDS),60)
 BUDGET ?=
-# Compiled files lie in .cache, also where the environment keeps Python from writing them beside the sources.
+# Python keeps compiled files, whatever the environment says: else each process compiles its libraries anew.
 export PYTHONDONTWRITEBYTECODE :=
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null && { echo $$p; break; }; done)
 
