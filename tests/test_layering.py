@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,13 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
 
 
-def imports() -> Iterator[Import]:
+@cache
+def imports() -> list[Import]:
     """Every import statement of every module, also those inside functions and for types only."""
+    return list(_imports())
+
+
+def _imports() -> Iterator[Import]:
     for module, path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -90,9 +96,6 @@ def imports() -> Iterator[Import]:
                 yield from (
                     Import(module, f"{node.module}.{alias.name}", node.lineno) for alias in node.names
                 )
-
-
-ALL = list(imports())
 
 
 def inside(name: str, room: str) -> bool:
@@ -113,7 +116,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     allowed = ARROWS[room] | {room}
     wrong = [
         str(each)
-        for each in ALL
+        for each in imports()
         if room_of(each.module) == room
         and (target := room_of(each.name))
         # A room may use what lies inside it, such as edge_workers its control.
@@ -126,7 +129,7 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
 def test_a_library_stays_with_its_owners(library: str) -> None:
     wrong = [
         str(each)
-        for each in ALL
+        for each in imports()
         if inside(each.name, library)
         and not owns(each.module, library)
         and not inside(each.module, "lab.benchmarks")
@@ -140,7 +143,7 @@ def test_a_pure_room_imports_little(room: str) -> None:
     tops = {top.partition(".")[0] for top in ARROWS}
     wrong = [
         str(each)
-        for each in ALL
+        for each in imports()
         if inside(each.module, room) and each.name.partition(".")[0] not in known | tops
     ]
     assert not wrong
