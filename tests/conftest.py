@@ -54,6 +54,7 @@ settings.load_profile("saccade")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files begin first, so that no process is left with one of them at the end."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(_LONGEST)}
+    assert all(path.exists() for path in places), "tests/conftest.py lists a file that is gone"
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
