@@ -38,6 +38,7 @@ OVERDUE_S: Final = 0.3
 OVERDUE_SHARE: Final = 2.0
 SILENT_S: Final = 1.0
 """No acknowledgement for so long while something is in flight: the path is silent."""
+NEWEST_DELAY_S: Final = 2.0
 DELAY_MEMORY_S: Final = 4.0
 _SIZE_WEIGHT: Final = 0.1
 _OVERHEAD_RECORDS: Final = 32
@@ -84,7 +85,7 @@ class UplinkMeter:
         self._landed_records = 0
         self._learnt_at = (0.0, 0, 0)
         self._samples: deque[tuple[float, float]] = deque([(now_s, 0.0)])
-        self._delay_s = 0.0
+        self._newest_delay = (-math.inf, 0.0)
         self._sampled_delays: deque[tuple[float, float]] = deque()
         self._busy: deque[tuple[float, float]] = deque([(now_s, 0.0)])
 
@@ -137,7 +138,7 @@ class UplinkMeter:
             self._busy.append((now_s, task.estimate_bytes))
         while len(self._busy) > BUSY_ANSWERS and self._busy[1][0] < now_s - BUSY_S:
             self._busy.popleft()
-        self._delay_s = now_s - task.handed_over_s
+        self._newest_delay = (now_s, now_s - task.handed_over_s)
 
     def failed(self, task: OffloadTask) -> None:
         """The producer gave the record up; it is no longer in flight."""
@@ -197,10 +198,11 @@ class UplinkMeter:
         return now_s - self._last_sign_s if len(self.flight) else 0.0
 
     def delay_s(self, now_s: float) -> float:
-        """The age of the newest acknowledgement's record when it came, or of the oldest record in flight."""
+        """The age of the newest acknowledgement's record when it came, for 2 s, or of the oldest record in flight."""
         oldest_s = self.flight.oldest_s
         waiting = now_s - oldest_s if oldest_s is not None else 0.0
-        return max(waiting, self._delay_s)
+        came_s, newest_s = self._newest_delay
+        return max(waiting, newest_s if now_s - came_s <= NEWEST_DELAY_S else 0.0)
 
     def longest_delay_s(self) -> float:
         """The longest of the delays at the samples of the last 4 s; 0 without a sample."""

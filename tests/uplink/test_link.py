@@ -105,6 +105,7 @@ def test_the_delay_is_that_of_the_newest_acknowledgement() -> None:
         handed_s = idx / 10
         meter.acknowledged(handed(meter, 100, handed_s), handed_s + 0.05 + 0.5 * handed_s)
     assert meter.delay_s(1.4) == pytest.approx(0.5)
+    assert meter.delay_s(4.0) == 0.0
 
 
 def sample(estimator: RateEstimator, now_s: float, **changes: Any) -> None:
