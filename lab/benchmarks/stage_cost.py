@@ -16,11 +16,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import redis.asyncio
 
+from gating.stillness import TILES
 from imaging.decode import decode_image
+from imaging.glance import glance
 from lab.benchmarks.machine import cpu_seconds
 from lab.benchmarks.models import deit_base, deit_tiny
 from lab.benchmarks.recorded import (
+    HEIGHT,
     MAX_PIXELS,
+    WIDTH,
     KeptPatches,
     Shot,
     frame_record,
@@ -38,6 +42,7 @@ from schemas.label import Label, LabelState
 from vit.codecs import decode_patches, encode_patches
 from vit.edge_forward import EdgeForward
 from vit.packed_forward import PackedForward
+from vit.preprocess import crop_box
 from vit.resize import one_thread, resize_crop_fast
 
 BATCH = 8
@@ -70,6 +75,7 @@ def stages(shots: Sequence[Shot]) -> list[Figure]:
         forward(batch)
     sets = token_sets(shots, [KEPT] * len(shots), seed=0)
     image_bytes = np.mean([len(shot.image) for shot in shots])
+    window = crop_box(WIDTH, HEIGHT)
     note = f"640x480 4:2:0, {image_bytes / 1e3:.0f} kB"
     figures = [
         Figure(
@@ -77,6 +83,11 @@ def stages(shots: Sequence[Shot]) -> list[Figure]:
             cost_ms(lambda index: decode_image(shots[index].image, "jpeg", MAX_PIXELS), len(shots)),
             "ms/frame",
             note=note,
+        ),
+        Figure(
+            "edge stage: glance at a frame, which may be still",
+            cost_ms(lambda index: glance(shots[index].image, MAX_PIXELS, window, TILES), len(shots)),
+            "ms/frame",
         ),
         Figure(
             "edge stage: resizing to the crop",
