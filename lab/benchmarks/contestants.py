@@ -228,7 +228,9 @@ async def litserve(clip: Clip, server: BenchModel, engine: str) -> AsyncIterator
 
     try:
         async with asyncio.timeout(_LIMIT_S):
-            while not await answers(port):  # noqa: ASYNC110 - another process starts
+            while not await answers(port):
+                if process.returncode is not None:
+                    raise RuntimeError(f"LitServe has ended with status {process.returncode}: see {log.name}")
                 await asyncio.sleep(_LOOK_S)
         yield turn
     finally:

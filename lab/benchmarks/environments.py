@@ -33,14 +33,14 @@ def python_of(name: str) -> Path:
     folder = FOLDER / name
     python, ready = (folder / "bin" / "python").absolute(), folder / ".ready"
     wanted = "\n".join(REQUIREMENTS[name])
-    if ready.exists() and ready.read_text() == wanted:
-        return python
-    uv = _uv()
-    _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], name)
-    _run([uv, "pip", "install", "-q", "--python", str(python), *REQUIREMENTS[name]], name)
+    if not ready.exists() or ready.read_text() != wanted:
+        uv = _uv()
+        _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], name)
+        _run([uv, "pip", "install", "-q", "--python", str(python), *REQUIREMENTS[name]], name)
+        ready.write_text(wanted)
+    # Anew each time: the checkout may have moved, or another one shares the cache.
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "saccade-bench.pth").write_text("\n".join([*site.getsitepackages(), str(Path.cwd())]) + "\n")
-    ready.write_text(wanted)
     return python
 
 

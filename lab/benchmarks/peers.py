@@ -204,7 +204,7 @@ def ratio(name: str, ratios: list[float], goal: float | None) -> Figure:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--cameras", type=int, default=24)
-    parser.add_argument("--frames", type=int, default=40, help="of each camera")
+    parser.add_argument("--frames", type=int, default=30, help="of each camera")
     parser.add_argument("--parts", action="store_true", help="also without stillness, and without a belief")
     arguments = parser.parse_args()
     try:
