@@ -114,7 +114,8 @@ _ALL = (
     Bench(
         "peers",
         "LitServe and a plain consumer on the same streams",
-        (("-m", "lab.benchmarks.peers"),),
+        (("-m", "lab.benchmarks.peers"), ("-m", "lab.benchmarks.peers", "--scene", "standing")),
+        ("", ""),
         limit_s=400,
     ),
     Bench(

@@ -1,6 +1,6 @@
 """Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on the same recorded streams.
 
-    python -m lab.benchmarks.peers [--cameras N] [--frames N] [--parts] [--json FILE]
+    python -m lab.benchmarks.peers [--scene swaying|standing] [--cameras N] [--frames N] [--parts] [--json FILE]
 
 The shipped pair on rendered test cameras with known truth, 5 frames/s of video as fast as it is answered: cameras that
 sway, and cameras that stand. Everyone has the same two cores, client, broker and Redis included, the same server
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
@@ -35,27 +36,24 @@ from lab.scenes import CALIBRATION_SEEDS, TEST_SEEDS
 from lab.scenes.stream import SWAY_PX
 from vit.edge_forward import EdgeForward
 
-SCENES = {"swaying cameras": (SWAY_PX, 2.5), "standing cameras": (0.0, 4.0)}
-"""Name → how far the camera sways, and how many times LitServe's answered frames are aimed at."""
+SCENES = {"swaying": (SWAY_PX, 2.5), "standing": (0.0, 4.0)}
+"""Cameras → how far they sway, and how many times LitServe's answered frames are aimed at."""
 GOAL_A_CORE = 30.0
 CALIBRATION_CAMERAS, CALIBRATION_FRAMES = 24, 30
 _EVERY = 4
 _ROUNDS = 2
 
 
-async def measure(cameras: int, frames: int, *, parts: bool) -> list[Figure]:
+async def measure(scene: str, cameras: int, frames: int, *, parts: bool) -> list[Figure]:
     edge, server = shipped("edge"), shipped("server")
     (FOLDER / "peers").mkdir(parents=True, exist_ok=True)
-    pair = calibrated(edge, server) if parts else None
-    figures = []
-    for scene, (sway_px, goal) in SCENES.items():
-        seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + cameras)
-        clip = Clip(record(seeds, frames, sway_px=sway_px))
-        found = await beside_rivals(clip, edge, server, goal)
-        if pair is not None:
-            found += await parts_of(clip, edge, server, pair)
-        figures += [replace(each, name=f"{scene}: {each.name}") for each in found]
-    return figures
+    sway_px, goal = SCENES[scene]
+    seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + cameras)
+    clip = Clip(record(seeds, frames, sway_px=sway_px))
+    figures = await beside_rivals(clip, edge, server, goal)
+    if parts:
+        figures += await parts_of(clip, edge, server, calibrated(edge, server))
+    return [replace(each, name=f"{scene} cameras: {each.name}") for each in figures]
 
 
 async def beside_rivals(clip: Clip, edge: BenchModel, server: BenchModel, goal: float) -> list[Figure]:
@@ -101,6 +99,7 @@ async def in_turns(turns: Sequence[Turn], rounds: int) -> list[list[Result]]:
     for number in range(rounds + 1):
         for results, turn in zip(found, turns, strict=True):
             result = await turn()
+            print(f"round {number}: {result.name} {result.rate:.1f}/s", file=sys.stderr, flush=True)
             if number:
                 results.append(result)
     return found
@@ -203,16 +202,18 @@ def ratio(name: str, ratios: list[float], goal: float | None) -> Figure:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--cameras", type=int, default=24)
+    parser.add_argument("--scene", choices=SCENES, default="swaying")
+    parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--frames", type=int, default=30, help="of each camera")
     parser.add_argument("--parts", action="store_true", help="also without stillness, and without a belief")
     arguments = parser.parse_args()
     try:
-        publish(
-            asyncio.run(measure(arguments.cameras, arguments.frames, parts=arguments.parts)), arguments.json
+        figures = asyncio.run(
+            measure(arguments.scene, arguments.cameras, arguments.frames, parts=arguments.parts)
         )
     except EnvironmentMissing as error:
         parser.exit(1, f"{error}\n")
+    publish(figures, arguments.json)
 
 
 if __name__ == "__main__":
