@@ -1,11 +1,11 @@
-"""One member of a consumer group, which joins again whatever becomes of its connection, its rights or its topic.
+"""Records of a consumer group's member, which joins again whatever becomes of its connection, its rights or its topic.
 
 What aiokafka does not say and this module relies on, read in its source (0.14): it rebalances eagerly, so
 every partition is revoked and assigned anew; between the two the broker still takes commits of the old
 generation, and no read returns records; a read that was waiting when the rebalance began goes on and returns
 records of the new assignment, perhaps before the listener has heard of it; one partition that is not assigned
-fails a whole commit; a failing listener is logged and forgotten. An error that its tasks meet is raised by the
-next read, and some of those tasks never run again. So an error ends the member, and a new one joins.
+fails a whole commit; a failing listener is logged and forgotten. An error ends a member for good
+(`runtime/kafka_member.py` says why), and a new one joins.
 """
 
 from __future__ import annotations
@@ -15,12 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
-
-from aiokafka import AIOKafkaConsumer
-from aiokafka import TopicPartition as KafkaTopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from runtime.connections import KafkaSettings
 from runtime.intake import RebalanceCallback
@@ -35,16 +29,13 @@ from runtime.kafka_connection import (
     stop,
     translated,
 )
-from runtime.kafka_fetch import SafeFetch
-from runtime.kafka_places import Places
+from runtime.kafka_member import KafkaMember
 from runtime.log import get_logger
 from runtime.offsets import OffsetGaps, TopicPartition
 from runtime.waiting import set_within
 from schemas.errors import SaccadeError
 from schemas.topics import TopicSpec
 
-_EXPANDED_PER_FETCHED = 2
-"""A batch may be this much larger without its compression than a partition's whole answer may be with it."""
 _log = get_logger(__name__)
 
 
@@ -87,12 +78,8 @@ class KafkaSource:
         }
         self._on_assigned: RebalanceCallback | None = None
         self._on_revoked: RebalanceCallback | None = None
-        # The present member, None between two, and what is done once it is over; set by `_make`.
-        self._consumer: Any = None
-        self._fetch: SafeFetch | None = None
-        self._places: Places | None = None
-        self._over: asyncio.Future[None] | None = None
-        self._has_read = False
+        # None between two members; set by `_make`.
+        self._member: KafkaMember | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._trouble: str | None = "not connected yet"
         # Written by the listener only, which runs in aiokafka's own task between two awaits of ours.
@@ -110,7 +97,7 @@ class KafkaSource:
     async def __aenter__(self) -> Self:
         connection_arguments(self._kafka)  # what is wrong in the settings themselves is said at once
         first = None if self._in_background else await started(self._make, self._kafka)
-        self._keeper = asyncio.create_task(self._keep_joined(first), name="kafka member")
+        self._keeper = asyncio.create_task(self._keep_joined(first is not None), name="kafka member")
         if first is not None:
             await self._holding.wait()
         return self
@@ -118,14 +105,14 @@ class KafkaSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._places is not None and self._holding.is_set() and not isinstance(error, Exception):
-            await self._places.end_in_order(self.assignment())
+        if self._member is not None and self._holding.is_set() and not isinstance(error, Exception):
+            await self._member.places.end_in_order(self.assignment())
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait([keeper])
-        if self._consumer is not None:  # cancelled before it had begun
-            await stop(self._consumer)
+        if self._member is not None:  # cancelled before it had begun
+            await stop(self._member.consumer)
 
     def listen(
         self, *, on_assigned: RebalanceCallback | None = None, on_revoked: RebalanceCallback | None = None
@@ -165,13 +152,11 @@ class KafkaSource:
     @property
     def must_wait(self) -> bool:
         """True while no record comes before the last one is committed: one of them may have killed a worker."""
-        return self._places is not None and self._places.attempts.must_wait
+        return self._member is not None and self._member.places.attempts.must_wait
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
-        if self._consumer is None:
-            return frozenset()
-        return frozenset((each.topic, each.partition) for each in self._consumer.assignment())
+        return frozenset() if self._member is None else self._member.assignment()
 
     async def getmany(self, max_records: int, timeout_s: float) -> list[Record]:
         """Up to `max_records` records of partitions held now.
@@ -193,26 +178,25 @@ class KafkaSource:
             return await self._begun(self._told_gaps(early))
         if self.must_wait:
             return []
+        member = self._member
+        assert member is not None
         try:
-            found = await self._poll(max_records, timeout_s)
+            member.check(self._needed)
+            records = await member.poll(max_records, timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever ends a member, another one may join
             self._end(error)
             return []
-        assert self._fetch is not None
-        records = [self._fetch.record(each) for some in found.values() for each in some]
-        self._has_read |= bool(records)
         if self._holding.is_set():
             return await self._begun(self._told_gaps(records))
         # Dropping them would lose them: the position of their partitions is already behind them.
-        self._early = (self._current_assignment, records)
+        self._early = (member.current_assignment, records)
         return []
 
     async def _begun(self, records: list[Record]) -> list[Record]:
         """The records; that they are tried now is noted where a death would make that matter."""
-        assert self._places is not None
-        marks, guilty = self._places.attempts.begin(
-            ((each.topic, each.partition), each.offset) for each in records
-        )
+        assert self._member is not None
+        places = self._member.places
+        marks, guilty = places.attempts.begin(((each.topic, each.partition), each.offset) for each in records)
         if guilty:
             records = [
                 replace(each, unreadable="its worker died with it each time")
@@ -222,74 +206,44 @@ class KafkaSource:
             ]
         if not marks:
             return records
-        self._early = (self._current_assignment, records)  # a cancelled read has taken nothing
-        await self._places.note(marks)
+        self._early = (self._member.current_assignment, records)  # a cancelled read has taken nothing
+        await places.note(marks)
         return self._take_early()
-
-    async def _poll(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
-        self._check_member()
-        assert self._places is not None
-        await self._places.check_topics()
-        if self._places.attempts.is_careful:
-            max_records = 1
-        try:
-            # aiokafka forgets its own time limit when a rebalance begins while it waits.
-            async with asyncio.timeout(timeout_s + 0.1):
-                found: dict[KafkaTopicPartition, list[Any]] = await self._consumer.getmany(
-                    timeout_ms=int(timeout_s * 1000), max_records=max_records
-                )
-        except TimeoutError:
-            return {}
-        return found
 
     def _look(self) -> None:
         """A member that cannot come back into its group is over."""
         try:
-            self._check_member()
+            if self._member is not None:
+                self._member.check(needed=())
         except Exception as error:  # noqa: BLE001 - as above
             self._end(error)
-
-    def _check_member(self) -> None:
-        """Returns while the library's tasks run and the topics are there.
-
-        Raises:
-            Exception: what one of its tasks met.
-        """
-        consumer = self._consumer
-        if consumer is None or consumer._coordinator is None:
-            return  # about to join
-        consumer._coordinator.check_errors()
-        if consumer._fetcher._fetch_task.done():
-            raise KafkaError("the client has stopped to fetch")
-        cluster = consumer._client.cluster
-        if self._holding.is_set() and any(
-            cluster.partitions_for_topic(each) is None for each in self._needed
-        ):
-            raise UnknownTopicOrPartitionError
 
     def _end(self, error: BaseException) -> None:
         """The member leaves, and another one will join in its place."""
         self._holding.clear()
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        if self._member is not None and not self._member.over.done():
+            self._member.over.set_result(None)
             self._trouble = str(translated(error, f"reading {', '.join(self._topics)}"))
             _log.warning("joins its group anew", group=self._arguments["group_id"], why=self._trouble)
 
-    async def _keep_joined(self, first: Any) -> None:
+    async def _keep_joined(self, is_connected: bool) -> None:
         while True:
             # A member that has read something ends the pauses: the next one joins at once.
             async for attempt in attempts():
                 with attempt:
-                    consumer, first = first or await self._joined(), None
-                    await self._live_and_leave(consumer)
+                    if not is_connected:
+                        await self._connect()
+                    is_connected = False
+                    assert self._member is not None
+                    await self._live_and_leave(self._member)
 
-    async def _joined(self) -> Any:
+    async def _connect(self) -> None:
         try:
             await self._warn_of_differences()
-            return await opened(self._make, self._kafka)
+            await opened(self._make, self._kafka)
         except SaccadeError as error:
             self._holding.clear()
-            self._consumer = self._places = None
+            self._member = None
             self._trouble = str(error)
             raise Passing(self._trouble) from None
 
@@ -299,34 +253,32 @@ class KafkaSource:
                 _log.warning("a topic differs from the settings", problem=problem)
             self._expects = ()  # once told is enough
 
-    async def _live_and_leave(self, consumer: Any) -> None:
+    async def _live_and_leave(self, member: KafkaMember) -> None:
         """In the group until something ends this member; then what it has begun is finished, as on a revoke.
 
         Raises:
             Passing: it has read nothing.
         """
-        over = self._over
-        assert over is not None
         try:
-            if not over.done():
+            if not member.over.done():
                 self._trouble = None
-            await asyncio.wait([over])
+            await asyncio.wait([member.over])
             await self._revoked(set(self.assignment()))
         finally:
-            await stop(consumer)
-            self._consumer = self._places = None
-        if not self._has_read:
+            await stop(member.consumer)
+            self._member = None
+        if not member.has_read:
             raise Passing(self._trouble)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """`getmany` returns none of these until `resume` or the next assignment; others are ignored."""
-        if held := self._held(partitions):
-            self._consumer.pause(*held)
+        if self._member is not None:
+            self._member.pause(partitions)
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """The reverse of `pause`."""
-        if held := self._held(partitions):
-            self._consumer.resume(*held)
+        if self._member is not None:
+            self._member.resume(partitions)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The next offsets to read are at the broker, of those partitions that are still held.
@@ -334,8 +286,8 @@ class KafkaSource:
         Raises:
             TransientError: the broker did not answer in time, or the group has gone on without this member.
         """
-        if self._places is not None:
-            await self._places.commit(offsets)
+        if self._member is not None:
+            await self._member.places.commit(offsets)
 
     async def lag(self) -> int:
         """Records in the held partitions that `getmany` has not returned yet; 0 without any.
@@ -343,51 +295,25 @@ class KafkaSource:
         Raises:
             TransientError: the broker did not answer in time.
         """
-        held = self._held(self.assignment())
-        try:
-            async with asyncio.timeout(self._kafka.request_timeout_ms / 1000):
-                ends = await self._consumer.end_offsets(held) if held else {}
-                positions = {each: await self._consumer.position(each) for each in ends}
-        except (TimeoutError, KafkaError) as error:
-            raise translated(error, "asking for the lag") from None
-        return sum(max(0, end - positions[each]) for each, end in ends.items())
+        return 0 if self._member is None else await self._member.lag()
 
     def _make(self) -> Any:
-        # The library keeps an assignor's memory on the class: each member needs its own.
-        assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
-        consumer = AIOKafkaConsumer(
-            **connection_arguments(self._kafka),
-            **self._arguments,
-            partition_assignment_strategy=(assignor,),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=self._kafka.session_timeout_ms,
-            heartbeat_interval_ms=self._kafka.heartbeat_interval_ms,
-            rebalance_timeout_ms=self._kafka.rebalance_timeout_ms,
-            max_poll_interval_ms=self._kafka.max_poll_interval_ms,
-            check_crcs=False,  # `SafeFetch` has checked them
-        )
-        consumer.subscribe(**self._subscription, listener=_Listener(self._revoked, self._assigned))
-        self._fetch = SafeFetch(
-            consumer,
-            max_batch_bytes=_EXPANDED_PER_FETCHED * self._arguments["max_partition_fetch_bytes"],
+        # Set at once: its start returns after the first assignment, which asks it for positions.
+        self._member = KafkaMember(
+            self._kafka,
+            self._subscription,
+            self._arguments,
+            revoked=self._revoked,
+            assigned=self._assigned,
             silent=self._gaps.silent,
         )
-        self._places = Places(consumer, self._kafka.request_timeout_ms / 1000)
-        self._consumer = consumer  # its start returns after the first assignment, which asks it for positions
-        self._over = asyncio.get_running_loop().create_future()
-        self._has_read = False
-        return consumer
-
-    @property
-    def _current_assignment(self) -> object:
-        """The library's own object, which is another one after each rebalance."""
-        return self._consumer._subscription.subscription.assignment
+        return self._member.consumer
 
     def _take_early(self) -> list[Record]:
         """What an earlier read kept back, unless its assignment is over: then it comes again by itself."""
         (assignment, records), self._early = self._early, (None, [])
-        return records if assignment is self._current_assignment else []
+        is_over = self._member is None or assignment is not self._member.current_assignment
+        return [] if is_over else records
 
     def _forget_early(self, misread: set[TopicPartition]) -> None:
         """What was read there before the listener knew better comes from places that mean nothing."""
@@ -407,36 +333,24 @@ class KafkaSource:
             )
         return records
 
-    def _held(self, partitions: Iterable[TopicPartition]) -> list[KafkaTopicPartition]:
-        return [] if self._places is None else self._places.held(partitions)
-
     async def _revoked(self, partitions: set[TopicPartition]) -> None:
         self._holding.clear()
         if partitions:
             # Longer than this and the group goes on without this member anyway.
             await self._call(self._on_revoked, partitions, 1.5 * self.drain_s)
-            assert self._places is not None
-            await self._places.end_in_order(partitions)
+            assert self._member is not None
+            await self._member.places.end_in_order(partitions)
 
     async def _assigned(self, partitions: set[TopicPartition]) -> None:
         self._generation += 1
         self._gaps.restart()
         await self._call(self._on_assigned, partitions, self.drain_s)
-        assert self._places is not None
-        self._forget_early(await self._places.learn(partitions, self.drain_s / 2))
+        member = self._member
+        assert member is not None
+        self._forget_early(await member.places.learn(partitions, self.drain_s / 2))
         self._holding.set()
         # The client itself asks for a partition's position before it reads from it.
-        self._gaps.begin_at(await self._positions(partitions))
-
-    async def _positions(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where reading begins: at what the group has committed, kept or not; empty without an answer."""
-        try:
-            async with asyncio.timeout(self.drain_s):
-                return {
-                    each: await self._consumer.position(KafkaTopicPartition(*each)) for each in partitions
-                }
-        except (TimeoutError, KafkaError):
-            return {}
+        self._gaps.begin_at(await member.positions(partitions, self.drain_s))
 
     async def _call(
         self, callback: RebalanceCallback | None, partitions: set[TopicPartition], timeout_s: float
@@ -455,15 +369,3 @@ class KafkaSource:
         if self._callback_error is not None:
             error, self._callback_error = self._callback_error, None
             raise error
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    def __init__(self, revoked: RebalanceCallback, assigned: RebalanceCallback) -> None:
-        self._revoked = revoked
-        self._assigned = assigned
-
-    async def on_partitions_revoked(self, revoked: Iterable[KafkaTopicPartition]) -> None:
-        await self._revoked({(each.topic, each.partition) for each in revoked})
-
-    async def on_partitions_assigned(self, assigned: Iterable[KafkaTopicPartition]) -> None:
-        await self._assigned({(each.topic, each.partition) for each in assigned})

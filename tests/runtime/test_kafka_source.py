@@ -460,7 +460,8 @@ async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
         await fill(sink, topic, range(60))
         records = await read(source, 60)
         await source.commit(next_offsets(records))
-        source._consumer._fetcher._fetch_task.cancel()
+        assert source._member is not None
+        source._member.consumer._fetcher._fetch_task.cancel()
         await fill(sink, topic, range(60, 120))
         assert values_of(await read(source, 60)) == list(range(60, 120))
         assert source.generation() == 2
@@ -531,7 +532,8 @@ async def test_a_commit_whose_topic_is_away_is_tried_once(
 @contextmanager
 def held_up(source: KafkaSource) -> Iterator[asyncio.Event]:
     """What a member asks its group reaches the broker once the event is set."""
-    coordinator, go_on = source._consumer._coordinator, asyncio.Event()
+    assert source._member is not None
+    coordinator, go_on = source._member.consumer._coordinator, asyncio.Event()
     send = coordinator._send_req
 
     async def late(request: object) -> object:
