@@ -7,7 +7,9 @@ Everything but the sign-in form and its files needs a session; everything that c
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -28,6 +30,7 @@ from page.teaching import Teaching
 from runtime.clock import Clock
 from schemas.errors import DecodeError, SaccadeError, TransientError
 from schemas.frame import Frame
+from schemas.label import Label
 from schemas.trace import Trace
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -155,7 +158,7 @@ class Page:
             Route("/api/cameras", self.cameras),
             Route("/api/live", self.live),
             Route("/api/labels", self.labels),
-            Route("/api/thumbnail", self.thumbnail),
+            Route("/api/thumbnails", self.thumbnails),
             Route("/api/frame", self.frame),
             Route("/api/why", self.why),
             Route("/api/events", self.events),
@@ -237,7 +240,7 @@ class Page:
         """Server-sent events of the cameras in view: `labels` and `cameras` by camera, and `site`."""
         if self._feed.is_full:
             return refusal(503, "too many open pages: close one, or raise page.max_viewers")
-        cameras = [name for name in request.query_params.getlist("camera") if name][:MAX_CAMERAS_A_VIEW]
+        cameras = _cameras_of(request)
 
         async def stream() -> AsyncIterator[str]:
             viewer = self._feed.join(cameras)
@@ -259,23 +262,27 @@ class Page:
         labels = await self._store.recent(camera_of(request), count)
         return JSONResponse([label.to_json() for label in labels])
 
-    async def thumbnail(self, request: Request) -> Response:
-        """The newest frame in view as a small JPEG; nothing (204) while none has been read."""
-        frame = self._window.newest(camera_of(request))
-        if frame is None:
-            return Response(status_code=204)
-        made = await self._window.thumbnail(frame)
-        return Response(
-            made, media_type="image/jpeg", headers={"cache-control": "no-store", "x-seq": str(frame.seq)}
-        )
+    async def thumbnails(self, request: Request) -> Response:
+        """The newest frames of cameras in view as small JPEGs, by camera; left out while there is none that decodes."""
+        pictures = {}
+        for camera in _cameras_of(request):
+            frame = self._window.newest(camera)
+            if frame is not None:
+                with suppress(DecodeError):  # its label says so
+                    small = await self._window.thumbnail(frame)
+                    pictures[camera] = {"seq": frame.seq, "jpeg": b64encode(small).decode()}
+        return JSONResponse(pictures)
 
     async def frame(self, request: Request) -> Response:
-        """The newest frame in view, or the one of `seq`, as the producer encoded it."""
+        """The newest frame in view or with a label, or the one of `seq`, as the producer encoded it."""
         camera = camera_of(request)
-        if "seq" not in request.query_params:
-            frame = self._window.newest(camera)
+        if "seq" in request.query_params:
+            seq = integer(request.query_params, "seq", 0, 0, 2**63 - 1)
+            frame = await self._find(await self._store.get(camera, seq))
         else:
-            frame = await self._find(camera, integer(request.query_params, "seq", 0, 0, 2**63 - 1))
+            frame = self._window.newest(camera)
+            if frame is None:
+                frame = await self._find(*await self._store.latest_many([camera]))
         if frame is None:
             return refusal(404, "this frame is not held any more: `frames` keeps a quarter of an hour")
         answer = picture(frame.image, frame.encoding)
@@ -322,9 +329,12 @@ class Page:
         )
         return JSONResponse({"replayed": sent})
 
-    async def _find(self, camera: str, seq: int) -> Frame | None:
-        label = await self._store.get(camera, seq)
-        return None if label is None else await self._window.find(camera, seq, label.captured_ns)
+    async def _find(self, label: Label | None) -> Frame | None:
+        return None if label is None else await self._window.find(label.camera, label.seq, label.captured_ns)
+
+
+def _cameras_of(request: Request) -> list[str]:
+    return [name for name in request.query_params.getlist("camera") if name][:MAX_CAMERAS_A_VIEW]
 
 
 async def _index(_: Request) -> Response:

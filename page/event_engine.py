@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from page.events import EventRule, EventTracker
+from page.labels import FollowedLabels
 from runtime.clock import Clock
 from runtime.log import get_logger
 from runtime.waiting import set_within
@@ -23,14 +24,12 @@ from schemas.label import Label, LabelState
 MAX_CAMERAS = 2_000
 _LEASE_RENEW_S = 3.0
 _TICK_S = 0.5
-_LABELS_A_STEP = 256
-_MAX_FOUND = 1_000
 _RETRY_S = 1.0
 _log = get_logger(__name__)
 
 
 class LabelSource(Protocol):
-    """What the engine reads."""
+    """What the engine reads beside the labels that come."""
 
     async def cameras(self) -> list[str]:
         """Every known camera."""
@@ -38,10 +37,6 @@ class LabelSource(Protocol):
 
     async def recent(self, camera: str, count: int) -> list[Label]:
         """The last label changes of a camera, newest first."""
-        ...
-
-    def watch(self, camera: str | None = None, *, begun: asyncio.Event | None = None) -> AsyncIterator[Label]:
-        """Every label written from now on; `begun` is set once that is so."""
         ...
 
     async def time_ns(self) -> int:
@@ -102,8 +97,17 @@ class EventEngine:
     """
 
     def __init__(
-        self, labels: LabelSource, events: EventSink, clock: Clock, rule: EventRule, *, site: str, owner: str
+        self,
+        store: LabelSource,
+        labels: FollowedLabels,
+        events: EventSink,
+        clock: Clock,
+        rule: EventRule,
+        *,
+        site: str,
+        owner: str,
     ) -> None:
+        self._store = store
         self._labels = labels
         self._events = events
         self._clock = clock
@@ -112,7 +116,6 @@ class EventEngine:
         self._owner = owner
         self._trackers: dict[str, EventTracker] = {}
         self._last_words = LastWords()
-        self._found: asyncio.Queue[Label] = asyncio.Queue(_MAX_FOUND)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Finds events until `stop`, whenever this process holds the lease; rides out outages."""
@@ -130,26 +133,17 @@ class EventEngine:
         """Until `stop`, or until another process holds the lease."""
         self._trackers.clear()
         self._last_words = LastWords()
-        self._found = asyncio.Queue(_MAX_FOUND)
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            begun = asyncio.Event()
-            beside = [
-                group.create_task(self._follow(begun), name="labels"),
-                group.create_task(self._hold(stop, over), name="lease"),
-            ]
+            holding = group.create_task(self._hold(stop, over), name="lease")
             try:
-                await begun.wait()  # so that a label is in a history or follows, or both, which does no harm
-                now_ns = await self._labels.time_ns()
-                await self._read_histories(now_ns, over)
-                await self._work(over, now_ns - self._clock.time_ns())
+                # A label is in a history or follows, or both, which does no harm.
+                async with self._labels.following() as followed:
+                    now_ns = await self._store.time_ns()
+                    await self._read_histories(now_ns, over)
+                    await self._work(followed, over, now_ns - self._clock.time_ns())
             finally:
-                for each in beside:
-                    each.cancel()
-
-    async def _follow(self, begun: asyncio.Event) -> None:
-        async for label in self._labels.watch(begun=begun):
-            await self._found.put(label)
+                holding.cancel()
 
     async def _hold(self, stop: asyncio.Event, over: asyncio.Event) -> None:
         """The lease is held until `over` is set: at `stop`, or because another process has it."""
@@ -159,31 +153,20 @@ class EventEngine:
         over.set()
 
     async def _read_histories(self, now_ns: int, over: asyncio.Event) -> None:
-        for camera in (await self._labels.cameras())[:MAX_CAMERAS]:
+        for camera in (await self._store.cameras())[:MAX_CAMERAS]:
             if over.is_set():
                 return
-            for label in reversed(await self._labels.recent(camera, 200)):
+            for label in reversed(await self._store.recent(camera, 200)):
                 await self._take(self._last_words.offer(label))
         await self._take(self._last_words.due(now_ns))
 
-    async def _work(self, over: asyncio.Event, offset_ns: int) -> None:
+    async def _work(self, followed: asyncio.Queue[list[Label]], over: asyncio.Event, offset_ns: int) -> None:
         while not over.is_set():
-            for label in await self._next_labels():
+            for label in await _next_batch(followed):
                 await self._take(self._last_words.offer(label))
             now_ns = self._clock.time_ns() + offset_ns
             await self._take(self._last_words.due(now_ns))
             await self._quiet(now_ns)
-
-    async def _next_labels(self) -> list[Label]:
-        """The labels that have come; none after a while, as time alone ends events too."""
-        try:
-            async with asyncio.timeout(_TICK_S):
-                labels = [await self._found.get()]
-        except TimeoutError:
-            return []
-        while not self._found.empty() and len(labels) < _LABELS_A_STEP:
-            labels.append(self._found.get_nowait())
-        return labels
 
     async def _take(self, labels: Iterable[Label]) -> None:
         for label in labels:
@@ -202,3 +185,12 @@ class EventEngine:
         for event in events:
             if await self._events.add(event):
                 _log.info("event", camera=event.camera, kind=event.kind.value, label=event.label)
+
+
+async def _next_batch(followed: asyncio.Queue[list[Label]]) -> list[Label]:
+    """The next labels; none after a while, as time alone ends events too."""
+    try:
+        async with asyncio.timeout(_TICK_S):
+            return await followed.get()
+    except TimeoutError:
+        return []

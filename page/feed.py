@@ -1,6 +1,6 @@
 """What changes, told to every open page: each viewer gets the newest state of what it looks at, and no backlog.
 
-One task follows the site's store for all viewers. A viewer that reads slowly misses intermediate states,
+One task follows the site's labels for all viewers. A viewer that reads slowly misses intermediate states,
 never the latest one.
 """
 
@@ -9,26 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from page.labels import FollowedLabels
 from runtime.clock import Clock
-from runtime.log import get_logger
 from schemas.camera_state import CameraState
 from schemas.errors import TransientError
 from schemas.event import Event
-from schemas.label import Label
+from schemas.label import Label, LabelState
 from schemas.server_report import ServerReport
 from schemas.trace import Trace
 
-FLUSH_S = 0.2
-"""Labels are read this often at most, however many come."""
+FLUSH_S = 0.1
+"""A viewer is told this often at most."""
 SITE_S = 1.0
 HISTORY_MOMENTS = 900
 """A quarter of an hour of the uplink, one moment a second."""
 _RETRY_S = 1.0
-_log = get_logger(__name__)
 
 
 class PageStore(Protocol):
@@ -52,10 +51,6 @@ class PageStore(Protocol):
 
     async def trace(self, camera: str, seq: int) -> Trace:
         """What is kept of one frame's way."""
-        ...
-
-    def wakes(self) -> AsyncIterator[str]:
-        """The id of each camera whose label has changed, as it happens."""
         ...
 
     async def read_cameras(self, site: str) -> list[CameraState]:
@@ -98,7 +93,7 @@ class Viewer:
         self.changed.set()
 
     async def messages(self) -> AsyncIterator[str]:
-        """Server-sent events, at most five a second, with a comment where nothing happens for 15 s."""
+        """Server-sent events, at most one of a kind each `FLUSH_S`, with a comment where nothing happens for 15 s."""
         while True:
             try:
                 async with asyncio.timeout(15.0):
@@ -114,23 +109,32 @@ class Viewer:
 
 
 class Feed:
-    """Follows the labels that somebody looks at, and always the site: uplinks, servers, cameras, events.
+    """Follows a site: its labels, uplinks, servers, cameras and events.
 
-    State: the viewers, the cameras whose labels changed since the last read, the uplink's history, how each camera is.
+    State: the viewers, the newest label of each camera, the cameras in view of which none is known yet, the uplink's
+    history, how each camera is.
     """
 
     def __init__(
-        self, store: PageStore, events: SiteEvents, clock: Clock, site: str, *, max_viewers: int
+        self,
+        store: PageStore,
+        labels: FollowedLabels,
+        events: SiteEvents,
+        clock: Clock,
+        site: str,
+        *,
+        max_viewers: int,
     ) -> None:
         self._store = store
+        self._labels = labels
         self._events = events
         self._clock = clock
         self._site = site
         self._max_viewers = max_viewers
         self._viewers: set[Viewer] = set()
-        self._dirty: set[str] = set()
-        self._woken = asyncio.Event()
-        self._known: dict[str, tuple[int, str]] = {}
+        self._newest: dict[str, Label] = {}
+        self._unread: set[str] = set()
+        self._asked = asyncio.Event()
         self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_MOMENTS)
         self.states: dict[str, dict[str, Any]] = {}
         self.site_state: dict[str, Any] = {"uplinks": {}, "servers": [], "redis": False}
@@ -144,10 +148,11 @@ class Feed:
         """A viewer that is told of these cameras, and of the site."""
         viewer = Viewer(frozenset(cameras))
         self._viewers.add(viewer)
-        self._dirty |= viewer.cameras
-        self._known = {name: known for name, known in self._known.items() if name not in viewer.cameras}
         viewer.tell("site", self.site_state)
-        self._woken.set()
+        if known := viewer.cameras & self._newest.keys():
+            viewer.tell("labels", {camera: self._newest[camera].to_json() for camera in known})
+        self._unread |= viewer.cameras - known
+        self._asked.set()
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -157,45 +162,38 @@ class Feed:
     async def run(self) -> None:
         """Follows until cancelled; rides out outages of Redis."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_wakes(), name="wakes")
-            group.create_task(self._tell_labels(), name="labels")
+            group.create_task(self._follow(), name="labels")
+            group.create_task(self._read_unknown(), name="first labels")
             group.create_task(self._tell_site(), name="site")
 
-    async def _follow_wakes(self) -> None:
-        while True:
-            try:
-                async for camera in self._store.wakes():
-                    self._dirty.add(camera)
-                    self._woken.set()
-            except TransientError as error:
-                _log.warning("no labels for now", error=str(error))
-                await asyncio.sleep(_RETRY_S)  # Redis tells nobody when it is back
+    async def _follow(self) -> None:
+        async with self._labels.following() as followed:
+            while True:
+                self._spread(await followed.get())
 
-    async def _tell_labels(self) -> None:
+    async def _read_unknown(self) -> None:
         while True:
-            await self._woken.wait()
-            self._woken.clear()
-            in_view: set[str] = set().union(*(viewer.cameras for viewer in self._viewers))
-            wanted, self._dirty = sorted(self._dirty & in_view), set()
+            await self._asked.wait()
+            self._asked.clear()
+            wanted, self._unread = sorted(self._unread), set()
             try:
-                labels = await self._store.latest_many(wanted) if wanted else []
+                labels = await self._store.latest_many(wanted)
             except TransientError:
-                self._dirty.update(wanted)
+                self._unread.update(wanted)
                 await asyncio.sleep(_RETRY_S)
-                self._woken.set()
+                self._asked.set()
                 continue
             self._spread(label for label in labels if label is not None)
-            await asyncio.sleep(FLUSH_S)
 
-    def _spread(self, labels: Any) -> None:
-        fresh = {}
+    def _spread(self, labels: Iterable[Label]) -> None:
+        fresh = set()
         for label in labels:
-            mark = (label.seq, label.state.value)
-            if self._known.get(label.camera) != mark:
-                self._known[label.camera] = mark
-                fresh[label.camera] = label.to_json()
+            known = self._newest.get(label.camera)
+            if known is None or label.seq > known.seq or _may_replace(label, known):
+                self._newest[label.camera] = label
+                fresh.add(label.camera)
         for viewer in self._viewers:
-            mine = {camera: value for camera, value in fresh.items() if camera in viewer.cameras}
+            mine = {camera: self._newest[camera].to_json() for camera in viewer.cameras & fresh}
             if mine:
                 viewer.tell("labels", mine)
 
@@ -208,6 +206,8 @@ class Feed:
                 }
                 reports = await self._store.read_reports(self._site)
                 cameras = {*await self._store.cameras(), *await self._read_states()}
+                for gone in self._newest.keys() - cameras:
+                    del self._newest[gone]
                 newest_event = await self._events.newest_position(self._site)
             except TransientError:
                 self.site_state = {**self.site_state, "redis": False}
@@ -263,6 +263,11 @@ class Feed:
                 "cause": states[0].get("cause"),
             }
         )
+
+
+def _may_replace(label: Label, known: Label) -> bool:
+    """Of the same frame: a provisional answer is followed by the last word, never the other way round."""
+    return label.seq == known.seq and known.state is LabelState.PROVISIONAL
 
 
 def _sum(states: Sequence[dict[str, Any]], name: str) -> float | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import simplejpeg
 from PIL import Image
 
+from imaging.header import check_size
 from runtime.kafka_connection import Record
 from runtime.log import get_logger
 from schemas.errors import DecodeError, TransientError
@@ -44,8 +47,10 @@ class PartitionReader(Protocol):
         """The next records; empty after `timeout_s`."""
         ...
 
-    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
-        """Records of that time."""
+    async def find(
+        self, partition: int, time_ms: int, *, within_ms: int, wanted: Callable[[Record], bool]
+    ) -> Record | None:
+        """The first record of that time that is wanted."""
         ...
 
 
@@ -163,15 +168,21 @@ class FrameWindow:
             return None
         partition = frames_partition(camera, self._num_partitions)
         from_ms = captured_ns // 1_000_000 - _LOOK_BACK_MS
-        for record in await self._reader.around(partition, from_ms, within_ms=_LOOK_AHEAD_MS):
-            if (record.key or b"") == camera.encode():
-                frame = self._decoded(record)
-                if frame is not None and frame.seq == seq:
-                    self._found[camera, seq] = frame
-                    while len(self._found) > _MAX_FOUND:
-                        self._found.popitem(last=False)
-                    return frame
-        return None
+
+        def wanted(record: Record) -> bool:
+            return (
+                record.key == camera.encode()
+                and (frame := self._decoded(record)) is not None
+                and frame.seq == seq
+            )
+
+        record = await self._reader.find(partition, from_ms, within_ms=_LOOK_AHEAD_MS, wanted=wanted)
+        found = None if record is None else self._decoded(record)
+        if found is not None:
+            self._found[camera, seq] = found
+            while len(self._found) > _MAX_FOUND:
+                self._found.popitem(last=False)
+        return found
 
     async def thumbnail(self, frame: Frame) -> bytes:
         """The frame as a small JPEG, made once.
@@ -193,22 +204,27 @@ class FrameWindow:
 
 
 def small_jpeg(image: bytes, longest_pixels: int, max_pixels: int) -> bytes:
-    """A JPEG whose longer side is at most `longest_pixels`, decoded at the nearest scale that suffices.
+    """A JPEG whose longer side is at most `longest_pixels`; a JPEG is decoded at the least scale that suffices.
 
     Raises:
         DecodeError: not an image of a known kind, too many pixels, or damaged.
     """
-    out = io.BytesIO()
     try:
         with Image.open(io.BytesIO(image), formats=_FORMATS) as opened:
-            size = opened.width * opened.height
-            opened.draft("RGB", (longest_pixels, longest_pixels))
-            if size <= max_pixels:
+            check_size(str(opened.format), *opened.size, max_pixels)
+            share = min(1.0, longest_pixels / max(opened.size))
+            width, height = (max(1, round(share * side)) for side in opened.size)
+            if (opened.format, opened.mode) == ("JPEG", "RGB"):
+                least = {"min_width": width, "min_height": height}
+                picture = Image.fromarray(simplejpeg.decode_jpeg(image, **least, fastdct=True))
+            else:
                 picture = opened.convert("RGB")
-                picture.thumbnail((longest_pixels, longest_pixels), Image.Resampling.BILINEAR)
-                picture.save(out, "JPEG", quality=75)
+        small = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        made: bytes = simplejpeg.encode_jpeg(
+            np.asarray(small), quality=75, colorsubsampling="420", fastdct=True
+        )
+    except DecodeError:
+        raise
     except Exception as error:  # noqa: BLE001 - decoders of hostile bytes raise anything
         raise DecodeError("bad_image", f"image: {error}") from None
-    if size > max_pixels:
-        raise DecodeError("too_large", f"image of {size} pixels, at most {max_pixels}")
-    return out.getvalue()
+    return made

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from typing import Final
 
 from page.frames import FrameWindow
 from page.keeping import Doubt, Doubts, Reason, doubt_of
 from page.kept_frames import KeptFrames, Outcome
+from page.labels import FollowedLabels
 from runtime.log import get_logger
 from schemas.errors import DecodeError, TransientError
 from schemas.label import Label
@@ -23,14 +23,6 @@ _RETRY_S: Final = 1.0
 _log = get_logger(__name__)
 
 
-class LabelWatch(Protocol):
-    """What the harvest reads of a site's Redis."""
-
-    def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
-        """Every label written from now on."""
-        ...
-
-
 class Harvest:
     """Keeps frames of one site.
 
@@ -38,7 +30,7 @@ class Harvest:
     """
 
     def __init__(
-        self, labels: LabelWatch, window: FrameWindow, kept: KeptFrames, *, max_confidence: float
+        self, labels: FollowedLabels, window: FrameWindow, kept: KeptFrames, *, max_confidence: float
     ) -> None:
         self.kept = kept
         self.names: set[str] = set()
@@ -49,7 +41,7 @@ class Harvest:
         self._seen = asyncio.Event()
 
     async def run(self) -> None:
-        """Gathers until cancelled; rides out outages of Redis, of the broker and of the disk."""
+        """Gathers until cancelled; rides out outages of the broker and of the disk."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(), name="doubts")
             group.create_task(self._gather(), name="harvest")
@@ -65,16 +57,13 @@ class Harvest:
         return outcome in (Outcome.KEPT, Outcome.KNOWN)
 
     async def _follow(self) -> None:
-        while True:
-            try:
-                async for label in self._labels.watch():
+        async with self._labels.following() as followed:
+            while True:
+                for label in await followed.get():
                     if label.name and len(self.names) < MAX_NAMES:
                         self.names.add(label.name)
                     self._doubts.see(label)
-                    self._seen.set()
-            except TransientError as error:
-                _log.warning("no labels for now", error=str(error))
-                await asyncio.sleep(_RETRY_S)  # Redis tells nobody when it is back
+                self._seen.set()
 
     async def _gather(self) -> None:
         doubt: Doubt | None = None

@@ -20,6 +20,7 @@ from page.feed import Feed
 from page.frames import FrameWindow, PictureLimits
 from page.harvest import Harvest
 from page.kept_frames import KeptFrames
+from page.labels import SharedLabels
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, run_outlet
 from page.settings import EventSettings, HarvestSettings, PageProgramSettings, PageSettings
 from runtime.clock import Clock, SystemClock
@@ -96,8 +97,9 @@ async def run_page(
             thumbnail_pixels=page.thumbnail_pixels,
         )
         events = await stack.enter_async_context(EventStore(settings.redis))
-        feed = Feed(store, events, clock, settings.site, max_viewers=page.max_viewers)
-        harvest = _harvest_of(settings.harvest, store, window, stack)
+        labels = SharedLabels(store)
+        feed = Feed(store, labels, events, clock, settings.site, max_viewers=page.max_viewers)
+        harvest = _harvest_of(settings.harvest, labels, window, stack)
         app = Page(
             site=settings.site,
             store=store,
@@ -112,6 +114,7 @@ async def run_page(
         ).app()
         engine = EventEngine(
             store,
+            labels,
             events,
             clock,
             rule_of(settings.events),
@@ -123,6 +126,7 @@ async def run_page(
                 group.create_task(run_outlet(events, settings.site, outlet), name=outlet.name)
                 for outlet in outlets_of(settings, clock)
             ]
+            beside.append(group.create_task(labels.run(), name="labels"))
             beside.append(group.create_task(engine.run(stop), name="events"))
             if harvest is not None:
                 beside.append(group.create_task(harvest.run(), name="harvest"))
@@ -134,14 +138,14 @@ async def run_page(
 
 
 def _harvest_of(
-    settings: HarvestSettings, store: SiteReader, window: FrameWindow, stack: AsyncExitStack
+    settings: HarvestSettings, labels: SharedLabels, window: FrameWindow, stack: AsyncExitStack
 ) -> Harvest | None:
     """Open until the stack ends; None where no file is set. Raises `SettingsError`."""
     if settings.file is None:
         return None
     kept = KeptFrames.open(settings.file, max_bytes=settings.max_bytes)
     stack.callback(kept.close)
-    return Harvest(store, window, kept, max_confidence=settings.max_confidence)
+    return Harvest(labels, window, kept, max_confidence=settings.max_confidence)
 
 
 def rule_of(settings: EventSettings) -> EventRule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +16,8 @@ from runtime.kafka_fetch import safe_consumer
 
 _POLL_MS = 500
 _LOOK_RECORDS = 256
+_LOOK_BYTES = 1 << 20
+"""One answer's bound where a record is looked up: it is near the beginning. A larger record comes all the same."""
 
 
 class TopicReader:
@@ -28,15 +30,24 @@ class TopicReader:
         topic: its topic.
         max_fetch_bytes: bound of one answer of the broker for a partition; at least one record comes.
         max_behind: `read` skips to the end of a partition that is more records ahead than this.
+        gather_ms: the broker collects records for so long before it answers `read`: one answer costs the reader as
+            much as some ten records.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, *, max_fetch_bytes: int, max_behind: int = 200
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        *,
+        max_fetch_bytes: int,
+        max_behind: int = 200,
+        gather_ms: int = 200,
     ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._max_fetch_bytes = max_fetch_bytes
         self._max_behind = max_behind
+        self._gather_ms = gather_ms
         self._tail: Any = None
         self._looker: Any = None
         self._look_turn = asyncio.Lock()
@@ -48,8 +59,12 @@ class TopicReader:
         Raises:
             TransientError: no broker answers.
         """
-        self._tail = await started(self._make, self._kafka)
-        self._looker = await started(self._make, self._kafka)
+        most = self._max_fetch_bytes
+        self._tail = await started(
+            lambda: self._make(max_fetch_bytes=most, fetch_min_bytes=most, fetch_max_wait_ms=self._gather_ms),
+            self._kafka,
+        )
+        self._looker = await started(lambda: self._make(max_fetch_bytes=min(most, _LOOK_BYTES)), self._kafka)
         return self
 
     async def __aexit__(
@@ -115,37 +130,41 @@ class TopicReader:
             raise translated(error, f"reading {self._topic}") from None
         return [record_of(record) for records in found.values() for record in records]
 
-    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
-        """The partition's first records of broker time `time_ms` or later, up to `within_ms` after it.
+    async def find(
+        self, partition: int, time_ms: int, *, within_ms: int, wanted: Callable[[Record], bool]
+    ) -> Record | None:
+        """The partition's first record of broker time `time_ms` or later, up to `within_ms` after it, that is `wanted`.
 
-        At most 256. Raises `TransientError`.
+        None where it is not among the first 256. Raises `TransientError`.
         """
         async with self._look_turn:
             try:
-                return await self._look(KafkaTopicPartition(self._topic, partition), time_ms, within_ms)
+                async for found in self._look(KafkaTopicPartition(self._topic, partition), time_ms):
+                    if found.timestamp > time_ms + within_ms:
+                        return None
+                    record = record_of(found)
+                    if wanted(record):
+                        return record
             except KafkaError as error:
                 raise translated(error, f"looking up {self._topic}") from None
+        return None
 
-    async def _look(self, where: KafkaTopicPartition, time_ms: int, within_ms: int) -> list[Record]:
+    async def _look(self, where: KafkaTopicPartition, time_ms: int) -> AsyncIterator[Any]:
         self._looker.assign([where])
         start = (await self._looker.offsets_for_times({where: max(0, time_ms)}))[where]
-        records: list[Record] = []
         if start is None:
-            return records
-        end = (await self._looker.end_offsets([where]))[where]
+            return
+        end = min(start.offset + _LOOK_RECORDS, (await self._looker.end_offsets([where]))[where])
         self._looker.seek(where, start.offset)
-        while len(records) < _LOOK_RECORDS and await self._looker.position(where) < end:
-            found = (await self._looker.getmany(where, timeout_ms=_POLL_MS)).get(where, ())
-            in_time = [each for each in found if each.timestamp <= time_ms + within_ms]
-            records += [record_of(each) for each in in_time]
-            if len(in_time) < len(found):
-                break
-        return records[:_LOOK_RECORDS]
+        while await self._looker.position(where) < end:
+            for each in (await self._looker.getmany(where, timeout_ms=_POLL_MS)).get(where, ()):
+                yield each
 
-    def _make(self) -> Any:
+    def _make(self, *, max_fetch_bytes: int, **how: int) -> Any:
         return safe_consumer(
             **connection_arguments(self._kafka),
+            **how,
             auto_offset_reset="latest",
-            max_partition_fetch_bytes=self._max_fetch_bytes,
-            fetch_max_bytes=4 * self._max_fetch_bytes,
+            max_partition_fetch_bytes=max_fetch_bytes,
+            fetch_max_bytes=4 * max_fetch_bytes,
         )

@@ -1,14 +1,18 @@
-"""What people look at in a site's Redis: the newest labels of many cameras in one round trip, and wake-ups."""
+"""What people look at in a site's Redis: the newest labels of many cameras in one round trip, and what changes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 
-from runtime.redis_store import RedisStore, decoded
+import stamina
+
+from runtime.redis_store import RETRY, RedisStore, decoded
 from schemas import redis_keys
 from schemas.label import Label
 
-_WAKE_TIMEOUT_S = 5.0
+_BLOCK_S = 1.0
+"""The first label of a new camera is seen at most this late."""
 
 
 class SiteReader(RedisStore):
@@ -24,12 +28,22 @@ class SiteReader(RedisStore):
             entries = await self._client.xrevrange(redis_keys.labels(camera), count=count)
         return [label for _, fields in entries if (label := decoded(fields)) is not None]
 
-    async def wakes(self) -> AsyncIterator[str]:
-        """The id of each camera whose label changes, from now on. Raises `TransientError` when Redis goes."""
-        with self._translated("SUBSCRIBE"):
-            async with self._client.pubsub(ignore_subscribe_messages=True) as wakes:
-                await wakes.subscribe(redis_keys.WAKE)
+    async def batches(self, pause_s: float) -> AsyncGenerator[list[Label], None]:
+        """Every label written from now on, of all cameras, each camera's in order, read once each `pause_s` at most.
+
+        The first batch is empty: whatever is written after it comes. Rides out outages: what was written meanwhile
+        follows. Cheaper than `watch` where labels are many, and later by `pause_s`.
+
+        Raises:
+            TransientError: Redis does not answer at the start.
+        """
+        positions = await self._ends(await self.cameras())
+        yield []
+        block_ms = round(1000 * min(_BLOCK_S, self._settings.timeout_s / 2))
+        async for attempt in stamina.retry_context(**RETRY):
+            with attempt, self._translated("XREAD"):
                 while True:
-                    message = await wakes.get_message(timeout=_WAKE_TIMEOUT_S)
-                    if message is not None:
-                        yield message["data"]
+                    labels = await self._read_after(positions, block_ms=block_ms)
+                    if labels:
+                        yield labels
+                    await asyncio.sleep(pause_s)  # the bound of what reading costs, not a poll

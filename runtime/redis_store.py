@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import stamina
@@ -28,7 +28,14 @@ _WAKE_TIMEOUT_S = 1.0
 """A lost wake-up costs a watcher at most this long."""
 _PUT_LABELS = 64
 """Labels that one call of the script may hold: Redis serves nobody else meanwhile."""
-_RETRY_WAIT_MAX_S = 2.0
+RETRY: Final[dict[str, Any]] = {
+    "on": TransientError,
+    "attempts": None,
+    "timeout": None,
+    "wait_initial": 0.1,
+    "wait_max": 2.0,
+}
+"""How a reader that never ends rides out an outage."""
 _log = get_logger(__name__)
 
 
@@ -152,9 +159,7 @@ class RedisStore(Coordination):
         positions = await self._ends([camera] if camera else await self.cameras())
         if begun is not None:
             begun.set()
-        async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=None, wait_initial=0.1, wait_max=_RETRY_WAIT_MAX_S
-        ):
+        async for attempt in stamina.retry_context(**RETRY):
             with attempt, self._translated("watch"):
                 async with self._client.pubsub(ignore_subscribe_messages=True) as wakes:
                     await wakes.subscribe(redis_keys.WAKE)
@@ -177,18 +182,24 @@ class RedisStore(Coordination):
     ) -> AsyncIterator[Label]:
         """New entries of all streams, again and again; `positions` moves on with what was yielded."""
         while True:
-            for each in [only] if only else await self.cameras():
-                positions.setdefault(each, FROM_START)
-            cameras = {redis_keys.labels(each): each for each in positions}
-            streams = {key: positions[each] for key, each in cameras.items()}
-            found = await self._client.xread(streams, count=_PAGE_ENTRIES) if streams else []
-            for key, entries in found:
-                for entry in entries:
-                    positions[cameras[key]] = entry[0]
-                    for label in _labels_of([entry]):
-                        yield label
+            found = await self._read_after(positions, only=only)
+            for label in found:
+                yield label
             if not found:
                 await _next_wake(wakes, only)
+
+    async def _read_after(
+        self, positions: dict[str, str], *, only: str | None = None, block_ms: int | None = None
+    ) -> list[Label]:
+        """New entries of all streams, each camera's in order; `positions` moves on. May wait for the first."""
+        for each in [only] if only else await self.cameras():
+            positions.setdefault(each, FROM_START)
+        cameras = {redis_keys.labels(each): each for each in positions}
+        streams = {key: positions[each] for key, each in cameras.items()}
+        found = await self._client.xread(streams, count=_PAGE_ENTRIES, block=block_ms) if streams else []
+        for key, entries in found:
+            positions[cameras[key]] = entries[-1][0]
+        return [label for _, entries in found for label in _labels_of(entries)]
 
 
 async def _next_wake(wakes: Any, only: str | None) -> None:

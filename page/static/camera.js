@@ -43,7 +43,7 @@ export async function show([camera], known, linkState) {
       frame: `${label.seq}, ${clockTime(label.captured_ns)}`,
       latency: duration(label.labelled_ns - label.captured_ns),
     }));
-    draw(label);
+    draw();
   }
 
   function tellState(state) {
@@ -61,11 +61,11 @@ export async function show([camera], known, linkState) {
     }));
   }
 
-  async function draw(label) {
+  async function draw() {
     if (drawing) return;
     drawing = true;
     try {
-      const response = await fetch(api.withValues("/api/frame", { camera, seq: label.seq }));
+      const response = await fetch(api.withValues("/api/frame", { camera }));
       if (response.ok) await newest.draw(await response.blob());
     } finally {
       drawing = false;
@@ -103,7 +103,7 @@ export async function show([camera], known, linkState) {
     changes.replaceChildren(...ordered.slice(-CHANGES_SHOWN).reverse().map((each) => element("tr", {},
       element("td", {}, clockTime(each.captured_ns)),
       element("td", {}, element("a", { href: whyOf(each.seq) }, answerOf(each))),
-      element("td", { class: "number" }, percent(each.confidence)),
+      element("td", { class: "number wide" }, percent(each.confidence)),
       element("td", { class: `by-${each.source}` }, `${each.state} by ${sourceOf(each)}`))));
   }
 
@@ -129,17 +129,18 @@ export async function show([camera], known, linkState) {
     elements: [
       element("div", { class: "bar" }, element("h1", {}, camera), element("a", { class: "button", href: "#/" }, "All cameras")),
       element("div", { class: "columns" },
-        element("div", { class: "frames" },
-          element("section", { class: "card", "aria-label": "Newest frame" }, element("h2", {}, "Newest frame"), newest.element),
-          element("section", { class: "card", "aria-label": "Last frame that was sent" }, element("h2", {}, "Last frame sent to the server"), sent.element, sentText)),
         element("div", {},
-          element("section", { class: "card" }, element("h2", {}, "Now"), now),
-          source,
-          doubt,
-          element("section", { class: "card" }, element("h2", {}, "Events"), events.element),
+          element("div", { class: "frames" },
+            element("section", { class: "card", "aria-label": "Newest frame" }, element("h2", {}, "Newest frame"), newest.element),
+            element("section", { class: "card", "aria-label": "Last frame that was sent" }, element("h2", {}, "Last frame sent to the server"), sent.element, sentText),
+            element("section", { class: "card" }, element("h2", {}, "Now"), now),
+            doubt),
           element("section", { class: "card" }, element("h2", {}, "Label changes"),
             element("table", {}, element("thead", {}, element("tr", {},
-              ...["time", "label", "confidence", "state"].map((name) => element("th", { scope: "col" }, name)))), changes)))),
+              ...["time", "label", "confidence", "state"].map((name) => element("th", { scope: "col", class: name === "confidence" ? "number wide" : null }, name)))), changes))),
+        element("div", {},
+          source,
+          element("section", { class: "card" }, element("h2", {}, "Events"), events.element))),
     ],
     leave: () => stream.close(),
   };

@@ -3,6 +3,8 @@ import * as api from "/static/api.js";
 import { age, answerOf, element, percent, sourceOf, stateOf } from "/static/dom.js";
 
 const PICTURE_MS = 1000;
+const HURRY_MS = 150;
+const HURRIES = 8;
 const ONLINE_NS = 10e9;
 
 export async function show(_, known, linkState) {
@@ -26,6 +28,7 @@ export async function show(_, known, linkState) {
     timer = setTimeout(connect, source ? 300 : 0);
   }, { rootMargin: "80px" });
   const ticking = setInterval(refresh, PICTURE_MS);
+  let loading = false;
 
   function add(camera, label, state) {
     const picture = element("img", { alt: "", loading: "lazy" });
@@ -36,17 +39,17 @@ export async function show(_, known, linkState) {
       dot: element("span", { class: "dot" }),
       answer: element("b", {}, "no label yet"),
       confidence: element("span", {}),
-      by: element("span", {}),
+      by: element("span", { hidden: true }),
       age: element("span", {}),
     };
     const tile = element("li", { class: "tile", "data-camera": camera },
       element("a", { href: `#/camera/${encodeURIComponent(camera)}` },
         element("div", { class: "picture" }, parts.picture, parts.none),
         element("div", { class: "text" },
-          element("div", { class: "name" }, parts.dot, camera),
+          element("div", { class: "name", title: camera }, parts.dot, element("span", {}, camera)),
           element("div", { class: "label" }, parts.answer, parts.confidence),
           element("div", { class: "meta" }, parts.by, parts.age))));
-    tiles.set(camera, { tile, parts, label: null, state: null, shownSeq: -1, loading: false });
+    tiles.set(camera, { tile, parts, label: null, state: null, shownSeq: -1 });
     list.append(tile);
     empty.hidden = true;
     if (state) tellState(camera, state);
@@ -68,6 +71,7 @@ export async function show(_, known, linkState) {
     mine.parts.confidence.textContent = label.cause ? "" : percent(label.confidence);
     mine.parts.by.textContent = `${label.state} by ${sourceOf(label)}`;
     mine.parts.by.className = `by-${label.source}`;
+    mine.parts.by.hidden = false;
     write(mine);
   }
 
@@ -82,7 +86,7 @@ export async function show(_, known, linkState) {
     const name = state ? stateOf(state) : isOn ? "online" : "offline";
     const rate = isOn && state ? ` ${state.fps.toFixed(1)}/s` : "";
     const trouble = isBad && state.error ? `: ${state.error}` : "";
-    parts.age.textContent = `${name}${rate}${trouble}${label ? `, ${age(label.captured_ns, nowNs)}` : ""}`;
+    parts.age.textContent = `${name}${rate}${trouble}${label ? `, ${age(label.captured_ns, nowNs)} ago` : ""}`;
     parts.age.className = isBad ? "bad" : "";
   }
 
@@ -93,6 +97,7 @@ export async function show(_, known, linkState) {
       cameras: (states) => { for (const [camera, state] of Object.entries(states)) tellState(camera, state); },
       labels: (labels) => { for (const [camera, label] of Object.entries(labels)) tell(camera, label); },
     }, linkState);
+    refresh(HURRIES);
   }
 
   // Cameras come and go while the page is open.
@@ -111,27 +116,34 @@ export async function show(_, known, linkState) {
     sift();
   }
 
-  async function refresh() {
-    for (const camera of inView) {
-      const mine = tiles.get(camera);
-      if (!mine) continue;
-      write(mine);
-      if (mine.loading || (mine.label && mine.label.seq === mine.shownSeq)) continue;
-      mine.loading = true;
-      loadPicture(camera, mine).finally(() => { mine.loading = false; });
+  // The newest pictures of what is in view, all by one request; `hurries` times more at once while one has none yet.
+  async function refresh(hurries = 0) {
+    const shown = [...inView].map((camera) => tiles.get(camera)).filter(Boolean);
+    shown.forEach(write);
+    if (loading || document.hidden) return;
+    loading = true;
+    try {
+      const old = shown.filter((mine) => !mine.label || mine.label.seq !== mine.shownSeq);
+      if (old.length) await loadPictures(old.map((mine) => mine.tile.dataset.camera));
+    } catch {
+      // The stream of labels tells that the server is away.
+    } finally {
+      loading = false;
     }
+    if (hurries && shown.some((mine) => mine.shownSeq < 0)) setTimeout(() => refresh(hurries - 1), HURRY_MS);
   }
 
-  async function loadPicture(camera, mine) {
-    const response = await fetch(api.withValues("/api/thumbnail", { camera }));
-    if (response.status !== 200) return;
-    mine.shownSeq = Number(response.headers.get("x-seq"));
-    const url = URL.createObjectURL(await response.blob());
-    const old = mine.parts.picture.src;
-    mine.parts.picture.src = url;
-    mine.parts.picture.hidden = false;
-    mine.parts.none.hidden = true;
-    if (old) URL.revokeObjectURL(old);
+  async function loadPictures(cameras) {
+    for (const [camera, { seq, jpeg }] of Object.entries(await api.get("/api/thumbnails", { camera: cameras }))) {
+      const mine = tiles.get(camera);
+      if (!mine || mine.shownSeq === seq) continue;
+      mine.shownSeq = seq;
+      const old = mine.parts.picture.src;
+      mine.parts.picture.src = URL.createObjectURL(new Blob([bytesOf(jpeg)], { type: "image/jpeg" }));
+      mine.parts.picture.hidden = false;
+      mine.parts.none.hidden = true;
+      if (old) URL.revokeObjectURL(old);
+    }
   }
 
   function sift() {
@@ -142,14 +154,18 @@ export async function show(_, known, linkState) {
       mine.tile.hidden = !text.includes(wanted);
       shown += mine.tile.hidden ? 0 : 1;
     }
-    count.textContent = `${shown} of ${tiles.size}`;
+    count.textContent = tiles.size ? `${shown} of ${tiles.size} cameras` : "";
   }
   filter.addEventListener("input", sift);
   sift();
   return {
     title: "Cameras",
     elements: [element("div", { class: "bar" }, element("h1", {}, "Cameras"), count, filter), list, empty],
-    entered: () => { for (const { tile } of tiles.values()) observer.observe(tile); connect(); setTimeout(refresh, 150); },
+    entered: () => { for (const { tile } of tiles.values()) observer.observe(tile); connect(); },
     leave: () => { source?.close(); observer.disconnect(); clearInterval(ticking); clearTimeout(timer); },
   };
+}
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
 }

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from page.kept_frames import KeptFrames
 from runtime.clock import ManualClock
 from runtime.kafka_connection import Record
 from schemas.camera_state import CameraState
-from schemas.errors import TransientError
 from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -55,12 +55,11 @@ class FakeSite:
     events: FakeEvents = field(default_factory=FakeEvents)
     states: list[CameraState] = field(default_factory=list)
     traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
-    woken: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    watched: asyncio.Queue[Label | TransientError] = field(default_factory=asyncio.Queue)
+    followed: asyncio.Queue[list[Label]] = field(default_factory=asyncio.Queue)
 
     def write(self, label: Label) -> None:
         self.labels[label.camera, label.seq] = label
-        self.woken.put_nowait(label.camera)
+        self.followed.put_nowait([label])
 
     async def cameras(self) -> list[str]:
         return sorted({camera for camera, _ in self.labels})
@@ -78,16 +77,9 @@ class FakeSite:
     async def trace(self, camera: str, seq: int) -> Trace:
         return self.traces.get((camera, seq), Trace())
 
-    async def wakes(self) -> AsyncIterator[str]:
-        while True:
-            yield await self.woken.get()
-
-    async def watch(self, camera: str | None = None) -> AsyncIterator[Label]:
-        while True:
-            found = await self.watched.get()
-            if isinstance(found, TransientError):
-                raise found
-            yield found
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[asyncio.Queue[list[Label]]]:
+        yield self.followed
 
     async def read_cameras(self, site: str) -> list[CameraState]:
         return self.states
@@ -107,8 +99,10 @@ class FakeSite:
     async def read(self, timeout_s: float) -> list[Record]:
         return []
 
-    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
-        return self.records
+    async def find(
+        self, partition: int, time_ms: int, *, within_ms: int, wanted: Callable[[Record], bool]
+    ) -> Record | None:
+        return next(filter(wanted, self.records), None)
 
     async def list(self, limit: int) -> list[dict[str, Any]]:
         return self.letters[:limit]
@@ -158,7 +152,7 @@ def open_page(site: FakeSite) -> Iterator[OpenPage]:
             base_url: str = "http://127.0.0.1",
             kept: KeptFrames | None = None,
         ) -> TestClient:
-            feed = Feed(site, site.events, clock, "", max_viewers=2)
+            feed = Feed(site, site, site.events, clock, "", max_viewers=2)
             window = FrameWindow(
                 site, threads, PictureLimits(100_000, 1_000_000), max_held=4, thumbnail_pixels=32
             )

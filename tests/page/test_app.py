@@ -25,7 +25,7 @@ USERS = {
     "bob": User("bob", UserRole.LOOK, hash_password("builder")),
 }
 READS = [
-    *("/api/cameras", "/api/live", "/api/labels?camera=gate", "/api/thumbnail?camera=gate"),
+    *("/api/cameras", "/api/live", "/api/labels?camera=gate", "/api/thumbnails?camera=gate"),
     *("/api/frame?camera=gate", "/api/why?camera=gate&seq=3", "/api/uplink", "/api/letters", "/api/events"),
     *("/api/kept", "/api/kept/thumbnail?id=1", "/api/kept/image?id=1"),
 ]
@@ -143,7 +143,7 @@ def test_a_frame_that_is_still_held_is_shown(open_page: Any, site: Any) -> None:
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["x-seq"] == "3"
     assert open_page().get("/api/frame?camera=gate&seq=9").status_code == 404
-    assert open_page().get("/api/thumbnail?camera=gate").status_code == 204
+    assert open_page().get("/api/thumbnails?camera=gate").json() == {}
 
 
 def test_why_tells_the_label_and_the_frame(open_page: Any, site: Any) -> None:

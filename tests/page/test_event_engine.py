@@ -31,15 +31,16 @@ def label(
 
 
 class FakeSite:
-    """Labels in, events out; `away` makes the next watch fail."""
+    """Labels in, events out; they are not taken for the first `away` times."""
 
-    def __init__(self, past: list[Label] | None = None) -> None:
+    def __init__(self, past: list[Label] | None = None, away: int = 0) -> None:
         self.past = past or []
-        self.labels: asyncio.Queue[Label | TransientError] = asyncio.Queue()
+        self.away = away
+        self.labels: asyncio.Queue[list[Label]] = asyncio.Queue()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.known: set[str] = set()
         self.may_hold = True
-        self.is_watched = False
+        self.is_followed = False
         self.held: asyncio.Queue[None] = asyncio.Queue()
 
     async def time_ns(self) -> int:
@@ -51,19 +52,15 @@ class FakeSite:
     async def recent(self, camera: str, count: int) -> list[Label]:
         return self.past[::-1][:count]
 
-    async def watch(
-        self, camera: str | None = None, *, begun: asyncio.Event | None = None
-    ) -> AsyncIterator[Label]:
-        if begun is not None:
-            begun.set()
-        self.is_watched = True
-        while True:
-            found = await self.labels.get()
-            if isinstance(found, TransientError):
-                raise found
-            yield found
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[asyncio.Queue[list[Label]]]:
+        self.is_followed = True
+        yield self.labels
 
     async def add(self, event: Event) -> bool:
+        if self.away:
+            self.away -= 1
+            raise TransientError("away")
         if event.id in self.known:
             return False
         self.known.add(event.id)
@@ -78,7 +75,7 @@ class FakeSite:
 @asynccontextmanager
 async def running(site: FakeSite) -> AsyncIterator[None]:
     rule = EventRule(Patience(stand_s=1.0, gone_s=2.0))
-    engine = EventEngine(site, site, ManualClock(time_ns=NOW_NS), rule, site="", owner="me")
+    engine = EventEngine(site, site, site, ManualClock(time_ns=NOW_NS), rule, site="", owner="me")
     stop = asyncio.Event()
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(engine.run(stop))
@@ -90,7 +87,7 @@ async def test_labels_become_an_event() -> None:
     site = FakeSite()
     async with running(site):
         for step in range(7):
-            site.labels.put_nowait(label(step))
+            site.labels.put_nowait([label(step)])
         event = await site.events.get()
     assert (event.kind, event.label, event.first_seq) == (Kind.BEGUN, "stop", 0)
 
@@ -99,7 +96,7 @@ async def test_a_restart_goes_on_and_tells_nothing_twice() -> None:
     site = FakeSite(past=[label(step) for step in range(7)])
     for _ in range(2):
         async with running(site):
-            site.labels.put_nowait(label(7))
+            site.labels.put_nowait([label(7)])
             if not site.known:
                 assert (await site.events.get()).id == "gate:0:begun"
     assert site.known == {"gate:0:begun"}
@@ -113,8 +110,8 @@ class BusySite(FakeSite):
         for _ in range(3):
             await self.held.get()
         for step in range(1, 7):
-            if self.is_watched:  # who watches later does not hear of it
-                self.labels.put_nowait(label(step))
+            if self.is_followed:  # who follows later does not hear of it
+                self.labels.put_nowait([label(step)])
         return past
 
 
@@ -133,22 +130,19 @@ async def test_another_process_takes_over(monkeypatch: pytest.MonkeyPatch) -> No
     async with running(site):
         for _ in range(2):
             await site.held.get()
-        site.may_hold, site.is_watched = False, False
+        site.may_hold, site.is_followed = False, False
         for _ in range(5):
             await site.held.get()
         for step in range(7):
-            site.labels.put_nowait(label(step))
+            site.labels.put_nowait([label(step)])
         assert site.events.empty()
         site.may_hold = True
         assert (await site.events.get()).id == "gate:0:begun"
 
 
 async def test_an_outage_is_ridden_out() -> None:
-    site = FakeSite()
-    site.labels.put_nowait(TransientError("away"))
+    site = FakeSite(past=[label(step) for step in range(7)], away=2)
     async with running(site):
-        for step in range(7):
-            site.labels.put_nowait(label(step))
         assert (await site.events.get()).kind is Kind.BEGUN
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from page.feed import Feed, Viewer
@@ -21,7 +22,7 @@ def label(camera: str, seq: int) -> Label:
 
 @asynccontextmanager
 async def following(site: Any, max_viewers: int = 5) -> AsyncIterator[Feed]:
-    feed = Feed(site, site.events, ManualClock(), "", max_viewers=max_viewers)
+    feed = Feed(site, site, site.events, ManualClock(), "", max_viewers=max_viewers)
     task = asyncio.create_task(feed.run())
     try:
         async with asyncio.timeout(10):
@@ -48,6 +49,20 @@ async def test_a_viewer_is_told_what_it_looks_at(site: Any) -> None:
         site.write(label("yard", 2))
         site.write(label("gate", 2))
         assert (await told(viewer, "labels"))["gate"]["seq"] == 2
+
+
+async def test_one_who_comes_later_is_told_at_once_and_no_answer_goes_back(site: Any) -> None:
+    asked = replace(label("gate", 2), state=LabelState.PROVISIONAL)
+    async with following(site) as feed:
+        early = feed.join(["gate"])
+        for each in (asked, label("gate", 2), asked, label("gate", 1)):
+            site.write(each)
+        site.write(label("yard", 1))
+        while (await told(early, "labels"))["gate"]["state"] != "final":
+            pass
+        late = feed.join(["gate", "yard"])
+        found = await told(late, "labels")
+        assert (found["gate"]["seq"], found["gate"]["state"]) == (2, "final")
 
 
 async def test_the_site_is_told_too(site: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,11 +43,11 @@ class FlakySite:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._site, name)
 
-    async def around(self, partition: int, time_ms: int, *, within_ms: int) -> Sequence[Record]:
+    async def find(self, *arguments: Any, **how: Any) -> Record | None:
         if self._away:
             self._away -= 1
             raise TransientError("the broker is away")
-        found: Sequence[Record] = await self._site.around(partition, time_ms, within_ms=within_ms)
+        found: Record | None = await self._site.find(*arguments, **how)
         return found
 
 
@@ -90,20 +90,17 @@ async def test_a_frame_in_doubt_is_kept_and_a_sure_one_is_not(
 ) -> None:
     site.records = [record(seq, jpeg(seq)) for seq in (1, 2)]
     async with harvesting(site, kept) as (harvest, done):
-        site.watched.put_nowait(label(1, confidence=0.9))
-        site.watched.put_nowait(label(2))
+        site.followed.put_nowait([label(1, confidence=0.9)])
+        site.followed.put_nowait([label(2)])
         assert await done.outcomes.get() == "kept"
         assert harvest.names == {"stop"}
     assert [each.seq for each in kept.frames()] == [2]
 
 
-async def test_outages_of_redis_and_of_the_broker_are_ridden_out(
-    site: Any, kept: KeptFrames, jpeg: Jpeg
-) -> None:
+async def test_outages_of_the_broker_are_ridden_out(site: Any, kept: KeptFrames, jpeg: Jpeg) -> None:
     site.records = [record(1, jpeg(1))]
     async with harvesting(site, kept, away=2) as (_, done):
-        site.watched.put_nowait(TransientError("Redis is away"))
-        site.watched.put_nowait(label(1))
+        site.followed.put_nowait([label(1)])
         assert await done.outcomes.get() == "kept"
 
 
@@ -118,7 +115,7 @@ async def test_what_is_left_out_is_counted_by_cause(site: Any, kept: KeptFrames,
         assert await harvest.mark(label(3, camera="c"))
         assert await done.outcomes.get() == "kept"
         for seq, camera in [(1, "a"), (2, "b"), (4, "c"), (5, "d")]:
-            site.watched.put_nowait(label(seq, camera=camera))
+            site.followed.put_nowait([label(seq, camera=camera)])
         assert [await done.outcomes.get() for _ in range(2)] == ["near_duplicate", "kept"]
     assert harvest.left_out == {"not_held": 1, "undecodable": 1, "near_duplicate": 1}
 

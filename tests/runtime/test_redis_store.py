@@ -15,6 +15,7 @@ from devstack import EmbeddedStack
 from devstack.locks import Locks
 from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
+from runtime.redis_reader import SiteReader
 from runtime.redis_store import RedisStore
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import AnswerSource, Label, LabelState
@@ -124,6 +125,25 @@ async def test_a_watcher_rides_out_a_killed_redis_and_misses_nothing(own_redis: 
         assert await writer.put([make_label("gate", 1), make_label("gate", 2)]) == ["UNCHANGED", "WRITTEN"]
         assert (await following).seq == 2
         await watching.aclose()
+
+
+async def test_batches_hold_each_label_of_old_and_new_cameras_also_after_a_killed_redis(
+    own_redis: RedisServer,
+) -> None:
+    settings = RedisSettings(url=own_redis.url)
+    async with RedisStore(settings) as writer, SiteReader(settings) as reader:
+        await writer.put([make_label("gate", 0)])
+        batches = reader.batches(0.0)
+        assert await anext(batches) == []
+        await writer.put([make_label("gate", 1), make_label("yard", 1), make_label("gate", 2)])
+        seen = [(label.camera, label.seq) for label in await anext(batches)]
+        assert sorted(seen) == [("gate", 1), ("gate", 2), ("yard", 1)]
+        following = asyncio.ensure_future(anext(batches))
+        await own_redis.kill()
+        await own_redis.start()
+        await writer.put([make_label("gate", 3)])
+        assert [(label.camera, label.seq) for label in await following] == [("gate", 3)]
+        await batches.aclose()
 
 
 async def test_every_call_fails_in_time_when_redis_accepts_and_says_nothing() -> None:
