@@ -13,7 +13,7 @@ COPY runtime runtime
 COPY page page
 COPY saccade saccade
 
-RUN useradd --uid 1000 --create-home saccade
+RUN useradd --uid 1000 --create-home saccade && mkdir -p /harvest && chown saccade /harvest
 USER 1000:1000
 ENV PYTHONUNBUFFERED=1 SACCADE__PAGE__PORT=8800
 STOPSIGNAL SIGTERM
