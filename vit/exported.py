@@ -82,19 +82,28 @@ def is_exported(model: str) -> bool:
     return (Path(model).expanduser() / DESCRIPTION).is_file()
 
 
+def exported_in(model: str) -> Exported:
+    """Return what the folder says that it holds.
+
+    Raises:
+        ModelError: `saccade export` did not write it, or another version did.
+    """
+    try:
+        described = (Path(model).expanduser() / DESCRIPTION).read_text(encoding="utf-8")
+        return _described(json.loads(described))
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(
+            f"model {model}: its {DESCRIPTION} is not what saccade export writes ({error!r})"
+        ) from error
+
+
 def read_exported(model: str, network: str) -> tuple[Exported, Path]:
     """Return what the folder holds and the path of one of its networks, whose files are those that were written.
 
     Raises:
         ModelError: no such network, a file was changed or is missing, or another version wrote the folder.
     """
-    folder = Path(model).expanduser()
-    try:
-        exported = _described(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(
-            f"model {model}: its {DESCRIPTION} is not what saccade export writes ({error!r})"
-        ) from error
+    folder, exported = Path(model).expanduser(), exported_in(model)
     if network not in exported.files:
         raise ModelError(
             f"model {model}: it holds no {network}, only {', '.join(exported.files)}; export it where the "

@@ -86,19 +86,28 @@ def pair_of(folder: Path) -> Pair:
     """The pair in a folder, every byte read and checked.
 
     Raises:
-        SaccadeError: it holds no pair, its models have different classes, or its frontier is another pair's.
+        SaccadeError: it holds no pair, its models have different classes, or its frontier or the network that was
+            exported into it is another pair's.
     """
     from edge_workers.models import FRONTIER
     from schemas.frontier import load_frontier
     from uplink.curve import check_models
     from vit.classes import same_classes
+    from vit.exported import exported_in, is_exported
     from vit.weights import is_pair, load_model
 
     folder = folder.expanduser().resolve()
     if not is_pair(folder):
-        raise SaccadeError(f"{folder}: no pair, which is edge.safetensors and server.safetensors")
+        alone = ""
+        if is_exported(str(folder)):
+            alone = "; it holds an exported edge alone, which saccade export writes into the pair's own folder, too"
+        raise SaccadeError(f"{folder}: no pair, which is edge.safetensors and server.safetensors{alone}")
     edge, server = load_model(str(folder), role="edge"), load_model(str(folder), role="server")
     same_classes(edge.classes, server.classes)
+    if is_exported(str(folder)) and exported_in(str(folder)).identity.weights_hash != edge.weights_hash:
+        raise SaccadeError(
+            f"{folder}: its exported network is another edge's: export the pair's edge into it anew"
+        )
     path = folder / FRONTIER
     if path.exists():
         frontier = load_frontier(path)

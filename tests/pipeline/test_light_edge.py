@@ -36,15 +36,17 @@ COMMAND = WITHOUT + "from saccade.cli import main; main(sys.argv[1:])"
 FRAMES = 4
 
 
-def test_weights_are_refused_in_one_line_where_there_is_no_torch(tiny_model: Path) -> None:
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_weights_are_refused_in_one_line_where_there_is_no_torch(tiny_model: Path, backend: str) -> None:
     code = (
         WITHOUT
         + "from edge_workers.engine import EdgeEngine\nfrom edge_workers.settings import EdgeSettings\n"
-        f"EdgeEngine(EdgeSettings(model={str(tiny_model)!r}))"
+        f"EdgeEngine(EdgeSettings(model={str(tiny_model)!r}, backend={backend!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith(
-        "ModelError: backend torch: the library torch is not installed: pip install torch"
+        f"ModelError: backend {'torch' if backend == 'auto' else backend}: the library torch is not installed: "
+        "pip install torch, or where it is: saccade export --model PAIR --out PAIR"
     )
 
 

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.errors import ModelError
+from saccade.commands.models import pair_of
+from schemas.deployment import Role
+from schemas.errors import ModelError, SaccadeError
 from vit.architecture import Architecture
 from vit.backends import AUTO, BackendChoice, EdgeModel, open_edge
+from vit.backends.openvino import OpenVinoForward
 from vit.edge_forward import EdgeForward
 from vit.export import export, quantised
 from vit.exported import DESCRIPTION, ONNX, OPENVINO
 from vit.model import Model, random_model
-from vit.weights import load_model
+from vit.weights import load_model, save_model
 
 pytestmark = pytest.mark.slow
 
@@ -135,3 +138,23 @@ def test_int8_is_close(tmp_path: Path) -> None:
     assert made.int8 == (OPENVINO,)
     assert made.agreement[OPENVINO].attention_moved < 0.2
     assert np.corrcoef(output.logits.ravel(), expected.logits.ravel())[0, 1] > 0.95
+
+
+def test_a_pair_is_deployed_with_the_network_that_was_exported_into_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "pair").mkdir()
+    for seed, role in enumerate(("edge", "server")):
+        model = random_model(SMALL, seed=seed)
+        path = tmp_path / "pair" / f"{role}.safetensors"
+        save_model(path, model.vit, name=model.name, mean=model.mean, std=model.std, classes=model.classes)
+    one, other = (load_model(str(tmp_path / "pair"), role=role) for role in ("edge", "server"))
+    for folder in (tmp_path / "pair", tmp_path / "alone"):
+        export(one, folder, checked=some_crops(2), data="noise")
+    pair = pair_of(tmp_path / "pair")
+    edge = open_edge("auto", BackendChoice(pair.folder))
+    pair.check(Role.EDGE, edge.identity.weights_hash, edge.identity.classes_hash)
+    assert isinstance(edge.forward, OpenVinoForward)
+    with pytest.raises(SaccadeError, match="an exported edge alone"):
+        pair_of(tmp_path / "alone")
+    export(other, tmp_path / "pair", checked=some_crops(2), data="noise")
+    with pytest.raises(SaccadeError, match="another edge's"):
+        pair_of(tmp_path / "pair")

@@ -5,7 +5,8 @@ Called by both workers' engines, on their device threads. Must not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, Protocol
@@ -136,7 +137,8 @@ def open_edge(name: str, choice: BackendChoice) -> EdgeModel:
     opener = _backend(name).edge
     if opener is None:
         raise SettingsError(f"edge.backend = {name!r}: it has no way to see whole crops")
-    return opener(choice)
+    with _libraries_named(name):
+        return opener(choice)
 
 
 def open_server(name: str, choice: BackendChoice) -> ServerModel:
@@ -153,12 +155,20 @@ def _installed(*names: str) -> str:
 
 
 def _backend(name: str) -> Backend:
-    try:
+    with _libraries_named(name):
         return BACKENDS[name]
+
+
+@contextmanager
+def _libraries_named(backend: str) -> Iterator[None]:
+    """A library that is missing inside the block is a `ModelError` that says what to do."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        raise ModelError(
-            f"backend {name}: the library {error.name} is not installed: pip install {error.name}"
-        ) from error
+        way = f"pip install {error.name}"
+        if error.name == "torch":
+            way += ", or where it is: saccade export --model PAIR --out PAIR"
+        raise ModelError(f"backend {backend}: the library {error.name} is not installed: {way}") from error
 
 
 def check_crops(crops: Crops) -> None:
