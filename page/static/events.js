@@ -54,7 +54,7 @@ export class EventList {
       this.camera ? null : element("td", {}, element("a", { href: `#/camera/${encodeURIComponent(event.camera)}` }, event.camera)),
       element("td", {}, element("b", {}, event.label), ` ${event.kind}`, event.before ? `, was ${event.before}` : ""),
       element("td", { class: "number wide" }, percent(event.confidence)),
-      element("td", {}, ...frames(event)));
+      element("td", { class: "short" }, ...frames(event)));
   }
 }
 

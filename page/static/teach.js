@@ -24,7 +24,7 @@ export async function show(_, known, linkState) {
   const name = element("input", { list: "classes", placeholder: "Class", "aria-label": "Class", autocomplete: "off", maxlength: 256 });
   const names = element("datalist", { id: "classes" });
   const keys = element("div", { class: "keys", role: "group", "aria-label": "Classes with a key" });
-  const empty = element("p", { class: "empty", hidden: true });
+  const empty = element("p", { class: "empty", hidden: true, tabindex: -1 });
   const past = [];
   let classes = [];
   let keyed = [];
@@ -36,16 +36,26 @@ export async function show(_, known, linkState) {
     button("Answer is right", () => act("agree")), button("Leave out", () => act("leave out")), button("Undo", undo), keys);
   which.addEventListener("change", () => attempt(read));
   name.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") list.focus();
+    if (event.key === "Escape") focus();
     if (event.key !== "Enter") return;
     event.preventDefault();
     labelByName();
+  });
+
+  empty.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "z") act("undo");
   });
 
   function button(text, pressed, kind = "") {
     const made = element("button", { type: "button", class: kind, disabled: !mayLabel }, text);
     made.addEventListener("click", pressed);
     return made;
+  }
+
+  // Whoever labels by keyboard stays where frames are, or will be again.
+  function focus() {
+    if (empty.hidden) list.focus();
+    else empty.focus();
   }
 
   // What a key or a button asks for; `key` is what was typed for a class.
@@ -88,7 +98,7 @@ export async function show(_, known, linkState) {
       await read();
       said.textContent = `${chosen.length} ${chosen.length === 1 ? "frame" : "frames"} ${told}; Ctrl+Z takes it back`;
     });
-    list.focus();
+    focus();
   }
 
   async function undo() {
@@ -101,7 +111,7 @@ export async function show(_, known, linkState) {
       said.textContent = `taken back for ${Object.keys(labels).length}`;
       list.moveTo(Object.keys(labels).map(Number));
     });
-    list.focus();
+    focus();
   }
 
   // One step after the other, so that each key that is pressed meets the list as the one before left it.
@@ -115,6 +125,7 @@ export async function show(_, known, linkState) {
 
   async function read() {
     const found = await api.get("/api/kept", { show: which.value, count: COUNT });
+    const waited = document.activeElement === empty;
     list.draw(found.frames);
     classes = found.classes;
     names.replaceChildren(...classes.map((each) => element("option", { value: each })));
@@ -126,6 +137,7 @@ export async function show(_, known, linkState) {
     empty.hidden = found.frames.length > 0;
     empty.textContent = which.value === "open" ? "Nothing to label. Frames that nobody is sure of appear here." : "None.";
     tools.hidden = !found.frames.length && !past.length;
+    if (waited) focus();
   }
 
   // A class keeps its key as long as the view is open.
@@ -151,7 +163,7 @@ export async function show(_, known, linkState) {
         : element("p", { class: "meta" }, "You may look. Labels are given by who may change things."),
       tools, totals, empty, element("div", { class: "teach" }, list.element, list.preview),
     ],
-    entered: () => list.focus(),
+    entered: focus,
     leave: () => source.close(),
   };
 }

@@ -21,11 +21,11 @@ export async function show(_, known, linkState) {
         { name: "δ", color: "var(--server)", values: at("delta"), step: true },
       ]));
     workers.replaceChildren(element("h2", {}, "Edge workers"), ...tableOf(
-      ["worker", "state", "because", "budget", "measured", "τ", "δ", "codec", "asked", "expected accuracy", "held back"],
+      ["worker", "state", "because", "budget", "measured", "τ", "δ", "codec", "frames", "still", "asked", "expected accuracy", "servers disagree", "held back"],
       Object.entries(state.uplinks).map(([name, each]) => [
         name, each.state, each.cause, rate(each.budget_bytes_per_s), rate(each.measured_bytes_per_s),
         number(each.point?.tau), number(each.point?.delta), each.point ? `${each.point.codec}-${each.point.quality}` : "–",
-        percent(each.offload_share), percent(each.expected_accuracy),
+        `${(each.frames_per_s ?? 0).toFixed(1)}/s`, stillShare(each), percent(each.offload_share), percent(each.expected_accuracy), disagreement(each.disagreement),
         Object.entries(each.held_back || {}).map(([cause, count]) => `${cause} ${count}`).join(", ") || "none",
       ]), "No edge worker has told of its uplink lately."));
     servers.replaceChildren(element("h2", {}, "Server workers"), ...tableOf(
@@ -41,6 +41,17 @@ export async function show(_, known, linkState) {
   return { title: "Uplink", elements: [element("h1", {}, "Uplink"), charts, workers, servers], leave: () => source.close() };
 }
 
+// Of all frames, those that look like the one before and were not classified again.
+function stillShare({ still_per_s, frames_per_s }) {
+  return frames_per_s ? percent((still_per_s || 0) / frames_per_s) : "–";
+}
+
+// How often the servers' answers name another class than the edge, beside how often they should by the calibration.
+function disagreement(found) {
+  if (!found) return "not known";
+  return `${percent(found.observed)}, expected ${percent(found.expected)}${found.has_drifted ? ": calibrate anew" : ""}`;
+}
+
 function thousandth(values) {
   return values.map(([x, y]) => [x, y === null || y === undefined ? null : y / 1000]);
 }
@@ -53,5 +64,11 @@ export function tableOf(names, rows, empty) {
   if (!rows.length) return [element("p", { class: "empty" }, empty)];
   return [scrolling(names.join(", "), element("table", {},
     element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value) => element("td", {}, String(value))))))))];
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cellOf))))))];
+}
+
+// A number stays on one line with its unit; a sentence need not.
+function cellOf(value) {
+  const text = String(value);
+  return element("td", { class: text.length < 20 ? "short" : null }, text);
 }

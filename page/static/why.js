@@ -112,7 +112,7 @@ function server(trace) {
   return element("section", { class: "card" }, element("h2", {}, "What the server said"), leading(trace.server, "by-server"),
     facts({
       verdict: trace.agrees ? "agreed with the edge" : "corrected the edge",
-      label: WRITTEN[trace.written] || trace.written,
+      "its label": WRITTEN[trace.written] || trace.written,
       batch: `${trace.batch_sets} frames, ${trace.batch_tokens} tokens`,
       worker: trace.server_worker,
     }));

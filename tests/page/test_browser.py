@@ -293,6 +293,17 @@ def test_frames_are_labelled_by_keyboard_in_bulk_and_taken_back(browser: Browser
     assert browser.all(".given")
 
 
+def test_whoever_labels_all_there_is_goes_on_with_what_comes_next(browser: Browser) -> None:
+    show_teach(browser)
+    browser.wait("no focus", lambda: browser.driver.switch_to.active_element.get_attribute("data-id"))
+    browser.driver.switch_to.active_element.send_keys(Keys.CONTROL + "a")
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.wait_text("frames labelled as answered")
+    browser.wait(
+        "the focus is lost", lambda: browser.driver.switch_to.active_element.get_attribute("data-id")
+    )
+
+
 def test_others_sign_in_first(browser: Browser, pages: Pages, tmp_path: Path) -> None:
     guest = Browser(browser.driver, pages.guarded)
     guest.open("")
