@@ -54,10 +54,17 @@ class Round:
 class RecordFeed:
     """A producer of one topic's records, numbered over the whole run; of 16 cameras in turn."""
 
-    def __init__(self, bed: Testbed, topic: str, record_at: RecordAt) -> None:
+    def __init__(
+        self,
+        bed: Testbed,
+        topic: str,
+        record_at: RecordAt,
+        key_at: Callable[[int], bytes | None] = lambda _: None,
+    ) -> None:
         self.topic = topic
         self._bed = bed
         self._record_at = record_at
+        self._key_at = key_at
         self._numbers = itertools.count()
 
     async def publish(self, count: int, rate: float, topic: str | None = None, *, linger_ms: int = 2) -> None:
@@ -65,8 +72,9 @@ class RecordFeed:
         async with self._bed.sink(linger_ms=linger_ms) as sink:
 
             async def send(_: int, due_ns: int) -> None:
-                value, partition = self._record_at(next(self._numbers), due_ns)
-                await sink.send(topic or self.topic, value, partition=partition)
+                number = next(self._numbers)
+                value, partition = self._record_at(number, due_ns)
+                await sink.send(topic or self.topic, value, key=self._key_at(number), partition=partition)
 
             await paced(rate, count, send)
 
