@@ -265,7 +265,11 @@ def test_frames_are_labelled_by_keyboard_in_bulk_and_taken_back(browser: Browser
     before = to_label(browser)
 
     def press(*keys: str) -> None:
-        browser.driver.switch_to.active_element.send_keys(*keys)
+        def pressed() -> bool:
+            browser.driver.switch_to.active_element.send_keys(*keys)
+            return True
+
+        browser.wait("no focus", pressed)  # once more where the list is drawn anew meanwhile
 
     browser.wait("no focus", lambda: browser.driver.switch_to.active_element.get_attribute("data-id"))
     press(Keys.SHIFT + Keys.ARROW_RIGHT)
