@@ -221,17 +221,17 @@ class Page:
         """Every camera that has a label or whose producer tells, with its newest label and its state."""
         states = self._feed.states
         names = sorted({*await self._store.cameras(), *states})
-        labels = await self._store.latest_many(names)
+        labels = await self._feed.newest(names)
         return JSONResponse(
             {
                 "now_ns": self._clock.time_ns(),
                 "cameras": [
                     {
                         "camera": name,
-                        "label": None if label is None else label.to_json(),
+                        "label": labels[name].to_json() if name in labels else None,
                         "state": states.get(name),
                     }
-                    for name, label in zip(names, labels, strict=True)
+                    for name in names
                 ],
             }
         )

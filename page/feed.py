@@ -177,13 +177,19 @@ class Feed:
             self._asked.clear()
             wanted, self._unread = sorted(self._unread), set()
             try:
-                labels = await self._store.latest_many(wanted)
+                self._spread(await self._read(wanted))
             except TransientError:
                 self._unread.update(wanted)
                 await asyncio.sleep(_RETRY_S)
                 self._asked.set()
-                continue
-            self._spread(label for label in labels if label is not None)
+
+    async def newest(self, cameras: Collection[str]) -> dict[str, Label]:
+        """The newest label of each camera that has one; what is not known here is read. Raises `TransientError`."""
+        self._spread(await self._read([each for each in cameras if each not in self._newest]))
+        return {each: self._newest[each] for each in cameras if each in self._newest}
+
+    async def _read(self, cameras: Sequence[str]) -> list[Label]:
+        return [label for label in await self._store.latest_many(cameras) if label is not None]
 
     def _spread(self, labels: Iterable[Label]) -> None:
         fresh = set()

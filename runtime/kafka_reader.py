@@ -41,7 +41,7 @@ class TopicReader:
         *,
         max_fetch_bytes: int,
         max_behind: int = 200,
-        gather_ms: int = 200,
+        gather_ms: int = 100,
     ) -> None:
         self._kafka = kafka
         self._topic = topic

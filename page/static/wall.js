@@ -161,7 +161,10 @@ export async function show(_, known, linkState) {
   return {
     title: "Cameras",
     elements: [element("div", { class: "bar" }, element("h1", {}, "Cameras"), count, filter), list, empty],
-    entered: () => { for (const { tile } of tiles.values()) observer.observe(tile); connect(); },
+    entered: () => {
+      for (const { tile } of tiles.values()) observer.observe(tile);
+      if (!tiles.size) connect();
+    },
     leave: () => { source?.close(); observer.disconnect(); clearInterval(ticking); clearTimeout(timer); },
   };
 }
