@@ -24,7 +24,7 @@ from lab.evaluation.stream.remembered import TAUS, Choice, Remembered, belief_ru
 from lab.evaluation.sweep import Payload, pareto_rows
 from lab.evaluation.wire import value_bytes
 from lab.simulation.recording import Recording, Streamed
-from schemas.belief_rule import BeliefRule
+from schemas.belief_rule import STILLS, BeliefRule
 from schemas.frontier import Frontier, FrontierPoint, HminBin
 from schemas.operating_point import OperatingPoint
 
@@ -51,6 +51,9 @@ def calibrate_belief(
 ) -> tuple[BeliefRule, list[Choice]]:
     """Return the parameters that do best over `JUDGED_BUDGETS` on the choosing half, and their frontier there.
 
+    Of parameters with which the belief alone, nothing asked, is less often right than each frame by itself, none are
+    taken while there are others: an uplink may be away.
+
     Args:
         frames: of all cameras.
         stills: what asking about each frame costs and brings, by scheme.
@@ -64,22 +67,23 @@ def calibrate_belief(
             f"{len(frames.cameras)} cameras: half of them choose and half measure, and one half is empty; "
             "give more cameras"
         )
-    best: tuple[float, BeliefRule] | None = None
+    rows = frames.rows(CALIBRATION)
+    by_itself = float(frames.edge_correct[rows[frames.scored[rows]]].mean())
+    best: tuple[bool, float] = (False, -1.0)
+    chosen = STILLS
     for rule in belief_rules():
-        settings = _settings(asks, rule, TAUS)
+        settings = _settings(asks[:1], rule, (math.inf,)) + _settings(asks, rule, TAUS)
         found = [_on(frames, stills, each, CALIBRATION) for each in remembered(frames, stills, settings)]
         affordable = [[each.accuracy for each in found if each.bytes_per_frame <= b] for b in JUDGED_BUDGETS]
-        alone = min(found, key=lambda each: each.bytes_per_frame).accuracy
-        score = float(np.mean([max(each, default=alone) for each in affordable]))
-        if best is None or score > best[0]:
-            best = score, rule
-    assert best is not None
+        score = float(np.mean([max(each) for each in affordable]))
+        if (judged := (found[0].accuracy >= by_itself, score)) > best:
+            best, chosen = judged, rule
     fine = [
         _on(frames, stills, each, CALIBRATION)
-        for each in remembered(frames, stills, _settings(asks, best[1], FINE_TAUS))
+        for each in remembered(frames, stills, _settings(asks, chosen, FINE_TAUS))
     ]
-    rows = pareto_rows([each.bytes_per_frame for each in fine], [each.accuracy for each in fine])
-    return best[1], [fine[row].choice for row in rows]
+    front = pareto_rows([each.bytes_per_frame for each in fine], [each.accuracy for each in fine])
+    return chosen, [fine[row].choice for row in front]
 
 
 def stream_frontier(

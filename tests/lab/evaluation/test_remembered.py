@@ -15,7 +15,7 @@ from lab.evaluation.points import HoldRule
 from lab.evaluation.schemes import Ranked, Scheme, Whole
 from lab.evaluation.selection import Rule
 from lab.evaluation.stream import calibration
-from lab.evaluation.stream.calibration import stream_frontier
+from lab.evaluation.stream.calibration import calibrate_belief, stream_frontier
 from lab.evaluation.stream.cameras import Camera
 from lab.evaluation.stream.frames import Frames
 from lab.evaluation.stream.remembered import _held, remembering_outcomes
@@ -114,6 +114,17 @@ def test_a_belief_and_its_frontier_go_into_one_file(
     one = replace(frames, cameras=frames.cameras[:1], camera=np.zeros(frames.num_frames, dtype=np.int64))
     with pytest.raises(EvaluationError, match="1 cameras"):
         stream_frontier(one, stills, [ASK], edge, server, "one camera")
+
+
+def test_a_belief_that_does_harm_where_nothing_is_asked_is_not_chosen(
+    frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it would do best with the server: it sees nothing itself and asks about every object."""
+    blind, each_alone = BeliefRule(alpha=0.02, prior=(0.4, 0.3, 0.3)), BeliefRule(memory_s=0.0)
+    stills: dict[Scheme, Any] = {ASK: answers_of(frames)}
+    for rules, chosen in (([blind, each_alone], each_alone), ([blind], blind)):
+        monkeypatch.setattr(calibration, "belief_rules", lambda rules=rules: rules)
+        assert calibrate_belief(frames, stills, [ASK])[0] == chosen
 
 
 def test_the_shipped_pair_comes_with_a_belief() -> None:
