@@ -22,7 +22,7 @@ _log = get_logger(__name__)
 
 
 class Answers:
-    """Reads the site's answers and writes final labels of frames that were held for another one's answer.
+    """Reads the site's answers and writes final labels of frames that waited.
 
     A wake-up that is missed costs no more than the deadline: what is not written then keeps its provisional label.
     """
@@ -35,7 +35,7 @@ class Answers:
         self._finals: Channel[list[Label]] = Channel(_MAX_BATCHES)
 
     def unasked(self, task: FrameTask) -> None:
-        """Nobody will answer this frame; what was held for it is written as it is. Never waits."""
+        """Nobody will answer this frame; what waited is written as it is. Never waits."""
         labels = self._gating.unasked(task)
         if labels:
             self._pass(labels)
