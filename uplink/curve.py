@@ -45,12 +45,16 @@ _ROUGH_BYTES: Final[dict[str, tuple[tuple[int, ...], tuple[float, ...]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One way to encode: `kept` is the part of the server's gain that survives its patches and its codec."""
+    """One way to encode: `kept` is the part of the server's gain that survives its patches and its codec.
+
+    `asks` is how many of the frames from τ on ask: all of them, but where a camera's belief asks for several.
+    """
 
     point: OperatingPoint
     bytes_per_offload: float
     bytes_per_offload_p95: float
     kept: float
+    asks: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Curve:
         self._bytes = np.array([family.bytes_per_offload for family in self.families])
         self._bytes_p95 = np.array([family.bytes_per_offload_p95 for family in self.families])
         self._kept = np.array([family.kept for family in self.families])
+        self._asks = np.array([family.asks for family in self.families])
         self._bin_bits, self._gain_by_bin = self._edges.tolist(), self._gain.tolist()
         self._kept_by_family = self._kept.tolist()
 
@@ -195,7 +200,7 @@ class Curve:
         cost = self._bytes * bytes_scale + overhead_bytes
         fits = self._fits(max_record_bytes, bytes_scale) if max_record_bytes < math.inf else None
         frames_per_s = max(mix.frames_per_s, 1e-9)
-        allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / frames_per_s
+        allowed = np.minimum(affordable_bytes_per_s / cost, max_records_per_s) / (frames_per_s * self._asks)
         descending = -mix.share_from
         first = descending.searchsorted(-allowed)
         value = _among(self._kept * weighed.best_from[first], fits)
@@ -204,7 +209,8 @@ class Curve:
             family = current
         start = int(weighed.best_start[first[family]])
         more = descending.searchsorted(-overdemand * allowed[family])
-        share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        above = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
+        share = above * self.families[family].asks
         point = self.families[family].point
         return Choice(
             point=replace(point, tau=_tau(mix, start)),
@@ -223,7 +229,7 @@ class Curve:
         mix, start = weighed.mix, int(weighed.best_start[0])
         share = float(mix.share_from[start]) if start < len(mix.share_from) else 0.0
         family = _among(self._kept * weighed.best_from[0], fits).argmax()
-        return share * max(mix.frames_per_s, 1e-9) * float(cost[family])
+        return share * max(mix.frames_per_s, 1e-9) * float(self._asks[family] * cost[family])
 
     def _fits(self, max_record_bytes: float, bytes_scale: float) -> Bools:
         fits: Bools = self._bytes_p95 * bytes_scale <= max_record_bytes
@@ -256,7 +262,15 @@ def _family(frontier: Frontier, group: list[FrontierPoint]) -> Family:
         bytes_per_offload=heavy.bytes_per_offload,
         bytes_per_offload_p95=max(point.bytes_per_offload_p95 for point in group),
         kept=min(max(measured / full, 0.0), 1.5) if full > 1e-6 else 1.0,
+        asks=1.0 if frontier.belief is None else _asks(frontier, group),
     )
+
+
+def _asks(frontier: Frontier, group: list[FrontierPoint]) -> float:
+    """How many of the frames from τ on ask, over all of the family's points: Σ asks / Σ such frames."""
+    scores = np.asarray(frontier.h_min_quantiles)
+    above = sum(float((scores >= point.point.tau).mean()) for point in group)
+    return min(max(sum(point.offload_ratio for point in group) / max(above, 1e-6), 1e-3), 1.0)
 
 
 def _edge_alone(frontier: Frontier) -> float:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.belief_rule import BeliefRule
 from schemas.frontier import dump_frontier, load_frontier
 from schemas.operating_point import OperatingPoint
 from uplink.curve import Curve, FrontierRefusedError, check_models
@@ -82,6 +83,20 @@ def test_what_the_servers_finish_limits_the_share() -> None:
     )
     assert choice.share * 100 <= 5.0
     assert choice.share * 100 == pytest.approx(5.0, rel=0.05)
+
+
+def test_where_few_of_the_frames_in_doubt_ask_more_of_them_may_be_in_doubt() -> None:
+    """A belief that asked about a tenth of the frames from each τ on: a tenth of the bytes, at the same τ."""
+    points = tuple(replace(point, offload_ratio=point.offload_ratio / 10) for point in FRONTIER.points)
+    believing = Curve(replace(FRONTIER, belief=BeliefRule(patience_s=0.5), points=points))
+    plain = Curve(FRONTIER)
+    mine, theirs = (
+        curve.choose(curve.weigh(calibration_mix()), affordable_bytes_per_s=rate, overhead_bytes=100.0)
+        for curve, rate in ((believing, 500.0), (plain, 5_000.0))
+    )
+    assert mine.point.tau == pytest.approx(theirs.point.tau, rel=0.1)
+    assert mine.bytes_per_s == pytest.approx(theirs.bytes_per_s / 10, rel=0.1)
+    assert mine.bytes_per_s <= 500.0
 
 
 def test_families_whose_records_cannot_pass_the_bucket_are_left_out() -> None:
