@@ -210,7 +210,7 @@ async def _brokers(
             listeners.append(ExtraListener(host, int(port)))
         data = (
             disks["broker"].folder / "data"
-            if number == scale.brokers
+            if number == scale.brokers > 1  # without another one, what is full is lost
             else folder / f"kafka-{number}" / "data"
         )
         node = ClusterNode(number, controllers, cluster_id) if scale.brokers > 1 else None
