@@ -164,11 +164,11 @@ class Gating:
         assert known.beliefs is not None
         belief = known.beliefs.known(task.camera)
         assert belief is not None
-        if task.asks:
+        task.asks, ended = belief.judged(step, unsure=task.asks, now_s=now_s)
+        if belief.waits(step.seq):
             known.held[task.camera, step.seq] = task.label
             while len(known.held) > _MAX_OPEN:
                 known.held.popitem(last=False)
-        task.asks, ended = belief.judged(step, unsure=task.asks, now_s=now_s)
         return self._finals(known, task.camera, ended)
 
     def _finals(self, known: _Known, camera: str, steps: Sequence[Step]) -> list[Label]:

@@ -215,6 +215,10 @@ class CameraBelief:
         self._forget()
         return asks, ended
 
+    def waits(self, seq: int) -> bool:
+        """Return whether a frame waits for its label."""
+        return seq in self._waiting
+
     def asked(self, seq: int) -> Step | None:
         """Return the belief at a frame as it was when the server was asked; None where no answer is waited for."""
         ask = self._asks.get(seq)
@@ -229,15 +233,13 @@ class CameraBelief:
         ask = self._asks.pop(seq, None)
         if ask is None:
             return []
-        if ask.look in self._looks:
-            ask.look.evidence = fuse(ask.look.evidence, server, self._rule.beta)
-            ask.look.belief = fuse(ask.look.belief, server, self._rule.beta)
-            since = list(self._looks)[self._looks.index(ask.look) :]
-            for before, look in pairwise(since):
-                look.belief = look.evidence + np.log(self._mixed(before.belief, look.kept) + _TINY)
-            self._answered = seq, ask.weight
-            if self._last is not None:
-                self._last = replace(self._last, logits=self._looks[-1].belief, rests_on=self._rests_on())
+        ask.look.evidence = fuse(ask.look.evidence, server, self._rule.beta)
+        ask.look.belief = fuse(ask.look.belief, server, self._rule.beta)
+        for before, look in pairwise(list(self._looks)[self._looks.index(ask.look) :]):
+            look.belief = look.evidence + np.log(self._mixed(before.belief, look.kept) + _TINY)
+        self._answered = seq, ask.weight
+        assert self._last is not None
+        self._last = replace(self._last, logits=self._looks[-1].belief, rests_on=self._rests_on())
         ended = [replace(step, rests_on=seq) for step in self._end(lambda _: True)]
         self._forget()
         return ended
@@ -283,8 +285,11 @@ class CameraBelief:
         return asks
 
     def _end(self, which: Callable[[_Waiting], bool]) -> list[Step]:
-        """Return the frames that wait and shall end, oldest first, as all looks so far explain them."""
-        ending = [each for each in self._waiting.values() if which(each)]
+        """Return the frames that wait and shall end, oldest first, as all looks so far explain them.
+
+        One whose own answer is under way waits for that: the server writes its label.
+        """
+        ending = [each for seq, each in self._waiting.items() if which(each) and seq not in self._asks]
         if not ending:
             return []
         for each in ending:

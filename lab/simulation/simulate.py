@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -75,6 +75,8 @@ def simulate(
     played = recording or synthetic(
         known, frames=RECORDED_FRAMES, frames_per_s=scenario.frames_per_s, seed=scenario.seed
     )
+    if played.stream is None:
+        known = replace(known, belief=None)
     link = SimulatedLink(scenario.capacity, delay_s=scenario.delay_s, loss=scenario.loss, seed=scenario.seed)
     servers = SimulatedServers(scenario.server_records_per_s)
     workers = _workers(scenario, known, played, link, servers)
@@ -103,7 +105,7 @@ def _workers(
         is_shared=scenario.workers > 1 and isinstance(scenario.budget, RateSchedule),
         num_producers=scenario.producers,
     )
-    rule = frontier.belief if recording.stream is not None else None
+    rule = frontier.belief
     workers = []
     for idx in range(scenario.workers):
         cameras = schedule_cameras(

@@ -180,8 +180,11 @@ class _Sweep:
         self._end(last, np.broadcast_to(asking, self._waits.shape))
 
     def _end(self, last: int, which: Mask) -> None:
-        """The frames that wait and are in `which` (ring, S, K) have their labels, by all frames to the `last`."""
-        ending = self._waits & which
+        """The frames that wait and are in `which` (ring, S, K) have their labels, by all frames to the `last`.
+
+        One whose own answer is under way waits for that.
+        """
+        ending = self._waits & which & ~self._asks
         rows = np.nonzero(ending.any(axis=0))
         if not rows[0].size:
             return
