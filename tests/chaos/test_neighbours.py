@@ -101,8 +101,11 @@ class Neighbours:
         await strike()
         over_s = time.time()
         self._windows.append((name, calm_s, struck_s, over_s))
-        await self._auditor.recovery_s(self._struck, over_s, GIVE_UP_S)
+        again_s = await self._auditor.recovery_s(self._struck, over_s, GIVE_UP_S)
         await asyncio.sleep(SETTLE_S)
+        calm, struck = (self._latencies(*window) for window in ((calm_s, struck_s), (struck_s, over_s)))
+        p99s = " and ".join(f"{1000 * np.quantile(each, 0.99):.0f}" for each in (calm, struck) if len(each))
+        tell(f"{name} for {over_s - struck_s:.1f} s, labels again {again_s:.1f} s after: p99 {p99s} ms")
 
     def _lasting(self, fault: Callable[[], Awaitable[Struck]], times: int) -> Callable[[], Awaitable[None]]:
         async def strike() -> None:
