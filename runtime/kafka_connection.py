@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import aiokafka.client
+import aiokafka.conn
 import stamina
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -84,6 +85,33 @@ class _AskingOnly(MetadataRequest):  # type: ignore[misc]  # aiokafka is untyped
 
 
 aiokafka.client.MetadataRequest = _AskingOnly
+
+
+class _Connection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is untyped
+    """A connection that is gone says so as such, whatever the event loop makes of it.
+
+    Where a broker has just died uvloop refuses to write with a RuntimeError, which the library lets out: to a
+    worker it would be a fault of its own, which ends it.
+    """
+
+    def send(self, *request: Any, **how: Any) -> Any:
+        with self._gone_as_such():
+            return super().send(*request, **how)
+
+    def _send_sasl_token(self, *token: Any, **how: Any) -> Any:
+        with self._gone_as_such():
+            return super()._send_sasl_token(*token, **how)
+
+    @contextmanager
+    def _gone_as_such(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+
+
+aiokafka.conn.AIOKafkaConnection = _Connection
 
 
 class Passing(Exception):  # noqa: N818 - reads as what it is

@@ -1,11 +1,17 @@
-"""Closing a client, whatever it does meanwhile."""
+"""Closing a client, whatever it does meanwhile, and connections that are gone."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
+import aiokafka.conn
 import pytest
+import uvloop
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.admin import ApiVersionRequest
 from structlog.testing import capture_logs
 
 from runtime.kafka_connection import stop
@@ -37,3 +43,30 @@ async def test_stop_ends_also_where_the_client_loses_cancellations(num_lost: int
             await stop(client, timeout_s=0.01)
     assert client.closed
     assert [each["event"] for each in logs] == ["closed a Kafka client without its broker's answer"]
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda connection: connection.send(ApiVersionRequest()),
+        lambda connection: connection._send_sasl_token(b"token"),
+    ],
+    ids=["request", "token"],
+)
+def test_a_write_to_a_closed_transport_is_a_lost_connection_on_any_event_loop(
+    send: Callable[[Any], Any],
+) -> None:
+    async def write() -> None:
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            connection = aiokafka.conn.AIOKafkaConnection(host, port)
+            connection._versions = {ApiVersionRequest.API_KEY: (0, 0)}
+            connection._reader, connection._writer = await asyncio.open_connection(host, port)
+            connection._read_task = asyncio.get_running_loop().create_future()
+            connection._writer.transport.abort()
+            await connection._writer.wait_closed()
+            with pytest.raises(KafkaConnectionError, match=f"{port} broken"):
+                send(connection)
+            assert not connection.connected()
+
+    uvloop.run(write())
