@@ -33,6 +33,9 @@ async function start() {
   const out = document.getElementById("sign-out");
   out.hidden = !known.need_login;
   out.addEventListener("click", async () => {
+    // The view asks nothing more: its session is about to end.
+    turn += 1;
+    leave();
     await api.post("/api/logout", {});
     location.reload();
   });

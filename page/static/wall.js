@@ -29,6 +29,7 @@ export async function show(_, known, linkState) {
   }, { rootMargin: "80px" });
   const ticking = setInterval(refresh, PICTURE_MS);
   let loading = false;
+  let isLeft = false;
 
   function add(camera, label, state) {
     const picture = element("img", { alt: "", loading: "lazy" });
@@ -120,7 +121,7 @@ export async function show(_, known, linkState) {
   async function refresh(hurries = 0) {
     const shown = [...inView].map((camera) => tiles.get(camera)).filter(Boolean);
     shown.forEach(write);
-    if (loading || document.hidden) return;
+    if (isLeft || loading || document.hidden) return;
     loading = true;
     try {
       const old = shown.filter((mine) => !mine.label || mine.label.seq !== mine.shownSeq);
@@ -165,7 +166,7 @@ export async function show(_, known, linkState) {
       for (const { tile } of tiles.values()) observer.observe(tile);
       if (!tiles.size) connect();
     },
-    leave: () => { source?.close(); observer.disconnect(); clearInterval(ticking); clearTimeout(timer); },
+    leave: () => { isLeft = true; source?.close(); observer.disconnect(); clearInterval(ticking); clearTimeout(timer); },
   };
 }
 

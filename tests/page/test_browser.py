@@ -308,6 +308,22 @@ def test_whoever_labels_all_there_is_goes_on_with_what_comes_next(browser: Brows
     )
 
 
+SLOW_SIGN_OUT = """
+const plain = window.fetch;
+let isOver = false;
+window.fetch = async (url, how) => {
+  if (String(url).includes("/api/logout")) {
+    isOver = true;
+    await new Promise((done) => setTimeout(done, 2500));
+  } else if (isOver) {
+    sessionStorage.setItem("asked", String(url));
+  }
+  return plain(url, how);
+};
+"""
+"""Signing out takes longer than the wall waits between two pictures; what is asked for meanwhile is noted."""
+
+
 def test_others_sign_in_first(browser: Browser, pages: Pages, tmp_path: Path) -> None:
     guest = Browser(browser.driver, pages.guarded)
     guest.open("")
@@ -322,7 +338,9 @@ def test_others_sign_in_first(browser: Browser, pages: Pages, tmp_path: Path) ->
         guest.all("form button")[0].click()
         guest.wait_text(told)
     guest.severe()  # the refusal of the wrong password stands there
+    guest.driver.execute_script(SLOW_SIGN_OUT)
     guest.wait("no sign out", lambda: [each for each in guest.all("#sign-out") if each.is_displayed()])[
         0
     ].click()
     guest.wait_text("Password")
+    assert guest.driver.execute_script("return sessionStorage.getItem('asked')") is None
