@@ -91,19 +91,30 @@ class WallBrowser:
 
 
 @contextmanager
-def wall_browser() -> Iterator[WallBrowser]:
-    """A browser whose window holds more than twenty cameras, ended with the block."""
+def headless_chromium(*flags: str) -> Iterator[webdriver.Chrome]:
+    """A browser that keeps what the page writes to its console, ended with the block.
+
+    Raises:
+        NoBrowserError: there is none here.
+    """
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
         raise NoBrowserError("no chromium with its chromedriver on PATH")
     options = Options()
     options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *flags):
         options.add_argument(flag)
-    options.add_argument("--window-size=1600,1400")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     made = webdriver.Chrome(options, Service(driver))
     try:
-        yield WallBrowser(made)
+        yield made
     finally:
         made.quit()
+
+
+@contextmanager
+def wall_browser() -> Iterator[WallBrowser]:
+    """A browser whose window holds more than twenty cameras, ended with the block."""
+    with headless_chromium("--window-size=1600,1400") as made:
+        yield WallBrowser(made)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lab.errors import EvaluationError
+from lab.training import forward
 
 SPLIT_POINTS: Final = ("stem", "layer1", "layer2", "layer3", "layer4")
 _NARROW = re.compile(r"resnet10x(\d+)")
@@ -156,8 +157,8 @@ def work_by_split(net: SplitCNN, side: int) -> list[Work]:
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return (N, side, side, 3) uint8 as (N, 3, side, side) float32 about -2 to 2."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(127.5).div_(63.75)
+    """Return (N, side, side, 3) uint8 as (N, 3, side, side) float32 about -2 to 2, as a pair's training sees it."""
+    return forward.normalised(torch.from_numpy(pixels))
 
 
 @torch.inference_mode()

@@ -31,7 +31,13 @@ def train(
             "which takes longer. Without either, whole models from 1,000 images on.",
         ),
     ] = None,
-    epochs: Annotated[float, typer.Option(help="With --data: how often each image is seen.")] = 30.0,
+    epochs: Annotated[
+        float,
+        typer.Option(
+            help="With --data: how often whole models see each image; three times as often where their features "
+            "do not fit the images."
+        ),
+    ] = 30.0,
     scale: Annotated[
         float, typer.Option(help="Without --data: multiplies the length of the training.")
     ] = 1.0,

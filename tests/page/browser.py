@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+from lab.benchmarks.wall_browser import headless_chromium
+
 NEEDS_BROWSER = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver on PATH"
+    not (shutil.which("chromium") or shutil.which("google-chrome")) or not shutil.which("chromedriver"),
+    reason="no chromium with its chromedriver on PATH",
 )
 WAIT_S = 60.0
 
 
-@contextmanager
-def chromium() -> Iterator[webdriver.Chrome]:
-    """A headless browser, ended with the block."""
-    options = Options()
-    options.binary_location = CHROMIUM or ""
-    for each in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--force-color-profile=srgb",
-    ):
-        options.add_argument(each)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options, Service(DRIVER))
-    try:
-        yield made
-    finally:
-        made.quit()
+def chromium() -> AbstractContextManager[webdriver.Chrome]:
+    """A headless browser with the same colours everywhere, ended with the block."""
+    return headless_chromium("--force-color-profile=srgb")
 
 
 class Browser:
