@@ -25,9 +25,9 @@ from lab.research.pictures import Pictures, drawn_tracks, read_tracks
 from lab.research.split_cnn import SplitCNN, Work, build, normalised, probabilities, work_by_split
 
 HELD_ONE_OF: Final = 6
-NEW_RATE: Final = 3e-3
-FURTHER_RATE: Final = 1e-3
-"""Learning rates of what is new, and of a network that was trained before."""
+RATE: Final = 3e-3
+ATTENTION_RATE: Final = 1e-3
+"""Learning rates of every step, and of AECNN's first, which leaves the network nearly as it is."""
 REFERENCE_EPOCHS: Final = 60
 PASSAGE_EPOCHS: Final = 10
 WHOLE_EPOCHS: Final = 30
@@ -90,7 +90,7 @@ class Bench:
             server_ms = fastest_ms(lambda: self.net(one))
         return Cost(0.0, self.work.device_macs + self.work.server_macs, 0.0, server_ms)
 
-    def schedule(self, epochs: float, rate: float = NEW_RATE) -> Schedule:
+    def schedule(self, epochs: float, rate: float = RATE) -> Schedule:
         """Return a run of so many epochs at the request's length and seed."""
         batch = 16 if self.request.data is None else 64
         return Schedule(
@@ -144,7 +144,7 @@ def prepare(request: RivalsRequest, progress: Progress) -> Bench:
 def reference_rows(bench: Bench) -> list[TableRow]:
     """Return the unsplit network, and the same trained on for as many epochs as the passages are."""
     further = deepcopy(bench.net)
-    _train(bench, further, bench.schedule(PASSAGE_EPOCHS + WHOLE_EPOCHS, FURTHER_RATE), "further.pt")
+    _train(bench, further, bench.schedule(PASSAGE_EPOCHS + WHOLE_EPOCHS), "further.pt")
     raw = np.full(len(bench.test), float(bench.test.pixels[0].size))
     rows = []
     for net, setting in ((bench.net, "raw pixels"), (further, "raw pixels, trained on")):

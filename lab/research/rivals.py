@@ -16,7 +16,7 @@ from lab.research import early_exit as td
 from lab.research.aecnn import ChannelPruning, train_aecnn, train_attention
 from lab.research.bench import (
     ATTENTION_EPOCHS,
-    FURTHER_RATE,
+    ATTENTION_RATE,
     PASSAGE_EPOCHS,
     WHOLE_EPOCHS,
     Bench,
@@ -57,7 +57,7 @@ def aecnn_rows(bench: Bench, points: Sequence[tuple[int, int]]) -> list[TableRow
             request.split,
             bench.learn,
             hidden=hidden,
-            schedules=(bench.schedule(PASSAGE_EPOCHS), bench.schedule(WHOLE_EPOCHS, FURTHER_RATE)),
+            schedules=(bench.schedule(PASSAGE_EPOCHS), bench.schedule(WHOLE_EPOCHS)),
             folder=request.out,
             progress=bench.progress,
         )
@@ -75,7 +75,7 @@ def aecnn(bench: Bench, kept: int, bits: int, *, own: bool = False) -> tuple[Spl
         bench.net,
         request.split,
         bench.learn,
-        schedule(ATTENTION_EPOCHS, FURTHER_RATE),
+        schedule(ATTENTION_EPOCHS, ATTENTION_RATE),
         request.out / "attention.pt",
         bench.progress,
     )
@@ -86,7 +86,7 @@ def aecnn(bench: Bench, kept: int, bits: int, *, own: bool = False) -> tuple[Spl
         kept=kept,
         bits=bits,
         own=own,
-        schedules=(schedule(PASSAGE_EPOCHS), schedule(WHOLE_EPOCHS - ATTENTION_EPOCHS, FURTHER_RATE)),
+        schedules=(schedule(PASSAGE_EPOCHS), schedule(WHOLE_EPOCHS - ATTENTION_EPOCHS)),
         folder=request.out,
         progress=bench.progress,
     )

@@ -37,7 +37,7 @@ def test_maps_come_back_as_they_were(seed: int, bits: int, channels: int, side: 
 
 
 def test_the_rate_is_the_sum_of_minus_log2_p() -> None:
-    tables = np.array([[0.5, 0.25, 0.125, 0.125], [0.25, 0.25, 0.25, 0.25]])
+    tables = np.array([[0.5, 0.25, 0.125, 0.125], [0.25, 0.25, 0.25, 0.25]])[:, None].repeat(125, axis=1)
     levels = np.array([[[0, 1], [2, 3]], [[0, 0], [0, 0]]], np.uint8)
     assert rate_bits(levels, np.array([True, False]), tables) == 1 + 2 + 3 + 3
     assert rate_bits(levels, np.array([True, True]), tables) == 9 + 8
@@ -57,7 +57,24 @@ def test_real_bytes_are_the_rate_and_at_most_two_words_more() -> None:
 def test_tables_count_only_what_is_sent() -> None:
     levels = np.array([[[[1, 1]]], [[[0, 0]]]], np.uint8)
     tables = tables_from(levels, np.array([[True], [False]]), 1)
-    assert tables == pytest.approx(np.array([[0.5 / 3, 2.5 / 3]]))
+    assert tables.shape == (1, 27, 2)
+    beside_none, beside_a_one = tables[0, 0], tables[0, 2]
+    assert beside_none == pytest.approx([0.25, 0.75])
+    assert beside_a_one == pytest.approx([0.25, 0.75])
+    assert np.delete(tables[0], [0, 2], axis=0) == pytest.approx(np.full((25, 2), 0.5))
+
+
+@pytest.mark.parametrize("along", ["columns", "rows", "maps"])
+def test_what_a_neighbour_tells_is_not_sent_again(along: str) -> None:
+    """Even levels at random, each the same as its neighbour: by single tables they would take all their bits."""
+    random = np.random.default_rng(1)
+    shape = {"columns": (200, 4, 8, 1), "rows": (200, 4, 1, 8), "maps": (200, 1, 8, 8)}[along]
+    levels = np.broadcast_to(random.integers(0, 4, shape), (200, 4, 8, 8)).astype(np.uint8)
+    sent = np.ones((200, 4), bool)
+    told_once_bits = 2.0 * np.prod(shape[1:])
+    rate = rate_bits(levels[0], sent[0], tables_from(levels, sent, 2))
+    assert told_once_bits <= rate * 1.1
+    assert rate < 1.3 * told_once_bits
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=70))
