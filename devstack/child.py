@@ -116,10 +116,10 @@ class GuardedChild:
             log.seek(self._log_start_bytes)
             return log.read().decode(errors="replace")
 
-    def _last_log_lines(self, count: int = 5) -> str:
+    def _last_log_lines(self) -> str:
         lines = [line.strip() for line in self.log_text().splitlines() if line.strip()]
         errors = [line for line in lines if any(word in line for word in _ERROR_WORDS)]
-        return " | ".join((errors or lines)[-count:]) or f"no output (log: {self._log_path})"
+        return " | ".join((errors or lines)[-5:]) or f"no output (log: {self._log_path})"
 
     async def _order(self, order: bytes) -> None:
         if self._guardian is None:

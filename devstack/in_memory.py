@@ -30,10 +30,10 @@ class MemorySite:
     Its offload cluster is the same broker. Tests may make `broker` or `store` be away.
     """
 
-    def __init__(self, settings: Settings, num_partitions: int = 4) -> None:
+    def __init__(self, settings: Settings) -> None:
         metrics = settings.metrics.model_copy(update={"port": None})
         self.settings = settings.model_copy(update={"metrics": metrics})
-        self.broker = MemoryBroker(num_partitions)
+        self.broker = MemoryBroker(num_partitions=4)
         self.store = MemoryStore(settings.redis)
         self.frames: set[FrameId] = set()
 
@@ -85,7 +85,7 @@ class MemorySite:
             TimeoutError: some have none after `timeout_s`.
         """
         async with asyncio.timeout(timeout_s):
-            changes = self.store.watch()
+            changes = await self.store.watch()
             pending = asyncio.ensure_future(anext(changes))
             try:
                 while True:

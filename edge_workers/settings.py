@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gating.score import CALIBRATED, check_score
+from gating.entropy import CALIBRATED, check_score
 from gating.select import check_selection
 from runtime.section import OffIsNone
 from runtime.settings import MIB, READING_LIMITS, OffloadLimits, check_lets_through

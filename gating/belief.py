@@ -340,18 +340,10 @@ class Beliefs(Cameras[CameraBelief]):
     Args:
         rule: of every camera.
         max_latency_s: how long after a frame its answer still counts.
-        max_cameras, idle_s: as those of `Cameras`.
     """
 
-    def __init__(
-        self,
-        rule: BeliefRule = STILLS,
-        max_latency_s: float = math.inf,
-        *,
-        max_cameras: int = 10_000,
-        idle_s: float = 60.0,
-    ) -> None:
-        super().__init__(partial(CameraBelief, rule, max_latency_s), max_cameras=max_cameras, idle_s=idle_s)
+    def __init__(self, rule: BeliefRule = STILLS, max_latency_s: float = math.inf) -> None:
+        super().__init__(partial(CameraBelief, rule, max_latency_s))
 
 
 def _unit(embedding: Embedding) -> Embedding:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+MAX_CAMERAS: Final = 10_000
+"""The camera that was seen longest ago is forgotten for a new one beyond so many."""
+IDLE_S: Final = 60.0
+"""A camera not seen for so long is forgotten."""
 
 
 class Cameras(Generic[T]):
@@ -14,13 +19,10 @@ class Cameras(Generic[T]):
 
     Args:
         fresh: makes the object of a camera that is not known.
-        max_cameras: the camera that was seen longest ago is forgotten for a new one beyond so many.
-        idle_s: a camera not seen for so long is forgotten.
     """
 
-    def __init__(self, fresh: Callable[[], T], *, max_cameras: int = 10_000, idle_s: float = 60.0) -> None:
+    def __init__(self, fresh: Callable[[], T]) -> None:
         self._fresh = fresh
-        self._max_cameras, self._idle_s = max_cameras, idle_s
         self._known: OrderedDict[str, tuple[T, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -30,7 +32,7 @@ class Cameras(Generic[T]):
         """Return the camera's object, a fresh one where it has none; `now_s` is of a clock that never steps back."""
         found = self._known.pop(camera, None)
         self._expire(now_s)
-        while len(self._known) >= max(1, self._max_cameras):
+        while len(self._known) >= MAX_CAMERAS:
             self._known.popitem(last=False)
         each = self._fresh() if found is None else found[0]
         self._known[camera] = (each, now_s)
@@ -44,6 +46,6 @@ class Cameras(Generic[T]):
     def _expire(self, now_s: float) -> None:
         while self._known:
             camera, (_, seen_s) = next(iter(self._known.items()))
-            if now_s - seen_s <= self._idle_s:
+            if now_s - seen_s <= IDLE_S:
                 return
             del self._known[camera]

@@ -1,12 +1,21 @@
-"""How unsure a classifier is of an image, from its logits.
+"""How unsure a classifier is of an image, from its logits, and the scores of the gate made of that.
 
+Every score grows with doubt, so that one rule serves all: a frame asks the server where its score reaches tau.
+To add one, write its function here and name it in `SCORES`.
 Pure numpy, called by the gate and by evaluation. All entropies are in bits. Must not import torch.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
+Score = Callable[[FloatArray], NDArray[np.float64]]
+"""(B, C) finite outputs -> (B,) doubts, >= 0."""
 
 _LN2 = float(np.log(2.0))
 
@@ -56,6 +65,27 @@ def margin(logits: FloatArray) -> NDArray[np.float64]:
         raise ValueError(f"a margin needs at least 2 classes, got {logits.shape[-1]}")
     top_two = np.partition(softmax(logits), -2, axis=-1)[..., -2:]
     return np.asarray(top_two[..., 1] - top_two[..., 0])
+
+
+def closeness(outputs: FloatArray) -> NDArray[np.float64]:
+    """Return 1 - (p1 - p2) of the two most probable classes, in [0, 1]: 1 where they tie."""
+    return np.asarray(1.0 - margin(outputs))
+
+
+SCORES: Final[dict[str, Score]] = {
+    "min_entropy": min_entropy_bits,
+    "shannon_entropy": shannon_entropy_bits,
+    "margin": closeness,
+}
+"""Name in the settings -> score of a classifier. Entropies are in bits."""
+CALIBRATED: Final = "min_entropy"
+"""The score whose thresholds stand in a calibrated frontier."""
+
+
+def check_score(name: str, known: Mapping[str, Score] = SCORES) -> None:
+    """Return where there is such a score; ValueError, which names those that are, where not."""
+    if name not in known:
+        raise ValueError(f"score {name!r} is not one of {', '.join(sorted(known))}")
 
 
 def _shifted(logits: FloatArray) -> NDArray[np.float64]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gating.entropy import FloatArray
-from gating.score import check_score
+from gating.entropy import FloatArray, check_score
 from gating.task import CLASSIFICATION, Answer, Task
 
 

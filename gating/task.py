@@ -12,8 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from gating.entropy import FloatArray, softmax
-from gating.score import SCORES, Score
+from gating.entropy import SCORES, FloatArray, Score, softmax
 
 NUM_LEADING: Final = 3
 """An answer names so many classes at most."""

@@ -75,7 +75,7 @@ def load_cameras(path: Path, environ: Mapping[str, str] = os.environ) -> list[Ca
     return _cameras(path, _read(path, environ))
 
 
-async def followed(path: Path, environ: Mapping[str, str] = os.environ) -> AsyncIterator[list[CameraSpec]]:
+async def followed(path: Path) -> AsyncIterator[list[CameraSpec]]:
     """Give the file's cameras now, and again whenever the file or a password file has changed.
 
     A wrong edit is logged with its line, once, and what was given before stays in force.
@@ -83,13 +83,13 @@ async def followed(path: Path, environ: Mapping[str, str] = os.environ) -> Async
     Raises:
         SettingsError: the file is wrong at the start.
     """
-    seen = await asyncio.to_thread(_read, path, environ)
+    seen = await asyncio.to_thread(_read, path, os.environ)
     yield await asyncio.to_thread(_cameras, path, seen)
     refused = ""
     while True:
         await asyncio.sleep(LOOK_S)
         try:
-            now = await asyncio.to_thread(_read, path, environ)
+            now = await asyncio.to_thread(_read, path, os.environ)
             cameras = None if now == seen else await asyncio.to_thread(_cameras, path, now)
         except SettingsError as wrong:
             if str(wrong) != refused:

@@ -48,7 +48,6 @@ async def run_producers(
     *,
     stop: asyncio.Event,
     camera_file: Path | None = None,
-    clock: Clock | None = None,
 ) -> ProducerSummary:
     """Publish the cameras until all have ended or `stop` is set; return what became of their frames.
 
@@ -65,7 +64,7 @@ async def run_producers(
     """
     listed = [] if camera_file is None else await asyncio.to_thread(load_cameras, camera_file)
     check_names([*cameras, *listed], site=settings.site, at_least=0 if camera_file is not None else 1)
-    clock = clock or SystemClock()
+    clock = SystemClock()
     metrics = Metrics("producer", per_camera=settings.metrics.per_camera)
     health = Health(clock, settings.metrics.stuck_after_s, [REDIS_ANSWERS, KAFKA_ACCEPTS])
     async with AsyncExitStack() as stack:

@@ -14,6 +14,10 @@ from runtime.connections import KafkaSettings
 from runtime.kafka_connection import Record, connection_arguments, record_of, started, stop, translated
 from runtime.kafka_fetch import safe_consumer
 
+_MAX_BEHIND = 200
+"""`read` skips to the end of a partition that is more records ahead than this."""
+_GATHER_MS = 100
+"""The broker collects records for so long before it answers `read`: an answer costs as much as some ten records."""
 _POLL_MS = 500
 _LOOK_RECORDS = 256
 _LOOK_BYTES = 1 << 20
@@ -29,25 +33,12 @@ class TopicReader:
         kafka: the cluster.
         topic: its topic.
         max_fetch_bytes: bound of one answer of the broker for a partition; at least one record comes.
-        max_behind: `read` skips to the end of a partition that is more records ahead than this.
-        gather_ms: the broker collects records for so long before it answers `read`: one answer costs the reader as
-            much as some ten records.
     """
 
-    def __init__(
-        self,
-        kafka: KafkaSettings,
-        topic: str,
-        *,
-        max_fetch_bytes: int,
-        max_behind: int = 200,
-        gather_ms: int = 100,
-    ) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, *, max_fetch_bytes: int) -> None:
         self._kafka = kafka
         self._topic = topic
         self._max_fetch_bytes = max_fetch_bytes
-        self._max_behind = max_behind
-        self._gather_ms = gather_ms
         self._tail: Any = None
         self._looker: Any = None
         self._look_turn = asyncio.Lock()
@@ -61,7 +52,7 @@ class TopicReader:
         """
         most = self._max_fetch_bytes
         self._tail = await started(
-            lambda: self._make(max_fetch_bytes=most, fetch_min_bytes=most, fetch_max_wait_ms=self._gather_ms),
+            lambda: self._make(max_fetch_bytes=most, fetch_min_bytes=most, fetch_max_wait_ms=_GATHER_MS),
             self._kafka,
         )
         self._looker = await started(lambda: self._make(max_fetch_bytes=min(most, _LOOK_BYTES)), self._kafka)
@@ -124,7 +115,7 @@ class TopicReader:
             for each in found:
                 newest = self._tail.highwater(each)
                 position = await self._tail.position(each)
-                if newest is not None and newest - position > self._max_behind:
+                if newest is not None and newest - position > _MAX_BEHIND:
                     self._tail.seek(each, newest - 1)
         except KafkaError as error:
             raise translated(error, f"reading {self._topic}") from None

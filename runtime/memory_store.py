@@ -157,14 +157,12 @@ class MemoryStore:
         for _, label in list(self._streams.get(camera, ())):
             yield label
 
-    async def watch(
-        self, camera: str | None = None, *, begun: asyncio.Event | None = None
-    ) -> AsyncGenerator[Label, None]:
-        """Every label written from now on, of one camera or all, in order; never ends."""
+    async def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+        """Every label written after the call, of one camera or all, in order; never ends."""
         self._answer()
-        seen = self._num_written
-        if begun is not None:
-            begun.set()
+        return self._changes(self._num_written, camera)
+
+    async def _changes(self, seen: int, camera: str | None) -> AsyncGenerator[Label, None]:
         while True:
             streams = self._streams.values() if camera is None else [self._streams.get(camera, deque())]
             found = sorted((entry for each in streams for entry in each if entry[0] > seen), key=_number)

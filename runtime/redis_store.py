@@ -146,19 +146,18 @@ class RedisStore(Coordination):
                 return
             after = f"({entries[-1][0]}"
 
-    async def watch(
-        self, camera: str | None = None, *, begun: asyncio.Event | None = None
-    ) -> AsyncGenerator[Label, None]:
-        """Every label written from now on, of one camera or all, each camera's in order; never ends.
+    async def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+        """Every label written after the call, of one camera or all, each camera's in order; never ends.
 
-        Rides out outages: what was written meanwhile follows. Whatever is written after `begun` is set comes.
+        Rides out outages: what was written meanwhile follows.
 
         Raises:
             TransientError: Redis does not answer at the start.
         """
-        positions = await self._ends([camera] if camera else await self.cameras())
-        if begun is not None:
-            begun.set()
+        return self._changes(await self._ends([camera] if camera else await self.cameras()), camera)
+
+    async def _changes(self, positions: dict[str, str], camera: str | None) -> AsyncGenerator[Label, None]:
+        """New entries of all streams after `positions`, through every outage."""
         async for attempt in stamina.retry_context(**RETRY):
             with attempt, self._translated("watch"):
                 async with self._client.pubsub(ignore_subscribe_messages=True) as wakes:

@@ -7,7 +7,6 @@ to the same behaviour. Every method raises `TransientError` when the store does 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -70,13 +69,8 @@ class LabelStore(Protocol):
         """Every label change that the camera's stream still holds, oldest first."""
         ...
 
-    def watch(
-        self, camera: str | None = None, *, begun: asyncio.Event | None = None
-    ) -> AsyncGenerator[Label, None]:
-        """Every label written from now on, of one camera or all, each camera's in order; never ends.
-
-        Whatever is written after `begun` is set comes.
-        """
+    async def watch(self, camera: str | None = None) -> AsyncGenerator[Label, None]:
+        """Every label written after the call, of one camera or all, each camera's in order; never ends."""
         ...
 
 

@@ -44,7 +44,6 @@ class Explanation:
 
     state: str
     cause: str
-    for_s: float
     budget_bytes_per_s: float
     usable_bytes_per_s: float
     wanted_bytes_per_s: float
@@ -214,7 +213,6 @@ class UplinkScheduler:
         return Explanation(
             state=str(controller.state),
             cause=controller.cause,
-            for_s=now_s - controller.since_s,
             budget_bytes_per_s=allowance.told_bytes_per_s * fraction if fraction else 0.0,
             usable_bytes_per_s=allowance.rate_bytes_per_s,
             wanted_bytes_per_s=choice.wanted_bytes_per_s,

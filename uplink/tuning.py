@@ -84,13 +84,12 @@ class RecentSum:
 class Controller:
     """What is being done, and why.
 
-    State: the state and its cause, since when, the affordable rate of the last decision and when it last fell.
+    State: the state and its cause, the affordable rate of the last decision and when it last fell.
     """
 
     def __init__(self, now_s: float) -> None:
         self.state = TuningState.STARTUP
         self.cause = "warm_up"
-        self.since_s = now_s
         self._start_s = now_s
         self._affordable = math.inf
         self._fell_s = -math.inf
@@ -102,10 +101,7 @@ class Controller:
         if affordable < _FALL * self._affordable < math.inf:
             self._fell_s = now_s
         self._affordable = affordable
-        state, cause = self._judged(limits, choice, rose=rose, is_known=is_known, now_s=now_s)
-        if state is not self.state:
-            self.since_s = now_s
-        self.state, self.cause = state, cause
+        self.state, self.cause = self._judged(limits, choice, rose=rose, is_known=is_known, now_s=now_s)
 
     def _judged(
         self, limits: AdmissionLimits, choice: Choice, *, rose: bool, is_known: bool, now_s: float

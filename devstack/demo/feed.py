@@ -40,7 +40,7 @@ async def feed_frames(settings: Settings, board: Board, samples: Channel[Frame])
 
 async def feed_labels(store: RedisStore, board: Board) -> None:
     """Show every label on the board until cancelled."""
-    async for label in store.watch(None):
+    async for label in await store.watch(None):
         board.on_label(label)
 
 

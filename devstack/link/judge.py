@@ -17,6 +17,7 @@ from schemas.rates import RateSchedule
 
 Sample = tuple[float, float]
 _ROUNDING: Final = 1e-9
+_UTILISATION_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,14 @@ def total_at(samples: Sequence[Sample], at_s: float) -> float:
 
 
 def utilisation(
-    departures: Iterable[tuple[float, float]],
-    budget: RateSchedule,
-    duration_s: float,
-    *,
-    window_s: float = 10.0,
+    departures: Iterable[tuple[float, float]], budget: RateSchedule, duration_s: float
 ) -> list[float]:
-    """Bytes that left over bytes allowed, for each window in turn; 0 where nothing was allowed."""
-    num_windows = max(int(duration_s / window_s), 1)
-    edges = [idx * window_s for idx in range(num_windows + 1)]
+    """Bytes that left over bytes allowed, for each ten seconds in turn; 0 where nothing was allowed."""
+    num_windows = max(int(duration_s / _UTILISATION_S), 1)
+    edges = [idx * _UTILISATION_S for idx in range(num_windows + 1)]
     left = np.zeros(num_windows)
     for second, num_bytes in departures:
-        idx = int(second / window_s)
+        idx = int(second / _UTILISATION_S)
         if idx < num_windows:
             left[idx] += num_bytes
     allowed = [budget.bytes_between(edges[idx], edges[idx + 1]) for idx in range(num_windows)]

@@ -58,15 +58,15 @@ def rss_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
-def busy_cores(seconds: float = 1.0) -> float:
-    """Return how many cores are busy now, over `seconds` of watching."""
+def busy_cores() -> float:
+    """Return how many cores are busy now, over a second of watching."""
 
     def counts() -> tuple[int, int]:
         numbers = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         return sum(numbers), numbers[3] + numbers[4]
 
     total, idle = counts()
-    time.sleep(seconds)
+    time.sleep(1.0)
     later_total, later_idle = counts()
     spent = max(1, later_total - total)
     return (1.0 - (later_idle - idle) / spent) * (os.cpu_count() or 1)

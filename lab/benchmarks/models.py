@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vit import SHIPPED
-from vit.classes import classes_hash
 from vit.model import Model, random_model
 from vit.weights import load_model, save_model
 
@@ -39,9 +38,9 @@ def deit_tiny() -> BenchModel:
     return BenchModel(_random("deit_tiny_patch16_224"), "DeiT-Tiny's shape, random weights")
 
 
-def deit_base(classes: tuple[str, ...] | None = None) -> BenchModel:
-    """Return DeiT-Base's shape with random weights, and the given 1,000 class names if any."""
-    return BenchModel(_random("deit_base_patch16_224", classes), "DeiT-Base's shape, random weights")
+def deit_base() -> BenchModel:
+    """Return DeiT-Base's shape with random weights."""
+    return BenchModel(_random("deit_base_patch16_224"), "DeiT-Base's shape, random weights")
 
 
 def shipped(role: str) -> BenchModel:
@@ -56,12 +55,11 @@ def shipped(role: str) -> BenchModel:
     return BenchModel(str(path.resolve()), f"shipped {role} model, trained weights")
 
 
-def _random(name: str, classes: tuple[str, ...] | None = None) -> str:
+def _random(name: str) -> str:
     """Return the file of a seeded random model; made at its first use."""
-    path = FOLDER / f"{name}-{classes_hash(classes) if classes else 'own'}.safetensors"
+    path = FOLDER / f"{name}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         model = random_model(name)
-        names = classes or model.classes
-        save_model(path, model.vit, name=model.name, mean=model.mean, std=model.std, classes=names)
+        save_model(path, model.vit, name=model.name, mean=model.mean, std=model.std, classes=model.classes)
     return str(path.resolve())

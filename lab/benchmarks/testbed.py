@@ -222,13 +222,13 @@ async def testbed(name: str, **settings: object) -> AsyncIterator[Testbed]:
             await client.aclose()
 
 
-def rate_of(writes: Sequence[Write], skip_share: float = 0.1) -> float:
-    """Return frames per second between batches of writes, the first `skip_share` of them left out.
+def rate_of(writes: Sequence[Write]) -> float:
+    """Return frames per second between batches of writes, the first tenth of them left out.
 
     Counted from the end of one batch to the end of the last, so that no part of a batch is cut.
     """
     times = sorted(write.written_s for write in writes)
-    begin_s = times[int(len(times) * skip_share)]
+    begin_s = times[len(times) // 10]
     after = [each for each in times if each > begin_s]
     if not after:
         raise ValueError(f"{len(times)} labels came all at once: no rate")

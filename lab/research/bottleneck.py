@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lab.progress import Progress
 from lab.research.cost import Cost, fastest_ms
-from lab.research.feature_coding import Levels, encode, encode_indices, rate_bits, tables_from
+from lab.research.feature_coding import Levels, encode, indices_bytes, rate_bits, tables_from
 from lab.research.fitting import Schedule, fit
 from lab.research.pictures import Pictures
 from lab.research.split_cnn import SplitCNN, macs, normalised
@@ -123,7 +123,7 @@ def answer(net: SplitCNN, split: str, bottleneck: Bottleneck, counted: Pictures,
     probabilities, coded, ideal = [], [], []
     for batch, mask in _passages(net, split, bottleneck, asked):
         for picture, row in zip(batch, mask, strict=True):
-            told = len(encode_indices(row)) if bottleneck.tells_indices else 0
+            told = indices_bytes(len(row), int(row.sum())) if bottleneck.tells_indices else 0
             coded.append(told + len(encode(picture, row, tables)))
             ideal.append(told + rate_bits(picture, row, tables) / 8)
         with torch.inference_mode():
@@ -151,9 +151,10 @@ def _first(net: SplitCNN, split: str, bottleneck: Bottleneck, one: Tensor) -> tu
 
 
 def _plain_bytes(bottleneck: Bottleneck, passage: Passage) -> float:
-    values = int(passage.sent[0].sum()) * passage.levels.shape[2] * passage.levels.shape[3]
-    told = len(encode_indices(passage.sent[0].numpy())) if bottleneck.tells_indices else 0
-    return told + values * bottleneck.bits / 8
+    sent = passage.sent[0]
+    num_sent = int(sent.sum())
+    told = indices_bytes(len(sent), num_sent) if bottleneck.tells_indices else 0
+    return told + num_sent * passage.levels.shape[2] * passage.levels.shape[3] * bottleneck.bits / 8
 
 
 def _passages(

@@ -96,35 +96,9 @@ def decode(coded: bytes, sent: NDArray[np.bool_], tables: Tables, shape: tuple[i
     return levels
 
 
-def encode_indices(sent: NDArray[np.bool_]) -> bytes:
-    """Return which k of C channels are sent as their number among all such sets; both sides know C and k.
-
-    The set {c1 < c2 < ...} has the number sum of binomial(ci, i), so all sets of k channels count from 0 on.
-    """
-    channels = np.flatnonzero(sent)
-    number = sum(comb(int(channel), place) for place, channel in enumerate(channels, 1))
-    return number.to_bytes(indices_bytes(len(sent), len(channels)), "big")
-
-
-def decode_indices(coded: bytes, num_channels: int, num_sent: int) -> NDArray[np.bool_]:
-    """Return the (C,) mask of `encode_indices`.
-
-    Raises:
-        ValueError: the number is not that of a set of `num_sent` of `num_channels` channels.
-    """
-    number = int.from_bytes(coded, "big")
-    if number >= comb(num_channels, num_sent):
-        raise ValueError(f"indices {number}: must be below {comb(num_channels, num_sent)}")
-    sent = np.zeros(num_channels, np.bool_)
-    channel = num_channels - 1
-    for place in range(num_sent, 0, -1):
-        while comb(channel, place) > number:
-            channel -= 1
-        sent[channel] = True
-        number -= comb(channel, place)
-    return sent
-
-
 def indices_bytes(num_channels: int, num_sent: int) -> int:
-    """Return the bytes that tell any set of `num_sent` of `num_channels` channels."""
+    """Return the bytes that tell any set of `num_sent` of `num_channels` channels; both sides know the two numbers.
+
+    A set is told by its number among all sets of its size.
+    """
     return -(-(comb(num_channels, num_sent) - 1).bit_length() // 8)

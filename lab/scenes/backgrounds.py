@@ -49,9 +49,9 @@ def _gradient(size: tuple[int, int], random: np.random.Generator, horizon: int) 
     return Image.fromarray(image.astype(np.uint8))
 
 
-def _colour(random: np.random.Generator, low: int = 30, high: int = 210, grey: float = 0.75) -> Colour:
-    base = random.uniform(low, high)
-    mixed = grey * base + (1 - grey) * random.uniform(low, high, 3)
+def _colour(random: np.random.Generator, grey: float = 0.75) -> Colour:
+    base = random.uniform(30, 210)
+    mixed = grey * base + (1 - grey) * random.uniform(30, 210, 3)
     red, green, blue = (int(value) for value in mixed)
     return red, green, blue
 

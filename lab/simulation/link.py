@@ -44,13 +44,11 @@ class SimulatedLink:
         self._loss = loss
         self._luck = np.random.default_rng(seed)
         self._free_s = 0.0
-        self.carried_bytes = 0.0
 
     def carry(self, num_bytes: float, now_s: float) -> Passage:
         """The request enters now."""
         again, num_rounds = self._lost(num_bytes) if self._loss else (0.0, 0)
         num_bytes += again
-        self.carried_bytes += num_bytes
         if self._capacity is None:
             left_s = now_s
         else:

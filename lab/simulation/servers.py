@@ -19,15 +19,12 @@ class SimulatedServers:
     interval.
     """
 
-    def __init__(self, records_per_s: RateSchedule | None, *, site: str = "") -> None:
+    def __init__(self, records_per_s: RateSchedule | None) -> None:
         self._work = SimulatedLink(records_per_s, delay_s=0.0)
-        self._site = site
         self._waiting: deque[tuple[float, float]] = deque()
         self._finals: deque[float] = deque()
         self._expired: deque[float] = deque()
         self._received: deque[float] = deque()
-        self.num_expired = 0
-        self.num_finals = 0
 
     def take(self, arrived_s: float, deadline_s: float) -> float | None:
         """The record's turn comes; returns when it is final, None if it expired."""
@@ -36,11 +33,9 @@ class SimulatedServers:
         self._waiting.append((arrived_s, starts_s))
         if starts_s > deadline_s:
             self._expired.append(starts_s)
-            self.num_expired += 1
             return None
         done_s = self._work.carry(1.0, arrived_s).arrives_s
         self._finals.append(done_s)
-        self.num_finals += 1
         return done_s
 
     def report(self, now_s: float) -> ServerReport:
@@ -51,7 +46,7 @@ class SimulatedServers:
         finals = _count(self._finals, now_s)
         return ServerReport(
             server="simulated",
-            site=self._site,
+            site="",
             sent_ns=round(now_s * 1e9),
             interval_s=REPORT_S,
             received=_count(self._received, now_s),

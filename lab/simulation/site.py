@@ -28,9 +28,9 @@ class LeaseTable:
     State: the rows now, and their history for as long as a restart may go back.
     """
 
-    def __init__(self, faults: Faults, *, started_s: float = -1e6) -> None:
+    def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._started_s = started_s
+        self._started_s = -1e6  # long before the simulation begins
         self._rows: dict[str, Row] = {}
         self._history: list[tuple[float, dict[str, Row]]] = []
         self._restarts = sorted(faults.redis_away)

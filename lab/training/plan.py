@@ -54,7 +54,7 @@ class TrainingPlan:
         raise ValueError(f"step {step} is past the plan's {self.steps}")
 
 
-def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> TrainingPlan:
+def edge_plan(num_classes: int, *, scale: float = 1.0) -> TrainingPlan:
     """Return the plan of the edge's model, about 1 M parameters; ``scale`` multiplies all lengths.
 
     It ends at a constant rate, and a high one. On these scenes training decides as much as size: a model of a fifth
@@ -75,13 +75,13 @@ def edge_plan(num_classes: int, *, scale: float = 1.0, seed: int = 1) -> Trainin
             ),
             scale,
         ),
-        seed=seed,
+        seed=1,
         decay_share=0.0,
         guide_attention=True,
     )
 
 
-def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> TrainingPlan:
+def server_plan(num_classes: int, *, scale: float = 1.0) -> TrainingPlan:
     """Return the plan of the server's model, about 4.2 M parameters; its last third learns on subsets."""
     return TrainingPlan(
         role="server",
@@ -97,7 +97,7 @@ def server_plan(num_classes: int, *, scale: float = 1.0, seed: int = 2) -> Train
             ),
             scale,
         ),
-        seed=seed,
+        seed=2,
         decay_share=0.3,
         guide_attention=False,
     )

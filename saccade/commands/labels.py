@@ -39,7 +39,7 @@ def watch(
     async def print_labels() -> None:
         printed = 0
         async with RedisStore(settings.redis) as store:
-            async for found in store.watch(camera):
+            async for found in await store.watch(camera):
                 typer.echo(json.dumps(found.to_json()) if as_json else line(found))
                 printed += 1
                 if printed == limit:

@@ -114,7 +114,7 @@ async def until_labelled(store: Any, work: Coroutine[None, None, None], stop: as
 
     async def watch() -> None:
         seen: set[int] = set()
-        async for label in store.watch():
+        async for label in await store.watch():
             seen.add(label.seq)
             if len(seen) == FRAMES:
                 stop.set()

@@ -286,7 +286,7 @@ async def way_back(gate: Gating, store: MemoryStore) -> Any:
 
 
 async def written(store: MemoryStore, camera: str, seq: int) -> Label:
-    async for label in store.watch(camera):
+    async for label in await store.watch(camera):
         if label.seq == seq and label.state is LabelState.FINAL:
             return label
     raise AssertionError

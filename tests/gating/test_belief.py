@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gating.belief import MAX_ASKS, MAX_WAITING, Beliefs, CameraBelief, Step, spread, stay
+from gating.belief import MAX_ASKS, MAX_WAITING, CameraBelief, Step, spread, stay
 from gating.entropy import min_entropy_bits, softmax
 from gating.gate import Gate
 from schemas.belief_rule import STILLS, BeliefRule
@@ -346,18 +346,3 @@ def test_leading_classes_are_spread_to_a_whole_distribution(full: np.ndarray) ->
 def test_an_answer_that_is_none_is_refused(classes: list[int], probabilities: list[float]) -> None:
     with pytest.raises(ValueError, match=r"classes|probabilities"):
         spread(classes, probabilities, CLASSES)
-
-
-def test_cameras_are_bounded_in_number_and_in_age() -> None:
-    beliefs = Beliefs(BeliefRule(), max_cameras=2, idle_s=10)
-    gate = beliefs.of("gate", 0.0)
-    assert beliefs.of("gate", 1.0) is gate
-    beliefs.of("door", 2.0)
-    assert beliefs.of("gate", 3.0) is gate
-    beliefs.of("yard", 4.0)
-    assert beliefs.known("door") is None
-    assert beliefs.known("gate") is gate
-    beliefs.of("yard", 13.5)
-    assert beliefs.known("gate") is None
-    assert beliefs.of("yard", 30.0) is beliefs.known("yard")
-    assert len(beliefs) == 1

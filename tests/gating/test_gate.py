@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from gating.entropy import SCORES
 from gating.gate import Gate
-from gating.score import SCORES
 
 # Two equal classes: one bit of min-entropy. Four: two bits. One class alone: none.
 OUTPUTS = np.array([[0.0, 0.0, -60.0, -60.0], [0.0, 0.0, 0.0, 0.0], [0.0, 40.0, 0.0, 0.0]], dtype=np.float32)

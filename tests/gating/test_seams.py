@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from edge_workers.settings import EdgeSettings
-from gating.entropy import FloatArray
+from gating.entropy import SCORES, FloatArray, Score
 from gating.gate import Gate
-from gating.score import SCORES, Score
 from gating.select import SELECTORS, select
 from gating.task import Answer, Task
 from schemas.fields import Fields

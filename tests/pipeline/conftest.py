@@ -80,7 +80,7 @@ class Witness:
 
     async def follow(self, store: RedisStore) -> None:
         """Note the server's final labels until cancelled."""
-        async for label in store.watch(None):
+        async for label in await store.watch(None):
             if label.source is AnswerSource.SERVER and label.state is LabelState.FINAL:
                 self._finals.append(label)
                 self._more.set()

@@ -140,7 +140,7 @@ async def test_what_a_stopped_worker_had_not_begun_is_done_by_the_next_and_nothi
     site.put(frames)
     async with site.server():
         async with site.edge() as stop:
-            first = site.store.watch()
+            first = await site.store.watch()
             await anext(first)
             await first.aclose()
             stop.set()
@@ -158,7 +158,7 @@ async def test_a_cancelled_worker_loses_no_frame(settings: Settings, frames: lis
     site = MemorySite(settings)
     async with site.server():
         working = asyncio.create_task(run_edge(site.settings, asyncio.Event(), site.edge_ports))
-        first = site.store.watch()
+        first = await site.store.watch()
         site.put(frames)
         await anext(first)
         await first.aclose()

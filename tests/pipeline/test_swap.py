@@ -101,7 +101,7 @@ async def when(site: MemorySite, holds: Callable[[list[WorkerModels]], bool]) ->
 async def seen_by(site: MemorySite, names: tuple[str, ...]) -> None:
     """The server has answered a frame in these classes from now on."""
     async with asyncio.timeout(TIMEOUT_S):
-        async for label in site.store.watch():
+        async for label in await site.store.watch():
             if label.source is AnswerSource.SERVER and label.name in names:
                 return
 

@@ -49,7 +49,7 @@ async def test_trace_shows_every_stage_of_a_frame_that_a_server_answered(
     offload_bytes = settings.edge.max_offload_bytes
     sink = Sink(settings.kafka, max_request_bytes=1 << 20, max_in_flight_bytes=offload_bytes)
     async with sink, RedisStore(settings.redis) as store, asyncio.TaskGroup() as group:
-        watching = store.watch(camera)
+        watching = await store.watch(camera)
         first = asyncio.ensure_future(anext(watching))
         for worker in (run_edge, run_server):
             group.create_task(worker(settings, stop))

@@ -112,7 +112,7 @@ async def test_a_watcher_rides_out_a_killed_redis_and_misses_nothing(own_redis: 
     settings = RedisSettings(url=own_redis.url)
     async with RedisStore(settings) as writer, RedisStore(settings) as reader:
         await writer.put([make_label("gate", 0)])
-        watching = reader.watch("gate")
+        watching = await reader.watch("gate")
         first = asyncio.ensure_future(anext(watching))
         await until_watched(own_redis.url)
         await writer.put([make_label("gate", 1)])
@@ -164,7 +164,7 @@ async def test_every_call_fails_in_time_when_redis_accepts_and_says_nothing() ->
             with pytest.raises(TransientError):
                 await store.time_ns()
             with pytest.raises(TransientError):
-                await anext(aiter(store.watch()))
+                await store.watch()
         assert connected.is_set()
         assert time.monotonic() - started_s < 5.0
 

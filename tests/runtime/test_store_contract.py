@@ -141,13 +141,10 @@ async def test_a_cameras_state_moves_forward_only_beyond_what_a_double_holds(
 
 @asynccontextmanager
 async def watched(store: SiteStores, camera: str | None, warm: str) -> AsyncIterator[AsyncIterator[Label]]:
-    """A watch that is under way: it has seen a change of `warm` that was made as soon as it had begun."""
-    begun = asyncio.Event()
-    watching = store.watch(camera, begun=begun)
-    first = asyncio.ensure_future(anext(watching))
-    await begun.wait()
+    """A watch that is under way: it has seen a change of `warm` that was made right after the call."""
+    watching = await store.watch(camera)
     await store.put([make_label(warm, 1)])
-    assert (await first).camera == warm
+    assert (await anext(watching)).camera == warm
     yield watching
     await watching.aclose()
 

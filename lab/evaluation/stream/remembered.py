@@ -30,14 +30,14 @@ _SEED: Final = 20260103
 HOLDS: Final = tuple(HoldRule(cosine, seconds) for cosine in (0.7, 0.8, 0.9) for seconds in (1.0, 2.0, 5.0))
 
 
-def belief_rules(count: int = 160) -> list[BeliefRule]:
+def belief_rules() -> list[BeliefRule]:
     """Return the parameters that a calibration may choose: a seeded sample of a grid, the same each time."""
     filters = product(
         *((0.0, 0.3, 0.5), (0.3, 0.6, 1.0, 1.5, 2.5), (2.0, 4.0, 8.0, 32.0), (0.7, 1.0, 1.4, 2.0)),
         *((1.4, 2.0, 3.0), (0.35, 0.5, 0.7), (0.5, 0.7, 0.85, 0.93, 0.97)),
     )
     grid = list(product(filters, (0.3, 0.5, 0.7, 0.9)))
-    drawn = np.random.default_rng(_SEED).choice(len(grid), min(count, len(grid)), replace=False)
+    drawn = np.random.default_rng(_SEED).choice(len(grid), 160, replace=False)
     chosen = [grid[place] for place in sorted(drawn.tolist())]
     return [replace(BeliefRule(*values), patience_s=patience_s) for values, patience_s in chosen]
 

@@ -170,8 +170,8 @@ def held(answers: Ints, sent: Mask) -> Ints:
     return np.asarray(answers[last])
 
 
-def thumbnails(crops: NDArray[np.uint8], factor: int = 8) -> NDArray[np.float32]:
-    """Return (T, 224 / factor, 224 / factor) grey means of blocks of (T, 224, 224, 3) crops."""
+def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (T, 28, 28) grey means of 8x8 blocks of (T, 224, 224, 3) crops."""
     count, side, _, _ = crops.shape
-    blocks = crops.reshape(count, side // factor, factor, side // factor, factor * 3)
+    blocks = crops.reshape(count, side // 8, 8, side // 8, 8 * 3)
     return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
