@@ -100,10 +100,10 @@ def largest(attention: Tensor, kept: int) -> Tensor:
 
 
 def train_attention(
-    reference: SplitCNN, split: str, pictures: Pictures, schedule: Schedule, file: Path, progress: Progress
+    start: SplitCNN, split: str, pictures: Pictures, schedule: Schedule, file: Path, progress: Progress
 ) -> tuple[SplitCNN, ChannelAttention]:
-    """Step 1: return a copy of the network, trained on with channel attention at the split point."""
-    net = deepcopy(reference)
+    """Step 1: return a copy of the network, trained with channel attention at the split point."""
+    net = deepcopy(start)
     with torch.no_grad():
         channels = net.device(split, normalised(pictures.pixels[:1])).shape[1]
     torch.manual_seed(schedule.seed)

@@ -25,14 +25,11 @@ from lab.research.pictures import Pictures, drawn_tracks, read_tracks
 from lab.research.split_cnn import SplitCNN, Work, build, normalised, probabilities, work_by_split
 
 HELD_ONE_OF: Final = 6
-RATE: Final = 3e-3
-ATTENTION_RATE: Final = 1e-3
-"""Learning rates of every step, and of AECNN's first, which leaves the network nearly as it is."""
 REFERENCE_EPOCHS: Final = 60
+"""Of the network, without attention for all others and with it for AECNN."""
 PASSAGE_EPOCHS: Final = 10
 WHOLE_EPOCHS: Final = 30
-"""Of every passage: first with the network as it is, then of all together, AECNN's attention included."""
-ATTENTION_EPOCHS: Final = 10
+"""Of every passage: first with the network as it is, then of all together."""
 EXIT_EPOCHS: Final = 20
 CODE_EPOCHS: Final = 30
 
@@ -67,9 +64,13 @@ def quick(out: Path, *, split: str, seed: int, limit: int | None) -> RivalsReque
 
 @dataclass(frozen=True)
 class Bench:
-    """The network that all methods start from, and pictures to learn from, to fit decisions on, to be judged by."""
+    """The network that all methods start from, and pictures to learn from, to fit decisions on, to be judged by.
+
+    start: the network before any training here; AECNN, whose attention learns with it, begins there.
+    """
 
     request: RivalsRequest
+    start: SplitCNN
     net: SplitCNN
     learn: Pictures
     held: Pictures
@@ -90,11 +91,11 @@ class Bench:
             server_ms = fastest_ms(lambda: self.net(one))
         return Cost(0.0, self.work.device_macs + self.work.server_macs, 0.0, server_ms)
 
-    def schedule(self, epochs: float, rate: float = RATE) -> Schedule:
+    def schedule(self, epochs: float) -> Schedule:
         """Return a run of so many epochs at the request's length and seed."""
         batch = 16 if self.request.data is None else 64
         return Schedule(
-            epochs * self.request.length, rate, batch, self.request.seed, bfloat16=self.request.bfloat16
+            epochs * self.request.length, batch=batch, seed=self.request.seed, bfloat16=self.request.bfloat16
         )
 
 
@@ -129,15 +130,16 @@ def prepare(request: RivalsRequest, progress: Progress) -> Bench:
             read_tracks(request.data / part, request.side, limit=request.limit) for part in ("train", "test")
         )
     learn, held = everything.hold_out(HELD_ONE_OF)
-    net = build(
+    start = build(
         request.network,
         len(learn.classes),
         small_stem=request.small_stem,
         weights=request.weights,
         seed=request.seed,
     )
-    bench = Bench(request, net, learn, held, test, work_by_split(net, request.side), progress)
-    _train(bench, net, bench.schedule(REFERENCE_EPOCHS), "reference.pt")
+    works = work_by_split(start, request.side)
+    bench = Bench(request, start, deepcopy(start), learn, held, test, works, progress)
+    _train(bench, bench.net, bench.schedule(REFERENCE_EPOCHS), "reference.pt")
     return bench
 
 

@@ -15,9 +15,8 @@ from lab.evaluation.bootstrap import Interval, paired_difference
 from lab.research import early_exit as td
 from lab.research.aecnn import ChannelPruning, train_aecnn, train_attention
 from lab.research.bench import (
-    ATTENTION_EPOCHS,
-    ATTENTION_RATE,
     PASSAGE_EPOCHS,
+    REFERENCE_EPOCHS,
     WHOLE_EPOCHS,
     Bench,
     TableRow,
@@ -72,10 +71,10 @@ def aecnn(bench: Bench, kept: int, bits: int, *, own: bool = False) -> tuple[Spl
     """Return AECNN at one point, trained or taken from the request's folder."""
     request, schedule = bench.request, bench.schedule
     attended = train_attention(
-        bench.net,
+        bench.start,
         request.split,
         bench.learn,
-        schedule(ATTENTION_EPOCHS, ATTENTION_RATE),
+        schedule(REFERENCE_EPOCHS),
         request.out / "attention.pt",
         bench.progress,
     )
@@ -86,7 +85,7 @@ def aecnn(bench: Bench, kept: int, bits: int, *, own: bool = False) -> tuple[Spl
         kept=kept,
         bits=bits,
         own=own,
-        schedules=(schedule(PASSAGE_EPOCHS), schedule(WHOLE_EPOCHS - ATTENTION_EPOCHS)),
+        schedules=(schedule(PASSAGE_EPOCHS), schedule(WHOLE_EPOCHS)),
         folder=request.out,
         progress=bench.progress,
     )
