@@ -8,9 +8,13 @@ else random ones.
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.benchmarks.environments import python_of
+from lab.benchmarks.recorded import record
+from lab.scenes import CALIBRATION_SEEDS
 from vit import SHIPPED
 from vit.model import Model, random_model
 from vit.weights import load_model, save_model
@@ -53,6 +57,33 @@ def shipped(role: str) -> BenchModel:
     if not path.exists():
         raise FileNotFoundError(f"{path}: the shipped pair is missing")
     return BenchModel(str(path.resolve()), f"shipped {role} model, trained weights")
+
+
+def exported_edge(*, int8: bool) -> BenchModel:
+    """Return the shipped edge model as `saccade export` writes it for OpenVINO, in bf16 or int8; made at its first use.
+
+    Int8 is calibrated on rendered calibration cameras.
+
+    Raises:
+        EnvironmentMissing: the environment that has nncf could not be made.
+    """
+    kind = "int8" if int8 else "bf16"
+    folder = FOLDER / f"shipped-edge-{kind}-{load_model(shipped('edge').path).weights_hash}"
+    if not (folder / "model.json").exists():
+        images = FOLDER / "calibration"
+        _write_calibration(images)
+        command = [str(python_of("openvino")), "-m", "saccade", "export", "--model", shipped("edge").path]
+        flags = ["--out", str(folder), "--data", str(images), *(["--int8"] if int8 else [])]
+        subprocess.run([*command, *flags], check=True)
+    return BenchModel(str(folder.resolve()), f"shipped edge model, trained weights, OpenVINO {kind}")
+
+
+def _write_calibration(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = range(CALIBRATION_SEEDS.start, CALIBRATION_SEEDS.start + 25)
+    shots = [shot for stream in record(seeds, 12, every=4) for shot in stream]
+    for number, shot in enumerate(shots):
+        (folder / f"{number:03}.jpg").write_bytes(shot.image)
 
 
 def _random(name: str) -> str:

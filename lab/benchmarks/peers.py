@@ -1,12 +1,13 @@
 """Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on the same recorded streams.
 
-    python -m lab.benchmarks.peers [--scene swaying|standing] [--cameras N] [--frames N] [--parts] [--json FILE]
+    python -m lab.benchmarks.peers [--scene swaying|standing] [--edge torch|bf16|int8] [--parts] [--json FILE]
 
 The shipped pair on rendered test cameras with known truth, 5 frames/s of video as fast as it is answered: cameras that
 sway, and cameras that stand. Everyone has the same two cores, client, broker and Redis included, the same server
 weights, the same code to open a JPEG, and the whole stream once before it counts. The rivals run the server on every
-whole frame; Saccade judges by its cameras' beliefs and holds still frames, as it does with a budget. They take turns,
-and a ratio is the median over rounds: the machine's speed changes by the minute.
+whole frame; Saccade judges by its cameras' beliefs and holds still frames, as it does with a budget. Its edge computes
+with torch, or with OpenVINO in bf16 or int8 from an exported file. They take turns, and a ratio is the median over
+rounds: the machine's speed changes by the minute.
 
 `--parts` tells what each part is worth: without stillness, and without a belief, at the point that `peer_point` chose
 on calibration scenes; what fewer patches and packing save of the server's time; and LitServe with this project's
@@ -27,7 +28,7 @@ from lab.benchmarks.contestants import Clip, Result, Turn, believing, gated, lit
 from lab.benchmarks.environments import EnvironmentMissing
 from lab.benchmarks.machine import two_cores
 from lab.benchmarks.model_only import model_only, save_sets
-from lab.benchmarks.models import BenchModel, shipped
+from lab.benchmarks.models import BenchModel, exported_edge, shipped
 from lab.benchmarks.peer_point import PairPoint, choose
 from lab.benchmarks.recorded import record
 from lab.benchmarks.report import Figure, options, publish
@@ -44,16 +45,17 @@ _EVERY = 4
 _ROUNDS = 2
 
 
-async def measure(scene: str, cameras: int, frames: int, *, parts: bool) -> list[Figure]:
-    edge, server = shipped("edge"), shipped("server")
+async def measure(scene: str, cameras: int, frames: int, computes: str, *, parts: bool) -> list[Figure]:
+    server = shipped("server")
+    edge = shipped("edge") if computes == "torch" else exported_edge(int8=computes == "int8")
     (FOLDER / "peers").mkdir(parents=True, exist_ok=True)
     sway_px, goal = SCENES[scene]
     seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + cameras)
     clip = Clip(record(seeds, frames, sway_px=sway_px))
     figures = await beside_rivals(clip, edge, server, goal)
     if parts:
-        figures += await parts_of(clip, edge, server, calibrated(edge, server))
-    return [replace(each, name=f"{scene} cameras: {each.name}") for each in figures]
+        figures += await parts_of(clip, edge, server, calibrated(shipped("edge"), server))
+    return [replace(each, name=f"{scene} cameras, {computes} edge: {each.name}") for each in figures]
 
 
 async def beside_rivals(clip: Clip, edge: BenchModel, server: BenchModel, goal: float) -> list[Figure]:
@@ -203,13 +205,18 @@ def ratio(name: str, ratios: list[float], goal: float | None) -> Figure:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--scene", choices=SCENES, default="swaying")
+    parser.add_argument(
+        "--edge", choices=("torch", "bf16", "int8"), default="torch", help="what computes there"
+    )
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--frames", type=int, default=30, help="of each camera")
     parser.add_argument("--parts", action="store_true", help="also without stillness, and without a belief")
     arguments = parser.parse_args()
     try:
         figures = asyncio.run(
-            measure(arguments.scene, arguments.cameras, arguments.frames, parts=arguments.parts)
+            measure(
+                arguments.scene, arguments.cameras, arguments.frames, arguments.edge, parts=arguments.parts
+            )
         )
     except EnvironmentMissing as error:
         parser.exit(1, f"{error}\n")
