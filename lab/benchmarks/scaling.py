@@ -1,11 +1,12 @@
-"""Two server workers beside two bare engines, a third one that comes and goes, and how soon a new worker helps.
+"""Two server workers beside two bare engines, a third one that comes and goes, how soon a new worker helps, and eight.
 
     python -m lab.benchmarks.scaling [--model deit|shipped] [--json FILE]
 
 One thread and one core each; broker, Redis and observer run wherever there is room. 16 cameras. First two workers
 answer an open loop while a third one joins and leaves. Then one worker is at a backlog that outlasts the run, the
 second one is started as a user would, and both take turns with two bare engines. An edge worker is joined by a second
-one in the same way.
+one in the same way. Last, eight server workers share both cores, and a ninth joins and leaves: that is about the group,
+so they run the small shipped model.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +47,8 @@ _SETTLE_S = 1.0
 _HALF = 0.5
 """The open loop's part of what two bare engines do."""
 _OPEN_S, _STAYS_S = 24.0, 4.0
+_MEMBERS, _GROUP_RATE = 8, 24.0
+"""Offloads a second: few enough that what is late has waited for the group."""
 _SESSION_MS = 120_000
 """Workers stay in their group while they stand still."""
 
@@ -70,18 +74,19 @@ def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) 
     return record_at
 
 
-async def third_comes_and_goes(
-    bed: Testbed, feed: RecordFeed, third: WorkerProcess, rate: float
+async def while_one_comes_and_goes(
+    bed: Testbed, feed: RecordFeed, third: WorkerProcess | None, rate: float
 ) -> list[float]:
-    """Return the ages of all labels in seconds, while a worker joins those that run, stays a little and leaves."""
+    """Return the ages of all labels in seconds, while a worker, if one is given, joins, stays a little and leaves."""
     count = int(rate * _OPEN_S)
     before, seen = await bed.num_keys(), len(await bed.writes(CAMERAS))
     async with asyncio.TaskGroup() as group:
         group.create_task(feed.publish(count, rate, linger_ms=0))
-        await asyncio.sleep(2.0)
-        await third.start()
-        await asyncio.sleep(_STAYS_S)
-        await third.stop()
+        if third is not None:
+            await asyncio.sleep(2.0)
+            await third.start()
+            await asyncio.sleep(_STAYS_S)
+            await third.stop()
     await bed.labelled(before, count, 60)
     return [write.written_s - write.captured_ns / 1e9 for write in (await bed.writes(CAMERAS))[seen:]]
 
@@ -162,7 +167,7 @@ async def servers(chosen: BenchModel, seconds: float) -> list[Figure]:
         ):
             guess = 2 * (await one.run(2.0, _BATCH)).rate
             async with running(second):
-                ages = await third_comes_and_goes(bed, feed, third, _HALF * guess)
+                ages = await while_one_comes_and_goes(bed, feed, third, _HALF * guess)
             await feed.publish(int(guess * (_JOIN_LIMIT_S + 10 + _ROUNDS * (seconds + 2))), _PUBLISH_RATE)
             joined = await joined_s(bed, again)
             try:
@@ -185,6 +190,48 @@ async def edges() -> list[Figure]:
             finally:
                 await second.stop()
     return [joined_figure("edge", joined)]
+
+
+async def group_of_eight() -> list[Figure]:
+    chosen, cores = shipped("server"), list(two_cores())
+    sets = token_sets(mixed(NUM_SETS, seed=0), [12] * NUM_SETS, seed=0)
+    async with testbed("scaling-group") as bed, AsyncExitStack() as running_all:
+        record_at = records_of(sets, bed.settings.topics.partitions, chosen.load().classes_hash)
+        feed = RecordFeed(bed, "offload", record_at)
+        workers = [server_worker(bed, chosen, cores) for _ in range(_MEMBERS)]
+        began_s = time.time()
+        async with asyncio.TaskGroup() as group:
+            for each in workers:
+                group.create_task(running_all.enter_async_context(running(each)))
+        started = time.time() - began_s
+        calm = await while_one_comes_and_goes(bed, feed, None, _GROUP_RATE)
+        done = [(await each.metrics()).total("server_records_total", outcome="final") for each in workers]
+        ages = await while_one_comes_and_goes(bed, feed, server_worker(bed, chosen, cores), _GROUP_RATE)
+    listed = ", ".join(f"{each:.0f}" for each in done)
+    about = f"{len(ages)} records at {_GROUP_RATE:.0f} a second, two cores, the shipped model"
+    return [
+        Figure(f"scaling: group of {_MEMBERS}, all ready after", started, "s", note="started at once"),
+        Figure(
+            f"scaling: group of {_MEMBERS}, largest share against an even one",
+            max(done) / (sum(done) / len(done)),
+            "x",
+            note=f"{listed} records",
+        ),
+        Figure(
+            f"scaling: group of {_MEMBERS}, age of a label p99",
+            float(np.quantile(calm, 0.99)),
+            "s",
+            note=f"p50 {statistics.median(calm):.2f} s; {about}",
+        ),
+        Figure(
+            f"scaling: group of {_MEMBERS}, another joins and leaves, age of a label p99",
+            float(np.quantile(ages, 0.99)),
+            "s",
+            2.0,
+            at_least=False,
+            note=f"p50 {statistics.median(ages):.2f} s, slowest {max(ages):.2f}; {about}",
+        ),
+    ]
 
 
 def joined_figure(role: str, joined: float) -> Figure:
@@ -239,7 +286,7 @@ def server_figures(chosen: BenchModel, shared: Shared, ages: list[float]) -> lis
 
 async def measure(model: str, seconds: float) -> list[Figure]:
     chosen = shipped("server") if model == "shipped" else deit_base()
-    return await servers(chosen, seconds) + await edges()
+    return [*await servers(chosen, seconds), *await edges(), *await group_of_eight()]
 
 
 def main() -> None:
