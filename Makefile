@@ -53,11 +53,15 @@ format: setup ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 
 # A file of tests stays in one process, which has a Kafka and a Redis of its own; tests/conftest.py orders the files.
+# The processes share the cores, so none has a second thread for its arithmetic.
+test test-fast: export OMP_NUM_THREADS := 1
+
 test: setup ## the tests, on real Kafka and Redis, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Many tests wait, so that one process more than there are cores keeps them busy.
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not stack and not gpu and not slow and not index"
+	@$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder -m "not stack and not gpu and not slow and not index"
 
 fuzz-readers: $(READY) ## 100,000 damaged images and 10,000 damaged containers for the producers' readers
 	@PYTHONPATH=. $(BIN)/python tests/fuzz/readers.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import socket
@@ -56,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {Path(__file__).parent / name: place for place, name in enumerate(_LONGEST)}
     assert all(path.exists() for path in places), "tests/conftest.py lists a file that is gone"
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded to collect the tests stays to the end: the garbage collector looks at it no more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -80,14 +80,19 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 @cache
+def trees() -> list[tuple[str, ast.Module]]:
+    return [(module, ast.parse(path.read_text(encoding="utf-8"))) for module, path in modules()]
+
+
+@cache
 def imports() -> list[Import]:
     """Every import statement of every module, also those inside functions and for types only."""
     return list(_imports())
 
 
 def _imports() -> Iterator[Import]:
-    for module, path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for module, tree in trees():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 yield from (Import(module, alias.name, node.lineno) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -173,9 +178,9 @@ def test_importing_a_room_loads_no_model_library(room: str) -> None:
 
 def test_no_two_classes_of_the_product_have_one_name() -> None:
     names: dict[str, list[str]] = {}
-    for room in (*PRODUCT, "saccade"):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
+    for module, tree in trees():
+        if room_of(module) in {*PRODUCT, "saccade"}:
+            for node in ast.walk(tree):
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    names.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
-    assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}
+                    names.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in names.items() if len(found) > 1} == {}

@@ -126,7 +126,10 @@ async def test_files_of_one_partition_leave_room_for_the_cameras_of_another(star
     assert bench.source.paused == set()
 
 
-async def test_with_two_batches_waiting_single_records_are_left_to_come_together(start: Any) -> None:
+async def test_with_two_batches_waiting_single_records_are_left_to_come_together(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_workers.intake._REST_S", 60.0)  # longer than a busy machine takes to get there
     bench = Bench(batch_frames=2)
     await start(bench)
     bench.give(0, 3, live=True)

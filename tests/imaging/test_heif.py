@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def tiled(
     ]
     if thumbnail:
         pieces.append(np.full((tile, tile, 3), 128, np.uint8))
-    coded = [_coded(piece, coding) for piece in pieces]
+    coded = [_coded(piece.tobytes(), tile, coding) for piece in pieces]
     codec = {"heif": b"hvc1", "avif": b"av01"}[coding]
     grid = 1000
     grid_body = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
@@ -108,13 +109,14 @@ def tiled(
     return start + meta(first) + _box(b"mdat", b"".join(body for _, body in coded))
 
 
-def _coded(pixels: Pixels, coding: str) -> tuple[bytes, bytes]:
-    """A tile's configuration property and its bytes, taken out of a still of its own."""
-    buffer = io.BytesIO()
+@cache
+def _coded(pixels: bytes, tile: int, coding: str) -> tuple[bytes, bytes]:
+    """A tile's configuration property and its bytes, taken out of a still of its own; each is encoded once."""
+    buffer, image = io.BytesIO(), Image.frombytes("RGB", (tile, tile), pixels)
     if coding == "heif":
-        pillow_heif.from_pillow(Image.fromarray(pixels)).save(buffer, quality=100, chroma=444)
+        pillow_heif.from_pillow(image).save(buffer, quality=100, chroma=444)
     else:
-        Image.fromarray(pixels).save(buffer, "AVIF", quality=100, subsampling="4:4:4")
+        image.save(buffer, "AVIF", quality=100, subsampling="4:4:4")
     data = buffer.getvalue()
     top = dict(_boxes(data))
     meta = dict(_boxes(top[b"meta"][4:]))

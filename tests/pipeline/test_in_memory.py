@@ -115,7 +115,7 @@ async def test_while_the_store_is_away_reading_stops_and_nothing_is_lost(
         await site.settled(TIMEOUT_S)
         site.store.away = True
         # A worker holds what it has read; as records are polled by 64, more than that must come to see it rest.
-        many = [replace(frame, seq=frame.seq + 100 * (turn + 1)) for turn in range(6) for frame in frames]
+        many = [replace(frame, seq=frame.seq + 100 * (turn + 1)) for turn in range(3) for frame in frames]
         site.put(many)
         lag = await lag_at_rest(site)
         assert lag > 0

@@ -16,7 +16,7 @@ from producers.standstill import KNOWN_PICTURES, Standstill
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 FPS = 5
-SECONDS = 60
+SECONDS = 40
 
 
 def scene(noise: float) -> Iterator[Pixels]:
@@ -30,7 +30,7 @@ def scene(noise: float) -> Iterator[Pixels]:
 
 
 def video(noise: float, codec: str, options: dict[str, str]) -> Iterator[RawImage]:
-    """A minute of the scene through an encoder."""
+    """The scene through an encoder."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as output:
         stream = output.add_stream(codec, rate=FPS, options=options)

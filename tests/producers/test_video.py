@@ -169,11 +169,11 @@ def kept(path: Path, fps: float, options: OpenOptions) -> list[float]:
 def test_a_clip_whose_header_states_another_rate_keeps_its_own_time(
     tmp_path: Path, quick: OpenOptions
 ) -> None:
-    """Ten seconds at 30 frames a second under a header that says one a second."""
-    path = clip(tmp_path / "a.webm", [round(number * 1000 / 30) for number in range(300)], fps=1)
+    """Three seconds at 30 frames a second under a header that says one a second."""
+    path = clip(tmp_path / "a.webm", [round(number * 1000 / 30) for number in range(90)], fps=1)
     found = kept(path, 5, quick)
-    assert len(found) in {50, 51}
-    assert found[-1] == pytest.approx(9.9, abs=0.15)
+    assert len(found) in {15, 16}
+    assert found[-1] == pytest.approx(2.9, abs=0.15)
 
 
 def test_a_clip_of_variable_rate_lasts_as_long_as_it_says(tmp_path: Path, quick: OpenOptions) -> None:

@@ -40,7 +40,7 @@ def test_few_values_come_through_however_they_are_nested(values: dict[str, objec
 @pytest.mark.parametrize(
     "extra",
     [
-        [[[[[[0] * 60] * 60] * 60] * 60]] * 5,
+        [[[[[[0] * 60] * 60] * 60] * 9]] * 5,
         [{str(key): [[]] * 60 for key in range(60)}] * 60,
         [b""] * 60 + [[None] * 60] * 60,
     ],
