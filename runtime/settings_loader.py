@@ -17,9 +17,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from runtime.redact import redact
-from runtime.section import FILE_SUFFIX, Section
+from runtime.section import FILE_SUFFIX, Section, wanted
 from runtime.settings import ProgramSettings
-from runtime.units import wanted
 from schemas.errors import SettingsError
 
 ENV_PREFIX: Final = "SACCADE__"

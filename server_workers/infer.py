@@ -24,9 +24,9 @@ from schemas.label import AnswerSource, Label, LabelState
 from schemas.offload import Offload
 from server_workers.batcher import Batch, Batcher
 from server_workers.intake import RecordReader
+from server_workers.metrics import ServerTally
 from server_workers.publish import AnswerPublisher
 from server_workers.sites import Sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask, Verdict
 from server_workers.trace import ServerTracer
 from vit.backends import PendingScores

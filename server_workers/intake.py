@@ -17,7 +17,7 @@ from schemas.errors import DecodeError
 from schemas.offload import Offload, decode_offload, positions_of
 from schemas.topics import topic_site
 from server_workers.batcher import Batcher
-from server_workers.tally import ServerTally
+from server_workers.metrics import ServerTally
 from server_workers.task import AnswerTask, Scoring, Verdict
 from vit.codecs import decode_patches
 

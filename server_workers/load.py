@@ -12,9 +12,9 @@ from runtime.waiting import set_within
 from schemas.errors import SaccadeError
 from schemas.server_report import ServerReport
 from server_workers.batcher import Batcher
+from server_workers.metrics import ServerTally
 from server_workers.models import ServerModels
 from server_workers.sites import SiteRedis, Sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
 
 _log = get_logger(__name__)

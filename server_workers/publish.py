@@ -18,8 +18,8 @@ from runtime.stores import AnswerBoard
 from schemas.answer import ServerAnswer
 from schemas.errors import SaccadeError
 from schemas.win_rule import PutResult
+from server_workers.metrics import ServerTally
 from server_workers.sites import Sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
 from server_workers.trace import ServerTraces
 

@@ -45,11 +45,11 @@ from server_workers.batcher import Batcher
 from server_workers.infer import ServerInference
 from server_workers.intake import RecordCheck, RecordReader
 from server_workers.load import LoadReporter
+from server_workers.metrics import ServerTally
 from server_workers.models import ServerModels, load
 from server_workers.publish import AnswerPublisher, LabelQueue
 from server_workers.settings import ServerProgramSettings, ServerSettings
 from server_workers.sites import SiteRedis, Sites, connect_sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
 from server_workers.trace import ServerTracer, ServerTraces
 

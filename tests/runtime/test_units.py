@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from producers.settings import ProducerProgramSettings
+from runtime.section import in_own_unit
 from runtime.settings_loader import load_settings
-from runtime.units import in_own_unit
 from schemas.errors import SettingsError
 
 

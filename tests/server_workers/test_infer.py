@@ -23,8 +23,8 @@ from schemas.errors import ModelError
 from schemas.offload import Offload, bitmap_of
 from server_workers.batcher import Batcher
 from server_workers.infer import ServerInference, each_apart
+from server_workers.metrics import ServerTally
 from server_workers.sites import SiteRedis, Sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask, Verdict
 from vit.backends import Identity
 

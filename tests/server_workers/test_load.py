@@ -13,8 +13,8 @@ from schemas.offload import Offload, bitmap_of
 from schemas.server_report import ServerReport
 from server_workers.batcher import Batcher
 from server_workers.load import LoadReporter
+from server_workers.metrics import ServerTally
 from server_workers.sites import SiteRedis, Sites
-from server_workers.tally import ServerTally
 from server_workers.task import AnswerTask
 from vit.backends import Identity
 
