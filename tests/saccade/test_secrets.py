@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,12 @@ def output(
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()  # however long a busy machine takes to start it
+        end = threading.Timer(ended_after_s, process.kill)
+        end.start()
         try:
-            return first + process.communicate(timeout=ended_after_s)[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return first + process.communicate()[0]
+            return first + process.stdout.read()
+        finally:
+            end.cancel()
 
 
 @pytest.fixture
