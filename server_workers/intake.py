@@ -23,6 +23,9 @@ from vit.codecs import decode_patches
 
 _POLL_S = 1.0
 _POLL_RECORDS_A_THREAD = 16
+_MAX_DRAIN_S = 1.0
+"""Giving partitions back, all sites wait: not for labels that one site's silent Redis holds up, nor for a slow batch.
+What is not done by then is served again."""
 _HELD_POLL_S = 1.0
 """While reading is held back the client is still polled this often, or the group would expel the member."""
 
@@ -98,7 +101,7 @@ class RecordReader:
         self.arrived = asyncio.Event()
         self._room = asyncio.Event()
         self.over = False
-        self.intake = Intake(source, forget=self._forget)
+        self.intake = Intake(source, forget=self._forget, max_drain_s=_MAX_DRAIN_S)
 
     async def run(self) -> None:
         """Reads until cancelled; call `end` then, also when it was cancelled before it began."""

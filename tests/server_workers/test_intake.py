@@ -1,3 +1,4 @@
+import asyncio
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,12 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.clock import ManualClock
+from runtime.clock import ManualClock, SystemClock
+from runtime.codec_threads import CodecThreads
+from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery
 from runtime.kafka_connection import Record
+from runtime.memory_kafka import MemoryBroker, MemorySink, MemorySource
+from runtime.metrics import Metrics
 from schemas.errors import DecodeError
 from schemas.offload import Offload, bitmap_of, encode_offload
-from server_workers.intake import RecordCheck
+from server_workers.batcher import Batcher
+from server_workers.intake import RecordCheck, RecordReader
+from server_workers.metrics import ServerTally
 from server_workers.task import AnswerTask, Verdict
 from vit.codecs import encode_patches
 
@@ -31,6 +38,9 @@ GOOD = Offload(
 )
 
 ENGINE: Any = SimpleNamespace(identity=SimpleNamespace(classes=("a", "b", "c", "d", "e")))
+
+
+CHECK = RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload")
 
 
 def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload") -> list[AnswerTask]:
@@ -107,3 +117,45 @@ def test_a_site_speaks_for_itself_only(topic: str, camera: str, is_own: bool) ->
     (task,) = opened(encode_offload(replace(GOOD, camera=camera)), topic=topic)
     expected = (Verdict.WAITS, "") if is_own else (Verdict.REFUSED, "foreign_site")
     assert (task.verdict, task.reason) == expected
+
+
+async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_and_are_served_again() -> None:
+    broker, threads = MemoryBroker(num_partitions=1), CodecThreads(1)
+    broker.append("offload", 0, encode_offload(GOOD))
+    first, second = (MemorySource(broker, ["offload"], group_id="servers") for _ in range(2))
+    batcher: Batcher[AnswerTask] = Batcher(
+        max_batch_tokens=197,
+        max_batch_s=1.0,
+        max_wait_s=0.0,
+        max_waiting_sets=9,
+        max_waiting_tokens=999,
+        max_set_tokens=197,
+    )
+    reader = RecordReader(
+        first,
+        batcher,
+        DeadLetters(MemorySink(broker)),
+        threads,
+        check=CHECK,
+        clock=SystemClock(),
+        tally=ServerTally(Metrics("server"), "offload"),
+    )
+    async with first, asyncio.timeout(10.0):
+        reading = asyncio.create_task(reader.run())
+        await reader.arrived.wait()
+        (held,) = batcher.take(0.0).sets  # its label waits, and what becomes of it is not known
+        began_s = asyncio.get_running_loop().time()
+        async with second:
+            assert asyncio.get_running_loop().time() - began_s < 3.0
+            reader.arrived.clear()
+            await reader.arrived.wait()
+            (again,) = batcher.take(0.0).sets
+            held.delivery.ack()
+            await reader.intake.commit()
+            assert broker.committed["servers"] == {}
+            again.delivery.ack()
+            await reader.intake.commit()
+            assert broker.committed["servers"] == {("offload", 0): 1}
+        reading.cancel()
+        await asyncio.wait([reading])
+    threads.close()
