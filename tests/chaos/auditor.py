@@ -74,6 +74,8 @@ class Auditor:
     labelled: asyncio.Event = field(default_factory=asyncio.Event)
     left_bytes: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     rss_mb: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    _answered_s: dict[FrameId, float] = field(default_factory=dict)
+    """When a Redis took a server's answer, by its own clock: this process may be busy with a fault."""
     _places_read: dict[str, dict[str, str]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -119,12 +121,15 @@ class Auditor:
 
     async def _follow_labels(self, place: Place) -> None:
         client: Any
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        # A cancellation that comes just as redis-py sends is lost in it (`runtime.redis_connection` says why).
+        while not task.cancelling():
             try:
                 async with redis.asyncio.Redis(
                     port=place.redis.port, decode_responses=True, socket_timeout=3.0
                 ) as client:
-                    while True:
+                    while not task.cancelling():
                         await self._read_labels(place, client)
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(RETRY_S)
@@ -134,7 +139,11 @@ class Auditor:
         streams = {redis_keys.labels(camera): position for camera, position in at.items()}
         for key, entries in await client.xread(streams, count=500, block=500):
             for position, fields in entries:
-                self._label_came(place, label_from_fields(fields))
+                label = label_from_fields(fields)
+                if label.source is AnswerSource.SERVER:
+                    written_ms, _, _ = position.partition("-")
+                    self._answered_s.setdefault((label.camera, label.seq), int(written_ms) / 1000)
+                self._label_came(place, label)
                 at[key.removeprefix(redis_keys.labels(""))] = position
 
     def _label_came(self, place: Place, label: Label) -> None:
@@ -187,11 +196,9 @@ class Auditor:
     def server_latencies_s(self, place: Place, from_s: float, to_s: float) -> list[float]:
         """How long frames of the site that came in [from_s, to_s] waited for the server's answer."""
         return [
-            at_s - seen.appended_s
-            for (camera, _), seen in self.frames.items()
-            if camera in place.cameras and from_s <= seen.appended_s <= to_s
-            for at_s, label in seen.told
-            if label.source is AnswerSource.SERVER
+            self._answered_s[key] - seen.appended_s
+            for key, seen in self.frames.items()
+            if key[0] in place.cameras and from_s <= seen.appended_s <= to_s and key in self._answered_s
         ]
 
     async def _count(self, place: Place) -> None:

@@ -25,10 +25,14 @@ from tests.chaos.faults import Faults, Struck
 from tests.chaos.world import Scale, World, stopped_for, world_of
 
 DURATION_S = float(os.environ.get("SACCADE_NEIGHBOURS_S", "0"))
-WINDOW_S: Final = 10.0
+WINDOW_S: Final = 5.0
+ANSWERED_S: Final = 1.0
+"""Between a calm and the fault after it, so that what came in calm is answered in calm."""
 SETTLE_S: Final = 3.0
 """After a fault, before the next calm."""
+WARM_UP_S: Final = 30.0
 GIVE_UP_S: Final = 30.0
+"""No wait of the script is longer."""
 OUTAGES: Final = {
     "redis out of memory": 1,
     "redis password changed": 1,
@@ -36,11 +40,12 @@ OUTAGES: Final = {
     "site cut off": 4,
 }
 """Faults that last, with how many times `Faults.outage_s` they do."""
-REPEATED: Final = ("uplink reset", "poison")
+REPEATED: Final = ("uplink reset", "poison", "redis killed")
 """Those that are over at once and come each second."""
 MAX_CHANGE: Final = 0.2
 
 Latencies = NDArray[np.float64]
+Window = tuple[float, float]
 Pairs = Sequence[tuple[Latencies, Latencies]]
 """Seconds that answers took in a calm window and in the one after it, with a fault elsewhere."""
 
@@ -79,11 +84,12 @@ class Neighbours:
         named = self._faults.named()
         self.strikes: dict[str, Callable[[], Awaitable[None]]] = {
             "edge killed": self._without_an_edge,
+            "edges behind": self._edges_behind,
             "redis stood still": lambda: stopped_for([self._struck.redis.pid], WINDOW_S),
         }
         self.strikes |= {name: self._lasting(named[name], times) for name, times in OUTAGES.items()}
         self.strikes |= {name: self._again_and_again(named[name]) for name in REPEATED}
-        self._windows: list[tuple[str, float, float, float]] = []
+        self._windows: list[tuple[str, Window, Window]] = []
 
     async def play(self, duration_s: float) -> None:
         """Each fault as often as there is time for whole rounds."""
@@ -97,15 +103,23 @@ class Neighbours:
     async def _pair(self, name: str, strike: Callable[[], Awaitable[None]]) -> None:
         calm_s = time.time()
         await asyncio.sleep(WINDOW_S)
+        calm = (calm_s, time.time())
+        await asyncio.sleep(ANSWERED_S)
         struck_s = time.time()
-        await strike()
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                await strike()
+        except TimeoutError:
+            pytest.fail(f"{name} came to no end within {GIVE_UP_S:.0f} s")
+        again_s = await self._auditor.recovery_s(self._struck, time.time(), GIVE_UP_S)
         over_s = time.time()
-        self._windows.append((name, calm_s, struck_s, over_s))
-        again_s = await self._auditor.recovery_s(self._struck, over_s, GIVE_UP_S)
+        self._windows.append((name, calm, (struck_s, over_s)))
         await asyncio.sleep(SETTLE_S)
-        calm, struck = (self._latencies(*window) for window in ((calm_s, struck_s), (struck_s, over_s)))
-        p99s = " and ".join(f"{1000 * np.quantile(each, 0.99):.0f}" for each in (calm, struck) if len(each))
-        tell(f"{name} for {over_s - struck_s:.1f} s, labels again {again_s:.1f} s after: p99 {p99s} ms")
+        latencies = [self._latencies(window) for window in (calm, (struck_s, over_s))]
+        p99s = " and ".join(f"{1000 * np.quantile(each, 0.99):.0f}" for each in latencies if len(each))
+        tell(
+            f"{name}: {over_s - struck_s:.1f} s, of them {again_s:.1f} until labels came again: p99 {p99s} ms"
+        )
 
     def _lasting(self, fault: Callable[[], Awaitable[Struck]], times: int) -> Callable[[], Awaitable[None]]:
         async def strike() -> None:
@@ -129,16 +143,21 @@ class Neighbours:
         await asyncio.sleep(WINDOW_S)
         await edge.start()
 
+    async def _edges_behind(self) -> None:
+        """Then they have to do at once what came meanwhile."""
+        await stopped_for([edge.pid for edge in self._struck.edges], WINDOW_S / 2)
+        await asyncio.sleep(WINDOW_S / 2)
+
     def pairs(self, only: str = "") -> Pairs:
         """What was seen of the second site, by default with all faults of the first."""
         return [
-            (self._latencies(calm_s, struck_s), self._latencies(struck_s, over_s))
-            for name, calm_s, struck_s, over_s in self._windows
+            (self._latencies(calm), self._latencies(struck))
+            for name, calm, struck in self._windows
             if only in ("", name)
         ]
 
-    def _latencies(self, from_s: float, to_s: float) -> Latencies:
-        return np.array(self._auditor.server_latencies_s(self._other, from_s, to_s))
+    def _latencies(self, window: Window) -> Latencies:
+        return np.array(self._auditor.server_latencies_s(self._other, *window))
 
     def tell(self) -> None:
         """One line for each fault, and one for all."""
@@ -158,16 +177,18 @@ class Neighbours:
 @pytest.mark.timeout(DURATION_S + 300)
 @pytest.mark.skipif(not DURATION_S, reason="takes minutes on a quiet machine: SACCADE_NEIGHBOURS_S=400")
 async def test_one_sites_faults_leave_another_sites_answers_as_fast(tiny_model: Path, tmp_path: Path) -> None:
-    scale = Scale(brokers=1, fps=8.0, is_budgeted=False)
+    scale = Scale(brokers=1, fps=8.0, is_budgeted=False, has_small_disks=False, direct=("south",))
     async with world_of(tmp_path / "world", tiny_model, scale) as world, asyncio.TaskGroup() as group:
         auditor = Auditor(world)
         watching = group.create_task(auditor.run())
         neighbours = Neighbours(world, auditor)
         for place in world.places.values():
             await auditor.recovery_s(place, 0.0, GIVE_UP_S)
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(WARM_UP_S)
         await neighbours.play(DURATION_S)
         watching.cancel()
+        await asyncio.wait([watching], timeout=GIVE_UP_S)
+        assert watching.done(), "the auditor came to no end"
     neighbours.tell()
     _, high = interval(neighbours.pairs())
     assert high < 1 + MAX_CHANGE

@@ -48,17 +48,22 @@ class Scale:
     fps: float = 2.0
     is_budgeted: bool = True
     """Without a budget every frame is offloaded."""
+    has_small_disks: bool = True
+    direct: tuple[str, ...] = ()
+    """Sites that nothing strikes and that pass no relay: whoever strikes the others keeps the relays busy too."""
 
 
 class SmallDisk:
-    """A folder on a disk of its own that can be filled; where this user may not mount, an ordinary folder."""
+    """A folder on a disk of its own that can be filled; unless `is_wanted` and this user may mount, an ordinary one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_wanted: bool) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m", "saccade-chaos", str(folder)]
         self.is_small = (
-            os.getuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+            is_wanted
+            and os.getuid() == 0
+            and subprocess.run(mount, capture_output=True, check=False).returncode == 0
         )
         self._filler = folder / "filler"
 
@@ -156,7 +161,9 @@ async def world_of(folder: Path, model: Path, scale: Scale) -> AsyncIterator[Wor
     async with AsyncExitStack() as stack:
         locks = Locks()
         stack.callback(locks.release)
-        disks = {name: SmallDisk(folder / f"disk-{name}") for name in ("broker", "redis")}
+        disks = {
+            name: SmallDisk(folder / f"disk-{name}", scale.has_small_disks) for name in ("broker", "redis")
+        }
         for disk in disks.values():
             stack.callback(disk.close)
         brokers, uplinks, folders = await _brokers(folder, locks, scale, disks, stack)
@@ -173,7 +180,7 @@ async def world_of(folder: Path, model: Path, scale: Scale) -> AsyncIterator[Wor
             places[name] = await _place(
                 folder, name, redis_folder, uplinks[name], locks, shared, model, scale, stack
             )
-        servers = _servers(folder, shared, places, model, scale)
+        servers = _servers(folder, locks, shared, places, model, scale)
         world = World(folder, brokers, folders, disks, places, servers)
         stack.push_async_callback(_killed, world)
         async with asyncio.TaskGroup() as group:
@@ -245,7 +252,9 @@ async def _place(
     tree = {
         **shared,
         "site": name,
-        "offload_kafka": {"bootstrap_servers": ",".join(relay.address for relay in uplinks)},
+        "offload_kafka": shared["kafka"]
+        if name in scale.direct
+        else {"bootstrap_servers": ",".join(relay.address for relay in uplinks)},
         "topics": {**shared["topics"], "frames": f"frames.{name}"},
         "redis": {"url": redis.url},
         "producer": {"state_dir": str(folder / f"state-{name}")},
@@ -262,16 +271,24 @@ async def _place(
         for number in range(CAMERAS_A_SITE)
         for part in ("--camera", f"cam{number}={scenes(number + CAMERAS_A_SITE * scale.sites.index(name))}")
     ]
-    edges = [_worker(folder, f"edge {name} {number}", config, "edge") for number in range(scale.edges_a_site)]
-    producer = _worker(folder, f"producer {name}", config, "produce", "--fps", str(scale.fps), *cameras)
+    edges = [
+        _worker(folder, locks, f"edge {name} {number}", config, "edge")
+        for number in range(scale.edges_a_site)
+    ]
+    producer = _worker(
+        folder, locks, f"producer {name}", config, "produce", "--fps", str(scale.fps), *cameras
+    )
     settings = load_settings(None, tree, environ={})
     return Place(name, redis, redis_folder, clock_file, uplinks, downlink, settings, edges, producer)
 
 
 def _servers(
-    folder: Path, shared: dict[str, Any], places: dict[str, Place], model: Path, scale: Scale
+    folder: Path, locks: Locks, shared: dict[str, Any], places: dict[str, Place], model: Path, scale: Scale
 ) -> list[ForkedWorker]:
-    urls = {name: f"redis://{place.downlink.address}/0" for name, place in places.items()}
+    urls = {
+        name: place.redis.url if name in scale.direct else f"redis://{place.downlink.address}/0"
+        for name, place in places.items()
+    }
     tree = {
         **shared,
         "redis": {"url": urls[scale.sites[0]]},
@@ -284,14 +301,15 @@ def _servers(
     }
     config = folder / "servers.toml"
     config.write_text(toml_of(tree))
-    return [_worker(folder, f"server {number}", config, "serve") for number in range(scale.servers)]
+    return [_worker(folder, locks, f"server {number}", config, "serve") for number in range(scale.servers)]
 
 
-def _worker(folder: Path, name: str, config: Path, *arguments: str) -> ForkedWorker:
+def _worker(folder: Path, locks: Locks, name: str, config: Path, *arguments: str) -> ForkedWorker:
     path = folder / name.replace(" ", "-")
     clock_file = path.with_suffix(".clock")
     clock_file.write_text("0")
-    return ForkedWorker([*arguments, "--config", str(config)], clock_file, path.with_suffix(".log"))
+    command = [*arguments, "--config", str(config)]
+    return ForkedWorker(command, clock_file, path.with_suffix(".log"), locks.take_port())
 
 
 async def _killed(world: World) -> None:

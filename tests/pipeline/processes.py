@@ -25,9 +25,13 @@ class ForkedWorker:
     """
 
     def __init__(
-        self, arguments: Sequence[str], clock_file: Path | None = None, log_file: Path | None = None
+        self,
+        arguments: Sequence[str],
+        clock_file: Path | None = None,
+        log_file: Path | None = None,
+        metrics_port: int = 0,
     ) -> None:
-        self.metrics_port = free_port()
+        self.metrics_port = metrics_port or free_port()
         flags = ["--set", "log.level=error", "--metrics-port", str(self.metrics_port)]
         self._log_file = log_file
         self._arguments = [*arguments, *flags]
