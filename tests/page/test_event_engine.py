@@ -16,8 +16,17 @@ from schemas.errors import TransientError
 from schemas.event import Event, Kind
 from schemas.label import AnswerSource, Label, LabelState
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 S = 1_000_000_000
 NOW_NS = 1_700_000_000 * S
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine looks around, and tries again, many times a second."""
+    monkeypatch.setattr("page.event_engine._TICK_S", 0.02)
+    monkeypatch.setattr("page.event_engine._RETRY_S", 0.02)
 
 
 def label(

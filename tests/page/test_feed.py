@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from page.feed import Feed, Viewer
 from runtime.clock import ManualClock
 from schemas.camera_state import CameraState
@@ -92,7 +94,8 @@ async def test_a_camera_is_shown_as_its_producer_tells_also_without_a_label(site
         assert feed.site_state["num_cameras"] == 1
 
 
-async def test_new_events_show_in_the_state_of_the_site(site: Any) -> None:
+async def test_new_events_show_in_the_state_of_the_site(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.feed.SITE_S", 0.05)
     async with following(site) as feed:
         viewer = feed.join([])
         while (state := await told(viewer, "site")).get("newest_event") != "0-0":

@@ -15,7 +15,7 @@ gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
-SOURCE = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1"
+SOURCE = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=30/1"
 H264 = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=1"
 SOUND = "audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0 pt=8"
 PATHS = {

@@ -100,9 +100,9 @@ def test_a_stream_that_goes_silent_is_lost_after_the_read_timeout(
     loopback_camera: Any, protocol: str, quick: OpenOptions
 ) -> None:
     place, _ = loopback_camera(protocol, ["hang"])
-    video = parse_source(f"{protocol}://{place}/live").open(quick)
+    video = parse_source(f"{protocol}://{place}/live").open(replace(quick, read_timeout_s=0.5))
     started_s = time.monotonic()
-    with pytest.raises(CameraError, match="no picture for 1 s"):
+    with pytest.raises(CameraError, match=r"no picture for 0\.5 s"):
         levels(video)
     assert time.monotonic() - started_s < 4
     video.close()
@@ -114,8 +114,10 @@ def test_a_camera_that_never_answers_is_given_up_after_the_open_timeout(
 ) -> None:
     place, _ = loopback_camera(protocol, ["silent"])
     started_s = time.monotonic()
-    with pytest.raises(CameraError, match=r"no answer within [12] s"):
-        parse_source(f"{protocol}://{place}/live").open(quick)
+    with pytest.raises(CameraError, match=r"no answer within (0\.5|1) s"):
+        parse_source(f"{protocol}://{place}/live").open(
+            replace(quick, open_timeout_s=1.0, read_timeout_s=0.5)
+        )
     assert time.monotonic() - started_s < 6
 
 

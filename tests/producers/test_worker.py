@@ -141,8 +141,9 @@ async def test_a_lost_camera_comes_back_again_and_again_until_it_gives_frames(
 
 
 async def test_a_dead_or_broken_or_hanging_camera_never_touches_the_others(
-    bench: Bench, memory_source: Any, pictures: Any
+    bench: Bench, memory_source: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("producers.pipeline.CLOSE_WAIT_S", 0.1)
     hanging = memory_source(pictures(2), wait=1)
 
     def opener(spec: CameraSpec) -> Session:
@@ -321,6 +322,13 @@ async def test_a_cameras_own_site_is_part_of_its_id(bench: Bench, memory_source:
     }
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The board hears of the cameras many times a second."""
+    monkeypatch.setattr("producers.worker.REPORT_INTERVAL_S", 0.05)
+
+
+@pytest.mark.usefixtures("often")
 async def test_the_board_hears_how_each_camera_is(bench: Bench, memory_source: Any, pictures: Any) -> None:
     def opener(spec: CameraSpec) -> Session:
         if spec.name == "locked":
@@ -346,6 +354,7 @@ async def test_the_board_hears_how_each_camera_is(bench: Bench, memory_source: A
     await running
 
 
+@pytest.mark.usefixtures("often")
 async def test_a_live_camera_that_repeats_itself_is_told_as_frozen_until_it_moves(
     bench: Bench, memory_source: Any
 ) -> None:

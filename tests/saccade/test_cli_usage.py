@@ -146,8 +146,8 @@ def test_readers_without_redis_fail_with_status_1_and_one_line(
 def test_commands_without_kafka_fail_with_status_1_and_one_line(
     cli: Any, closed_port: int, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.kafka_admin.ADMIN_START_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("runtime.kafka_sink.START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("runtime.kafka_admin.ADMIN_START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("runtime.kafka_sink.START_TIMEOUT_S", 0.2)
     ran = cli(*arguments, "--kafka", f"127.0.0.1:{closed_port}")
     assert (ran.status, ran.out) == (1, "")
     assert f"127.0.0.1:{closed_port}" in ran.reason

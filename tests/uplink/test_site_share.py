@@ -75,6 +75,12 @@ def make_scheduler(budget: RateSchedule, *, is_shared: bool = True) -> UplinkSch
     return UplinkScheduler(config, default_frontier(), POINT, CLOCK.monotonic_s())
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker listens to the servers and shows its state many times a second."""
+    monkeypatch.setattr("uplink.site_share.REPORT_S", 0.05)
+
+
 @asynccontextmanager
 async def sharing(share: SiteShare, scheduler: UplinkScheduler) -> AsyncIterator[None]:
     task = asyncio.create_task(share.run(scheduler))
@@ -96,6 +102,7 @@ async def test_the_only_worker_gets_the_whole_budget_hears_the_servers_and_shows
         assert scheduler.claim("w", CLOCK.monotonic_s()).held == 1.0
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(("known", "warnings"), [("", 0), ("5eed", 0), ("0ther", 1)])
 async def test_one_warning_tells_of_a_server_whose_model_the_frontier_does_not_know(
     known: str, warnings: int
@@ -124,6 +131,7 @@ async def test_a_redis_that_does_not_answer_leaves_the_lease_to_end() -> None:
     assert scheduler.admission.allowance.fraction(CLOCK.monotonic_s()) > 0.0
 
 
+@pytest.mark.usefixtures("often")
 async def test_a_volume_sets_the_rate_by_what_the_site_has_spent() -> None:
     store, scheduler = FakeStore(), make_scheduler(constant(0.0), is_shared=False)
     store.spent = 10**6
