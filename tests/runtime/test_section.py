@@ -1,3 +1,5 @@
+"""Numbers of the settings may carry their units."""
+
 from __future__ import annotations
 
 import pytest
