@@ -194,7 +194,10 @@ class Auditor:
         return max(later - sooner for sooner, later in pairwise(moments))
 
     def server_latencies_s(self, place: Place, from_s: float, to_s: float) -> list[float]:
-        """How long frames of the site that came in [from_s, to_s] waited for the server's answer."""
+        """How long frames of the site that came in [from_s, to_s] waited for the server's answer.
+
+        Where no clock is wrong.
+        """
         return [
             self._answered_s[key] - seen.appended_s
             for key, seen in self.frames.items()
@@ -268,8 +271,14 @@ class Auditor:
         first = bisect_left(
             range(len(samples)), 1, key=lambda end: judge(samples[: end + 1], budget, bursts).windows_over_cap
         )
-        over = f"{verdict.worst_excess_bytes:.0f} B beyond what is allowed"
-        return [f"{place.name}: {over}, first at {samples[first][0]:.0f} s"]
+        over = (
+            f"{verdict.worst_excess_bytes:.0f} B beyond what is allowed, first at {samples[first][0]:.0f} s"
+        )
+        totals = [total for _, total in samples[max(0, first - round(20 / SAMPLE_S)) :: round(1 / SAMPLE_S)]][
+            :30
+        ]
+        each_second = " ".join(f"{later - sooner:.0f}" for sooner, later in pairwise(totals))
+        return [f"{place.name}: {over}; B in each second from 20 s before on: {each_second}"]
 
     async def _foreign(self, place: Place) -> list[str]:
         """Keys of labels that this site's Redis should not hold."""

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(DURATION_S + 600)]
 RECOVERY_S = 15.0
 GIVE_UP_S = 60.0
 CALM_S = 3.0
-"""After a fault of one site, to see how long answers take without."""
+"""After a fault of one site, before the next one."""
 SHORT = ("edge killed", "redis password changed", "uplink reset", "a stranger's records", "poison")
 
 
@@ -45,9 +45,6 @@ class Chaos:
         self.recoveries_s: dict[str, list[float]] = defaultdict(list)
         self.findings: list[str] = []
         self._began_s = time.time()
-        # When each site was well while the other one was not, and just afterwards.
-        self._elsewhere: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        self._afterwards: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     async def play(self, names: list[str], duration_s: float) -> None:
         """One fault after the other, in shuffled rounds until time is up; without a duration one round."""
@@ -69,8 +66,6 @@ class Chaos:
             seconds = await self._auditor.recovery_s(place, since_s, GIVE_UP_S)
             self.recoveries_s[name].append(seconds)
             if struck.site not in (None, place.name):
-                self._elsewhere[place.name].append((began_s, since_s))
-                self._afterwards[place.name].append((time.time(), time.time() + CALM_S))
                 silence_s = self._auditor.longest_silence_s(place, began_s, since_s)
                 if silence_s > RECOVERY_S:
                     self.findings.append(
@@ -90,24 +85,6 @@ class Chaos:
             if not worker.running:
                 self.findings.append(f"{worker_name} ended by itself ({name})")
                 await worker.start()
-
-    def tell_latencies(self) -> None:
-        """How long the server's answers took at each site, in calm and while the other one was struck."""
-        for place in self._world.places.values():
-            calm, struck = (
-                [
-                    each
-                    for from_s, to_s in times[place.name]
-                    for each in self._auditor.server_latencies_s(place, from_s, to_s)
-                ]
-                for times in (self._afterwards, self._elsewhere)
-            )
-            if len(calm) > 1 and len(struck) > 1:
-                p99 = [1000 * statistics.quantiles(each, n=100)[98] for each in (calm, struck)]
-                tell(
-                    f"{place.name}: p99 of the server's answers {p99[0]:.0f} ms in calm ({len(calm)}), "
-                    f"{p99[1]:.0f} ms with a fault elsewhere ({len(struck)})"
-                )
 
     def slow(self) -> dict[str, float]:
         """Faults after which labels took too long, with the longest time."""
@@ -132,7 +109,6 @@ async def test_a_script_of_faults_leaves_every_frame_with_one_state_and_no_final
         await auditor.settled(60.0)
         found = [*chaos.findings, *await auditor.judge()]
         watching.cancel()
-        chaos.tell_latencies()
     for name, seconds in sorted(chaos.recoveries_s.items()):
         tell(f"{name}: {len(seconds)}, median {statistics.median(seconds):.1f} s, {max(seconds):.1f} at most")
     for each in found:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -586,6 +588,54 @@ async def test_a_pattern_reads_the_topics_that_it_names_and_no_others(
     async with KafkaSource(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
         assert values_of(await read(source, 2)) == [0, 1]
         assert {name for name, _ in source.assignment()} == {topic, site_topic}
+
+
+async def test_a_topic_that_comes_and_goes_holds_up_the_others_for_a_moment_only(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    kafka = kafka.model_copy(update={"heartbeat_interval_ms": 1_000, "metadata_max_age_ms": 500})
+    neighbour, group = f"{topic}.neighbour", unique("group")
+    waits_s: list[float] = []
+
+    async def follow(source: KafkaSource) -> None:
+        while True:
+            for record in await source.getmany(100, 0.5):
+                waits_s.append(time.time() - record.timestamp_ms / 1000)
+                await source.commit(next_offsets([record]))
+
+    async def keep_sending() -> None:
+        for value in itertools.count():
+            await sink.send(topic, b"", partition=value % NUM_PARTITIONS)
+            await asyncio.sleep(0.02)
+
+    async def held(num_partitions: int) -> None:
+        """Each record is read by one of both, of so many partitions, and waits no longer than it should."""
+        async with asyncio.timeout(20.0):
+            while len(first.assignment() | second.assignment()) != num_partitions or not (
+                first.joined and second.joined
+            ):
+                await asyncio.sleep(0.05)
+            num_read = len(waits_s)
+            while len(waits_s) < num_read + 50:
+                await asyncio.sleep(0.05)
+        assert max(waits_s) < 5.0
+
+    async with (
+        KafkaSource(kafka, pattern=offload_topics(topic), group_id=group) as first,
+        KafkaSource(kafka, pattern=offload_topics(topic), group_id=group) as second,
+    ):
+        tasks = [asyncio.create_task(each) for each in (follow(first), follow(second), keep_sending())]
+        await held(NUM_PARTITIONS)
+        await create_topics(kafka, [TopicSpec(neighbour, NUM_PARTITIONS, {})])
+        await held(2 * NUM_PARTITIONS)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+        await admin.start()
+        await admin.delete_topics([neighbour])
+        await admin.close()
+        await held(NUM_PARTITIONS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def test_a_record_that_its_members_died_with_is_handed_out_unopened(
