@@ -274,9 +274,8 @@ class Auditor:
         over = (
             f"{verdict.worst_excess_bytes:.0f} B beyond what is allowed, first at {samples[first][0]:.0f} s"
         )
-        totals = [total for _, total in samples[max(0, first - round(20 / SAMPLE_S)) :: round(1 / SAMPLE_S)]][
-            :30
-        ]
+        begin = max(0, first - round(20 / SAMPLE_S))
+        totals = [total for _, total in samples[begin :: round(1 / SAMPLE_S)]][:30]
         each_second = " ".join(f"{later - sooner:.0f}" for sooner, later in pairwise(totals))
         return [f"{place.name}: {over}; B in each second from 20 s before on: {each_second}"]
 
