@@ -2,11 +2,14 @@
 
 A hidden Markov model's filter. With the edge's probabilities p of each frame,
 
-    b <- normalise((s · b + (1 - s) · prior) · p^(alpha · (1 - redundancy · s)))
+    b <- normalise((s · b + (1 - s) · prior) · p^(alpha · trust · (1 - redundancy · s)))
 
 where the stay s comes from the cosine of the frame's embedding with the last one's, and the time between. The
 server's answer about a frame is further evidence of that frame, p_server^beta, also where it comes late.
 `BeliefRule` holds the parameters.
+
+The trust is 1 until the server's answers contradict the edge more often than where the rule was calibrated: a camera
+that the edge is blind to (other light, another lens) shows itself by them, and its belief then doubts and asks more.
 
 A frame in doubt waits, and the server is asked only when the doubt has lasted for the rule's patience: most doubts
 end by themselves as an object comes nearer, and the frame that asks then is the nearest. What waited ends with
@@ -50,6 +53,10 @@ WAIT_SHARE: Final = 0.75
 """A frame waits for this part of the latency that is allowed: the rest is for writing its label."""
 LEAST_PROBABILITY: Final = 1e-6
 """No single answer may rule out a class."""
+TRUST_ANSWERS: Final = 8.0
+"""So many answers as the calibration expects them are given to each camera."""
+TRUST_MEMORY: Final = 0.98
+"""What is left of an answer's say about the trust after the next one: light and lens change."""
 _TINY: Final = 1e-300
 """Keeps a class's logarithm finite where nothing of it is left."""
 
@@ -93,6 +100,18 @@ def spread(classes: Sequence[int], probabilities: Sequence[float], num_classes: 
     return full
 
 
+def trust(agreed: FloatArray, answers: FloatArray, agreement: FloatArray) -> FloatArray:
+    """Return by how much a camera's evidence counts, in (0, 1]: the square of its agreement beside the expected one.
+
+    Args:
+        agreed: of `answers`, in how many the server said the same as the edge; both faded by `TRUST_MEMORY`.
+        answers: heard of the camera.
+        agreement: of the rule, above 0.
+    """
+    share = (agreed + TRUST_ANSWERS * agreement) / (answers + TRUST_ANSWERS)
+    return np.asarray(np.minimum(1.0, share / agreement) ** 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a camera's belief is at one frame.
@@ -110,10 +129,11 @@ class Step:
 class _Look:
     """A frame with evidence of its own.
 
-    `kept` is the stay from the look before. Both (C,) logits: `evidence` is what the edge, and the server where it
-    has answered, say of this frame alone; `belief` what is known by it.
+    `label` is the edge's class, `kept` the stay from the look before. Both (C,) logits: `evidence` is what the edge,
+    and the server where it has answered, say of this frame alone; `belief` what is known by it.
     """
 
+    label: int
     kept: float
     evidence: Logits
     belief: Logits
@@ -141,7 +161,8 @@ class CameraBelief:
         max_latency_s: how long after a frame its answer still counts.
 
     State: the last frame with its embedding; the looks that something waits on, and the last one; since when the
-    belief is in doubt; the frames that wait, and among them the asks under way; the last answer.
+    belief is in doubt; the frames that wait, and among them the asks under way; the last answer; how many answers were
+    heard lately, in how many the server and the edge agreed, and the trust by them.
     """
 
     def __init__(self, rule: BeliefRule, max_latency_s: float = math.inf) -> None:
@@ -156,6 +177,8 @@ class CameraBelief:
         self._waiting: dict[int, _Waiting] = {}
         self._asks: dict[int, _Waiting] = {}
         self._answered: tuple[int, float] | None = None
+        self._answers = self._agreed = 0.0
+        self._trust = 1.0
 
     def __repr__(self) -> str:
         last = None if self._last is None else self._last.seq
@@ -233,6 +256,7 @@ class CameraBelief:
         ask = self._asks.pop(seq, None)
         if ask is None:
             return []
+        self._learn(agrees=ask.look.label == int(server.argmax()))
         ask.look.evidence = fuse(ask.look.evidence, server, self._rule.beta)
         ask.look.belief = fuse(ask.look.belief, server, self._rule.beta)
         for before, look in pairwise(list(self._looks)[self._looks.index(ask.look) :]):
@@ -258,16 +282,24 @@ class CameraBelief:
         if self._looks:
             cosine = float(unit @ self._embedding) if unit.size == self._embedding.size else 0.0
             kept = stay(cosine, max(0, captured_ns - self._looked_ns) / 1e9, self._rule)
-        weight = self._rule.alpha * (1.0 - self._rule.redundancy * kept)
+        weight = self._rule.alpha * self._trust * (1.0 - self._rule.redundancy * kept)
         evidence = weight * logits.astype(np.float64)
         before = self._prior(logits.size) if kept == 0 else self._mixed(self._looks[-1].belief, kept) + _TINY
-        self._looks.append(_Look(kept, evidence, evidence + np.log(before)))
+        self._looks.append(_Look(int(logits.argmax()), kept, evidence, evidence + np.log(before)))
         self._looked_ns, self._embedding = captured_ns, unit
         for ask in self._asks.values():
             ask.weight *= kept
         if self._answered is not None:
             self._answered = self._answered[0], self._answered[1] * kept
         self._forget()
+
+    def _learn(self, *, agrees: bool) -> None:
+        """The server has answered: what the edge says from now on counts by how often the two agree."""
+        self._answers = TRUST_MEMORY * self._answers + 1.0
+        self._agreed = TRUST_MEMORY * self._agreed + agrees
+        if self._rule.agreement:
+            heard = np.array([self._agreed, self._answers, self._rule.agreement])
+            self._trust = float(trust(heard[0], heard[1], heard[2]))
 
     def _begin(self, step: Step, now_s: float) -> bool:
         """The frame waits from now on, if there is room; return whether it asks."""

@@ -11,6 +11,8 @@ from schemas.fields import Fields
 
 _NEVER_FADES: Final = "inf"
 _MAX_CLASSES: Final = 100_000
+_LATER: Final = ("patience_s", "agreement")
+"""Frontiers that were made before there were these have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class BeliefRule:
     `least_weight` in (0, 1]: an ask whose frame has so much weight left is waited for, and no second one is made.
     `patience_s` >= 0: the server is asked only once the belief has been in doubt for so long.
     `prior` is what the belief falls back to: (C,) probabilities, or empty for an even one.
+    `agreement` in [0, 1]: how often the server says the same as the edge about a frame that asked, where the edge is
+    as good as it should be. Where the two agree more seldom a camera's evidence counts less; with 0 it never does.
 
     Raises:
         ValueError: a value leaves its range; the message names it.
@@ -39,6 +43,7 @@ class BeliefRule:
     redundancy: float = 0.0
     prior: tuple[float, ...] = ()
     patience_s: float = 0.0
+    agreement: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor < 1:
@@ -57,14 +62,16 @@ class BeliefRule:
             raise ValueError(f"redundancy: {self.redundancy}, must be in [0, 1]")
         if not 0 <= self.patience_s < math.inf:
             raise ValueError(f"patience_s: {self.patience_s}, must be at least 0 s and finite")
+        if not 0 <= self.agreement <= 1:
+            raise ValueError(f"agreement: {self.agreement}, must be in [0, 1]")
         if self.prior and (min(self.prior) <= 0 or abs(sum(self.prior) - 1) > 1e-6):
             raise ValueError(f"prior: sums to {sum(self.prior):g}, must be above 0 everywhere and sum to 1")
 
     def to_json(self) -> dict[str, object]:
-        """The rule as a JSON object; an infinite memory is the text "inf", and no patience is left out."""
+        """The rule as a JSON object; an infinite memory is the text "inf", and of `_LATER` a 0 is left out."""
         memory: float | str = _NEVER_FADES if math.isinf(self.memory_s) else self.memory_s
         plain = {**asdict(self), "memory_s": memory, "prior": list(self.prior)}
-        return {name: value for name, value in plain.items() if name != "patience_s" or value}
+        return {name: value for name, value in plain.items() if name not in _LATER or value}
 
 
 STILLS: Final = BeliefRule(memory_s=0.0)
@@ -90,8 +97,7 @@ def belief_rule_from_fields(fields: Fields) -> BeliefRule:
             least_weight=fields.number("least_weight", 0.0, 1.0),
             redundancy=fields.number("redundancy", 0.0, 1.0),
             prior=tuple(named.number(str(idx), 0.0, 1.0) for idx in range(len(shares))),
-            # Frontiers that were made before there was a patience have none.
-            patience_s=fields.number("patience_s", 0.0) if "patience_s" in fields.values else 0.0,
+            **{name: fields.number(name, 0.0) for name in _LATER if name in fields.values},
         )
     except DecodeError:
         raise

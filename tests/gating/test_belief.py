@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gating.belief import MAX_ASKS, MAX_WAITING, CameraBelief, Step, spread, stay
+from gating.belief import MAX_ASKS, MAX_WAITING, CameraBelief, Step, spread, stay, trust
 from gating.entropy import min_entropy_bits, softmax
 from gating.gate import Gate
 from schemas.belief_rule import STILLS, BeliefRule
@@ -174,6 +174,61 @@ def test_a_doubt_asks_once_it_has_lasted_and_begins_anew_after_a_sure_frame() ->
         step = camera.see(seq, seq * SECOND // 5, row, embedding(0.0))
         asks.append(camera.judged(step, unsure=seq != 2, now_s=seq / 5)[0])
     assert [seq for seq, each in enumerate(asks) if each] == [6]
+
+
+@pytest.mark.parametrize(
+    ("agreed", "answers", "agreement", "expected"),
+    [
+        (0, 0, 0.6, 1.0),  # nothing heard
+        (6, 10, 0.6, 1.0),  # as expected
+        (10, 10, 0.6, 1.0),  # better: no more than the calibrated weight
+        (0, 8, 0.6, 0.25),  # half of the share: a quarter of the weight
+        (4, 8, 1.0, 0.5625),
+    ],
+)
+def test_the_trust_is_the_square_of_the_agreement_beside_the_expected_one(
+    agreed: float, answers: float, agreement: float, expected: float
+) -> None:
+    found = trust(np.array([agreed]), np.array([answers]), np.array([agreement]))
+    assert found == pytest.approx([expected])
+
+
+def after_answers(rule: BeliefRule, *, contradicted: bool, looks: int = 20) -> tuple[Step, int]:
+    """A camera whose every look is another object; each asks, and is answered. Return the step after, and its asks."""
+    camera, row = CameraBelief(rule), np.asarray([1.5, 0.0, 0.0, 0.0], dtype=np.float32)
+    says = np.asarray([0.02, 0.94, 0.02, 0.02] if contradicted else [0.94, 0.02, 0.02, 0.02])
+    asks = 0
+    for seq in range(looks):
+        step = camera.see(seq, seq * SECOND, row, embedding(1.6 * (seq % 2)))
+        asked, _ = camera.judged(step, unsure=bool(min_entropy_bits(step.logits) >= 1.0), now_s=float(seq))
+        asks += asked
+        camera.answer(seq, says)
+    return camera.see(looks, looks * SECOND, row, embedding(1.6 * (looks % 2))), asks
+
+
+def test_a_camera_that_the_server_contradicts_doubts_more_and_asks_on() -> None:
+    plain, learns = BeliefRule(floor=0.5), BeliefRule(floor=0.5, agreement=0.6)
+    by_itself, asks = after_answers(plain, contradicted=True)
+    assert asks == 0  # sure of what is wrong, so nobody tells it
+    eager = replace(learns, alpha=0.5)
+    contradicted, asks = after_answers(eager, contradicted=True)
+    confirmed, others = after_answers(eager, contradicted=False)
+    assert (asks, others) == (20, 20)
+    assert min_entropy_bits(contradicted.logits) > min_entropy_bits(confirmed.logits) + 0.3
+    untold, _ = after_answers(replace(eager, agreement=0.0), contradicted=True)
+    np.testing.assert_array_equal(confirmed.logits, untold.logits)
+    np.testing.assert_array_equal(by_itself.logits, after_answers(learns, contradicted=True)[0].logits)
+
+
+def test_an_answer_that_nobody_waits_for_teaches_nothing() -> None:
+    camera, row = CameraBelief(BeliefRule(floor=0.5, agreement=0.6)), np.zeros(CLASSES, dtype=np.float32)
+    assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))
+    camera.answer(1, np.asarray([0.01, 0.97, 0.01, 0.01]))
+    once = camera.see(2, SECOND, np.asarray([1, 0, 0, 0], np.float32), embedding(1.6)).logits
+    for _ in range(9):
+        camera.answer(1, np.asarray([0.01, 0.97, 0.01, 0.01]))
+    again = camera.see(3, 2 * SECOND, np.asarray([1, 0, 0, 0], np.float32), embedding(0.0)).logits
+    np.testing.assert_array_equal(once, again)
 
 
 def test_a_doubt_that_ends_by_itself_ends_what_waited() -> None:

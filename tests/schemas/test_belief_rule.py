@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ RULE = BeliefRule(
     least_weight=0.25,
     prior=(0.7, 0.3),
     patience_s=0.7,
+    agreement=0.6,
 )
 
 
@@ -44,6 +46,7 @@ def test_a_rule_round_trips_exactly(rule: BeliefRule) -> None:
         ("least_weight", 0.0),
         ("redundancy", 1.5),
         ("patience_s", -0.1),
+        ("agreement", 1.1),
         ("prior", [0.5, 0.6]),
         ("prior", [1.0, 0.0]),
     ],
@@ -63,7 +66,8 @@ def test_a_missing_field_is_named() -> None:
         read(document)
 
 
-def test_a_rule_of_before_there_was_a_patience_has_none() -> None:
+@pytest.mark.parametrize("name", ["patience_s", "agreement"])
+def test_a_rule_of_before_there_was_such_a_field_has_none(name: str) -> None:
     document = RULE.to_json()
-    del document["patience_s"]
-    assert read(document).patience_s == 0
+    del document[name]
+    assert read(document) == replace(RULE, **{name: 0.0})

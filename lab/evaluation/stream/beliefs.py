@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gating.belief import WAIT_SHARE
+from gating.belief import TRUST_MEMORY, WAIT_SHARE, trust
 from gating.entropy import min_entropy_bits, softmax
 from lab.evaluation.models import Embedding
 from schemas.belief_rule import BeliefRule
@@ -79,7 +79,8 @@ class _Sweep:
     """S settings on K cameras, at one frame. Rows of all arrays are (S, K); `slot` is a frame's place in a ring.
 
     State: for each of the last frames the stay before it, its evidence, the belief by it, whether it waits, whether
-    an ask about it is under way, and how much of it is left now; and for how many frames each row has been in doubt.
+    an ask about it is under way, and how much of it is left now; for how many frames each row has been in doubt; and
+    how many answers were heard, in how many of them edge and server agreed, and how far the edge is trusted by them.
     """
 
     def __init__(
@@ -112,6 +113,8 @@ class _Sweep:
         self._waits = np.zeros((self._size, *rows), dtype=np.bool_)
         self._asks = np.zeros((self._size, *rows), dtype=np.bool_)
         self._doubtful = np.zeros(rows)
+        self._agreement = np.broadcast_to(_column([rule.agreement for rule in rules]), rows)
+        self._answers, self._agreed, self._trust = np.zeros(rows), np.zeros(rows), np.ones(rows)
         self._label = np.zeros((*rows, frames), dtype=np.int16)
         self._first = np.zeros((*rows, frames), dtype=np.int16)
         self._asked = np.zeros((*rows, frames), dtype=np.bool_)
@@ -123,7 +126,7 @@ class _Sweep:
         if frame >= self._delay:
             self._hear(frame - self._delay, frame - 1)
         kept = self._kept(frame)
-        weight = self._alpha * (1.0 - self._redundancy * kept)
+        weight = self._alpha * self._trust * (1.0 - self._redundancy * kept)
         everywhere = np.nonzero(np.ones_like(kept, dtype=np.bool_))
         self._stay[slot] = kept
         self._evidence[slot] = weight[..., None] * self._streams.logits[:, frame]
@@ -170,6 +173,7 @@ class _Sweep:
         rows = np.nonzero(asking)
         if not rows[0].size:
             return
+        self._learn(about, rows)
         server = self._beta[rows[0]] * self._streams.server[:, about][rows[1]]
         self._evidence[about % self._size][rows] += server
         self._belief[about % self._size][rows] += server
@@ -178,6 +182,16 @@ class _Sweep:
             self._belief[slot][rows] = self._evidence[slot][rows] + self._before(frame, rows)
         self._asks[about % self._size] = False
         self._end(last, np.broadcast_to(asking, self._waits.shape))
+
+    def _learn(self, about: int, rows: tuple[Ints, ...]) -> None:
+        """The server has answered the N `rows` about a frame: the trust in the edge follows."""
+        agrees = self._streams.logits[:, about].argmax(axis=-1) == self._streams.server[:, about].argmax(
+            axis=-1
+        )
+        self._answers[rows] = TRUST_MEMORY * self._answers[rows] + 1.0
+        self._agreed[rows] = TRUST_MEMORY * self._agreed[rows] + agrees[rows[1]]
+        learns = tuple(each[self._agreement[rows] > 0] for each in rows)
+        self._trust[learns] = trust(self._agreed[learns], self._answers[learns], self._agreement[learns])
 
     def _end(self, last: int, which: Mask) -> None:
         """The frames that wait and are in `which` (ring, S, K) have their labels, by all frames to the `last`.

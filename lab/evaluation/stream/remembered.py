@@ -27,6 +27,9 @@ _AT_ONCE: Final = 64
 _FUSED_WEIGHTS: Final = (0.5, 1.0, 2.0)
 TAUS: Final = (0.08, 0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
 _SEED: Final = 20260103
+AGREEMENT: Final = 0.6
+"""How often the server agrees with the edge where a rule asks. It is none of a calibration's choices: a camera that the
+edge is blind to is rare, and a calibration may hold none."""
 HOLDS: Final = tuple(HoldRule(cosine, seconds) for cosine in (0.7, 0.8, 0.9) for seconds in (1.0, 2.0, 5.0))
 
 
@@ -39,7 +42,7 @@ def belief_rules() -> list[BeliefRule]:
     grid = list(product(filters, (0.3, 0.5, 0.7, 0.9)))
     drawn = np.random.default_rng(_SEED).choice(len(grid), 160, replace=False)
     chosen = [grid[place] for place in sorted(drawn.tolist())]
-    return [replace(BeliefRule(*values), patience_s=patience_s) for values, patience_s in chosen]
+    return [replace(BeliefRule(*v), patience_s=patience_s, agreement=AGREEMENT) for v, patience_s in chosen]
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ RULES = (
     BeliefRule(gamma=0.2, alpha=0.9, least_weight=0.9, redundancy=0.8),
     BeliefRule(gamma=0.2, alpha=0.9, least_weight=0.9, redundancy=0.8, patience_s=0.5),
     BeliefRule(gamma=0.1, memory_s=8.0, alpha=0.3, patience_s=1.0),
+    BeliefRule(gamma=0.2, alpha=0.9, redundancy=0.8, agreement=0.7),
 )
-TAUS = (0.8, 0.6, 0.9, 0.4, 0.4, 0.1)
+TAUS = (0.8, 0.6, 0.9, 0.4, 0.4, 0.1, 0.4)
 
 
 def embeddings(rng: np.random.Generator) -> np.ndarray:
