@@ -52,7 +52,8 @@ def calibrate_belief(
     """Return the parameters that do best over `JUDGED_BUDGETS` on the choosing half, and their frontier there.
 
     Of parameters with which the belief alone, nothing asked, is less often right than each frame by itself, none are
-    taken while there are others: an uplink may be away.
+    taken while there are others: an uplink may be away. The choice is made as if each camera were trusted: the trust is
+    for cameras that the edge is blind to, and a calibration may hold one or none.
 
     Args:
         frames: of all cameras.
@@ -72,7 +73,8 @@ def calibrate_belief(
     best: tuple[bool, float] = (False, -1.0)
     chosen = STILLS
     for rule in belief_rules():
-        settings = _settings(asks[:1], rule, (math.inf,)) + _settings(asks, rule, TAUS)
+        trusting = replace(rule, agreement=0.0)
+        settings = _settings(asks[:1], trusting, (math.inf,)) + _settings(asks, trusting, TAUS)
         found = [_on(frames, stills, each, CALIBRATION) for each in remembered(frames, stills, settings)]
         affordable = [[each.accuracy for each in found if each.bytes_per_frame <= b] for b in JUDGED_BUDGETS]
         score = float(np.mean([max(each) for each in affordable]))
