@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -48,7 +48,12 @@ _LONGEST = (
 """Files of tests that take ten seconds and more, the longest first."""
 
 # The same examples each run, and no time limit for one: a busy machine is not a failure.
-settings.register_profile("saccade", deadline=None, derandomize=True)
+settings.register_profile(
+    "saccade",
+    deadline=None,  # (a busy machine is slow, and draws slowly too)
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+)
 settings.load_profile("saccade")
 
 
