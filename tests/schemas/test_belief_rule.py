@@ -66,8 +66,11 @@ def test_a_missing_field_is_named() -> None:
         read(document)
 
 
-@pytest.mark.parametrize("name", ["patience_s", "agreement"])
-def test_a_rule_of_before_there_was_such_a_field_has_none(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("patience_s", replace(RULE, patience_s=0.0)), ("agreement", replace(RULE, agreement=0.0))],
+)
+def test_a_rule_of_before_there_was_such_a_field_has_none(name: str, expected: BeliefRule) -> None:
     document = RULE.to_json()
     del document[name]
-    assert read(document) == replace(RULE, **{name: 0.0})
+    assert read(document) == expected
