@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import (
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -51,8 +55,8 @@ class Browser:
         def look(_: object) -> Any:
             try:
                 return found()
-            except StaleElementReferenceException:
-                return None
+            except (StaleElementReferenceException, ElementNotInteractableException):
+                return None  # it is being drawn anew
 
         try:
             return WebDriverWait(self.driver, WAIT_S, 0.1).until(look)

@@ -44,9 +44,9 @@ def _environment() -> Environment:
     return environment
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 2) -> str:
     """Return a share as percent without the sign; a dash for NaN."""
-    return DASH if math.isnan(share) else f"{100 * share:.2f}"
+    return DASH if math.isnan(share) else f"{100 * share:.{digits}f}"
 
 
 def in_points(share: float) -> str:
