@@ -8,8 +8,8 @@ where the stay s comes from the cosine of the frame's embedding with the last on
 server's answer about a frame is further evidence of that frame, p_server^beta, also where it comes late.
 `BeliefRule` holds the parameters.
 
-The trust is 1 until the server's answers contradict the edge more often than where the rule was calibrated: a camera
-that the edge is blind to (other light, another lens) shows itself by them, and its belief then doubts and asks more.
+The trust is 1 until the server's answers contradict the edge more often than the rule expects: a camera that the edge
+is blind to (other light, another lens) shows itself by them, and its belief then doubts and asks more.
 
 A frame in doubt waits, and the server is asked only when the doubt has lasted for the rule's patience: most doubts
 end by themselves as an object comes nearer, and the frame that asks then is the nearest. What waited ends with
@@ -54,7 +54,7 @@ WAIT_SHARE: Final = 0.75
 LEAST_PROBABILITY: Final = 1e-6
 """No single answer may rule out a class."""
 TRUST_ANSWERS: Final = 8.0
-"""So many answers as the calibration expects them are given to each camera."""
+"""Each camera begins as if so many answers had come that agree as often as the rule expects."""
 TRUST_MEMORY: Final = 0.98
 """What is left of an answer's say about the trust after the next one: light and lens change."""
 _TINY: Final = 1e-300
@@ -298,8 +298,7 @@ class CameraBelief:
         self._answers = TRUST_MEMORY * self._answers + 1.0
         self._agreed = TRUST_MEMORY * self._agreed + agrees
         if self._rule.agreement:
-            heard = np.array([self._agreed, self._answers, self._rule.agreement])
-            self._trust = float(trust(heard[0], heard[1], heard[2]))
+            self._trust = float(trust(*np.array([self._agreed, self._answers, self._rule.agreement])))
 
     def _begin(self, step: Step, now_s: float) -> bool:
         """The frame waits from now on, if there is room; return whether it asks."""

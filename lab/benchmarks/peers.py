@@ -1,6 +1,7 @@
 """Saccade beside LitServe and a plain consumer: answered frames/s and bytes sent, on the same recorded streams.
 
-    python -m lab.benchmarks.peers [--scene swaying|standing] [--edge torch|bf16|int8] [--parts] [--json FILE]
+    python -m lab.benchmarks.peers [--scene swaying|standing] [--edge torch|bf16|int8] [--cameras N] [--frames N]
+        [--parts] [--json FILE]
 
 The shipped pair on rendered test cameras with known truth, 5 frames/s of video as fast as it is answered: cameras that
 sway, and cameras that stand. Everyone has the same two cores, client, broker and Redis included, the same server

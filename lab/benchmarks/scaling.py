@@ -75,18 +75,18 @@ def records_of(sets: list[KeptPatches], num_partitions: int, classes_hash: str) 
 
 
 async def while_one_comes_and_goes(
-    bed: Testbed, feed: RecordFeed, third: WorkerProcess | None, rate: float
+    bed: Testbed, feed: RecordFeed, other: WorkerProcess | None, rate: float
 ) -> list[float]:
     """Return the ages of all labels in seconds, while a worker, if one is given, joins, stays a little and leaves."""
     count = int(rate * _OPEN_S)
     before, seen = await bed.num_keys(), len(await bed.writes(CAMERAS))
     async with asyncio.TaskGroup() as group:
         group.create_task(feed.publish(count, rate, linger_ms=0))
-        if third is not None:
+        if other is not None:
             await asyncio.sleep(2.0)
-            await third.start()
+            await other.start()
             await asyncio.sleep(_STAYS_S)
-            await third.stop()
+            await other.stop()
     await bed.labelled(before, count, 60)
     return [write.written_s - write.captured_ns / 1e9 for write in (await bed.writes(CAMERAS))[seen:]]
 

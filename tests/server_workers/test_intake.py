@@ -40,9 +40,6 @@ GOOD = Offload(
 ENGINE: Any = SimpleNamespace(identity=SimpleNamespace(classes=("a", "b", "c", "d", "e")))
 
 
-CHECK = RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload")
-
-
 def opened(*values: bytes, deadline_s: float = math.inf, topic: str = "offload") -> list[AnswerTask]:
     tasks = [
         AnswerTask(Delivery(Record(topic, 0, offset, 0, None, value), lambda *_: None), 0.0)
@@ -136,7 +133,7 @@ async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_an
         batcher,
         DeadLetters(MemorySink(broker)),
         threads,
-        check=CHECK,
+        check=RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload"),
         clock=SystemClock(),
         tally=ServerTally(Metrics("server"), "offload"),
     )

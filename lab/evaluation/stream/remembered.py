@@ -27,8 +27,9 @@ _AT_ONCE: Final = 64
 _FUSED_WEIGHTS: Final = (0.5, 1.0, 2.0)
 TAUS: Final = (0.08, 0.15, 0.25, 0.4, 0.6, 0.9, 1.3)
 _SEED: Final = 20260103
+_RULES_TRIED: Final = 160
 AGREEMENT: Final = 0.6
-"""How often the server agrees with the edge where a rule asks: .54 on the rendered test cameras."""
+"""How often a server should agree with the edge where a rule asks; on the rendered test cameras it is .54."""
 HOLDS: Final = tuple(HoldRule(cosine, seconds) for cosine in (0.7, 0.8, 0.9) for seconds in (1.0, 2.0, 5.0))
 
 
@@ -39,7 +40,7 @@ def belief_rules() -> list[BeliefRule]:
         *((1.4, 2.0, 3.0), (0.35, 0.5, 0.7), (0.5, 0.7, 0.85, 0.93, 0.97)),
     )
     grid = list(product(filters, (0.3, 0.5, 0.7, 0.9)))
-    drawn = np.random.default_rng(_SEED).choice(len(grid), 160, replace=False)
+    drawn = np.random.default_rng(_SEED).choice(len(grid), _RULES_TRIED, replace=False)
     chosen = [grid[place] for place in sorted(drawn.tolist())]
     return [replace(BeliefRule(*v), patience_s=patience_s, agreement=AGREEMENT) for v, patience_s in chosen]
 
