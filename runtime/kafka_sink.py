@@ -75,6 +75,8 @@ class Sink:
         self._linger_ms = linger_ms
         self._in_background = in_background
         self._wire: WireCounter | None = None
+        # The library's producer that was made last: live, or still on its way to be.
+        self._newest: Any = None
         self._in_flight_bytes = 0
         self._turn = asyncio.Lock()  # the first who waits for room gets it first
         self._settled = asyncio.Event()
@@ -142,8 +144,8 @@ class Sink:
         """
         if self._wire is None:
             self._wire = WireCounter(self._kafka.request_timeout_ms)
-            if self._live is not None:
-                watch_connections(self._live.producer, self._wire)
+            if self._newest is not None:
+                watch_connections(self._newest, self._wire)
         return self._wire.total()
 
     async def num_partitions(self, topic: str) -> int:
@@ -278,12 +280,12 @@ class Sink:
             return True
 
     def _make(self) -> Any:
-        producer = make_producer(
+        self._newest = make_producer(
             self._kafka, max_request_bytes=self._max_request_bytes, linger_ms=self._linger_ms
         )
         if self._wire is not None:
-            watch_connections(producer, self._wire)
-        return producer
+            watch_connections(self._newest, self._wire)
+        return self._newest
 
     async def _live_generation(self) -> Generation:
         while self._live is None:

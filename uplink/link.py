@@ -82,6 +82,7 @@ class UplinkMeter:
         self._wire_bytes: float = 0.0
         self._wire_zero: float | None = None
         self._landed_values = 0
+        self._acknowledged_values = 0
         self._landed_records = 0
         self._learnt_at = (0.0, 0, 0)
         self._samples: deque[tuple[float, float]] = deque([(now_s, 0.0)])
@@ -130,6 +131,7 @@ class UplinkMeter:
             self._busy.clear()
         self._last_sign_s = now_s
         self._acknowledged_bytes += task.estimate_bytes
+        self._acknowledged_values += task.num_bytes
         self._landed_records += 1
         if self._busy and now_s - self._busy[-1][0] < ONE_ANSWER_S:
             answered_s, num_bytes = self._busy.pop()
@@ -149,13 +151,15 @@ class UplinkMeter:
 
         Args:
             wire_bytes: the sockets' total, of which the first sets the zero; None where the system has none,
-                then acknowledged records and their overhead are counted instead.
+                then acknowledged records and their overhead are counted instead. What was acknowledged has left,
+                whatever a total says that misses some of it: no budget is ever spent by a counter's fault.
         """
         if wire_bytes is None:
             self._wire_bytes = self._acknowledged_bytes
         else:
             if self._wire_zero is None:
                 self._wire_zero = wire_bytes
+            self._wire_zero = min(self._wire_zero, wire_bytes - self._acknowledged_values)
             self._wire_bytes = wire_bytes - self._wire_zero
             self._learn_overhead()
         return self._wire_bytes

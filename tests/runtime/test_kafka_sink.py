@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v3
 
@@ -318,6 +319,30 @@ async def test_bytes_of_connections_that_have_ended_are_counted(
         end = sink.wire_bytes_sent()
         assert end is not None
         assert 30_000 <= end - begin <= 60_000
+
+
+async def test_bytes_count_also_where_counting_begins_while_the_sink_connects(
+    kafka: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting, go_on = asyncio.Event(), asyncio.Event()
+    start = AIOKafkaProducer.start
+
+    async def slow_start(producer: AIOKafkaProducer) -> None:
+        connecting.set()
+        await go_on.wait()
+        await start(producer)
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", slow_start)
+    async with Sink(kafka, max_request_bytes=20_000, max_in_flight_bytes=100_000, in_background=True) as sink:
+        await connecting.wait()
+        begin = sink.wire_bytes_sent()
+        go_on.set()
+        if begin is None:
+            pytest.skip("this system does not tell what a connection sent")
+        await (await sink.send(topic, b"x" * 10_000, partition=0))
+        end = sink.wire_bytes_sent()
+    assert end is not None
+    assert end - begin > 10_000
 
 
 async def test_a_killed_broker_costs_time_and_no_record(

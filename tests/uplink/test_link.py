@@ -56,6 +56,15 @@ def test_without_a_socket_acknowledged_records_are_counted() -> None:
     assert meter.count(None) == 1_000 + INITIAL_OVERHEAD_BYTES
 
 
+def test_what_was_acknowledged_has_left_also_where_the_counter_missed_it() -> None:
+    meter = UplinkMeter(0.0)
+    meter.count(360)
+    meter.acknowledged(handed(meter, 1_000, 0.0), 0.1)
+    assert meter.count(360) == 1_000
+    meter.acknowledged(handed(meter, 500, 0.2), 0.3)
+    assert meter.count(360 + 700) == 1_700  # seen again: all that leaves counts, with its overhead
+
+
 def test_the_busy_rate_is_what_the_path_carried_while_it_was_never_idle() -> None:
     meter = UplinkMeter(0.0)
     flying = [handed(meter, 4_600, 5.0) for _ in range(4)]
