@@ -25,6 +25,8 @@ from schemas.topics import frames_partition
 
 _LIMIT_S = 240.0
 _LOOK_S = 0.1
+_CALM_S = 3.0
+"""Many times what an ask takes from the edge to its answer's label."""
 Key = tuple[str, int]
 
 
@@ -175,17 +177,21 @@ async def publish(bed: Testbed, frames: Sequence[tuple[Key, Shot]]) -> None:
 async def _final(
     bed: Testbed, frames: Sequence[tuple[Key, Shot]], labelled: int
 ) -> tuple[float, dict[Key, int]]:
-    """Return when the last of the frames had its final label, and all of these; `labelled` were there before.
+    """Return when the last label of the frames was written, and all of them; `labelled` were there before.
 
+    A camera that stops in doubt leaves its last frames with a provisional label: nothing more comes of them. So it is
+    over when every frame has its final label, or when each has one and none was written for a while.
     Looking at labels takes processor time that the workers lack: until all frames have one they are counted.
     """
     cameras = sorted({camera for (camera, _), _ in frames})
     await bed.labelled(labelled, len(frames), _LIMIT_S)
     async with asyncio.timeout(_LIMIT_S):
         while True:
-            writes = [write for write in await bed.writes(cameras) if write.state == "final"]
-            if len(writes) >= len(frames):
-                return writes[-1].written_s, {_key(write.camera, write.seq): write.label for write in writes}
+            writes = await bed.writes(cameras)
+            num_final = sum(write.state == "final" for write in writes)
+            ended_s = writes[-1].written_s
+            if num_final >= len(frames) or ended_s < time.time() - _CALM_S:
+                return ended_s, {_key(write.camera, write.seq): write.label for write in writes}
             await asyncio.sleep(_LOOK_S)
 
 

@@ -62,8 +62,12 @@ async def measure(
     shaped: bool,
     loss: float,
     measured: Measured,
+    program: str = "saccade",
 ) -> Run:
-    """Return one run over all steps and one more stretch of the same length after the last."""
+    """Return one run over all steps and one more stretch of the same length after the last.
+
+    `program` is the module that runs the edge worker.
+    """
     folder = FOLDER / "control" / f"{course.name}-{'told' if told else 'auto'}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -89,7 +93,7 @@ async def measure(
             began_s = time.monotonic()
             await server.start()
             start_s = _START_S + _START_SHARE * (time.monotonic() - began_s)
-            async with edge_running(bed, link, run, start_s) as starts_unix_s:
+            async with edge_running(bed, link, run, start_s, program) as starts_unix_s:
                 await play(bed, link, run, starts_unix_s)
             await server.stop()
             run.writes = await bed.writes(CAMERAS)
@@ -103,7 +107,9 @@ async def measure(
 
 
 @asynccontextmanager
-async def edge_running(bed: Testbed, link: Link, run: Run, start_s: float) -> AsyncIterator[float]:
+async def edge_running(
+    bed: Testbed, link: Link, run: Run, start_s: float, program: str
+) -> AsyncIterator[float]:
     """Yield when the first step is (UTC); the edge worker runs on the near side of the link."""
     host, port = link.address
     kafka_port, redis_port = bed.stack.kafka.port, bed.stack.redis.port
@@ -120,7 +126,7 @@ async def edge_running(bed: Testbed, link: Link, run: Run, start_s: float) -> As
         "metrics.port": "off",
         "log.format": "json",
     }
-    command = [*link.prefix, sys.executable, "-m", "saccade", "edge", "--budget", run.budget]
+    command = [*link.prefix, sys.executable, "-m", program, "edge", "--budget", run.budget]
     command += ["--kafka", bed.stack.bootstrap_servers, "--redis", bed.stack.redis_url]
     command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     child = GuardedChild("edge", command, bed.run_dir / "edge.log", grace_s=30.0, held_fds=())

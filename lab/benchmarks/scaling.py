@@ -139,10 +139,14 @@ def rate_between(writes: Sequence[Write], begin_s: float, end_s: float) -> float
 
 
 def joined_after(writes: Sequence[Write], started_s: float, wanted: float) -> float:
-    """Return the seconds from `started_s` to the end of the first window that reaches the wanted rate."""
+    """Return the seconds from `started_s` to the end of the first window that reaches the wanted rate.
+
+    The window begins after the start, and the one after it reaches the rate too: some batches in a row are no worker.
+    """
     for write in writes:
         end_s = write.written_s
-        if end_s > started_s and rate_between(writes, end_s - _WINDOW_S, end_s) >= wanted:
+        windows = [(end_s - _WINDOW_S, end_s), (end_s, end_s + _WINDOW_S)]
+        if windows[0][0] >= started_s and all(rate_between(writes, *each) >= wanted for each in windows):
             return end_s - started_s
     return float("inf")
 
