@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas.geometry import NUM_PATCHES, PATCH_SIDE
 from server_workers.settings import ServerSettings
-from vit.backends import BackendChoice, Patches, PendingScores, PositionSets, check_finite, open_server
+from vit.backends import BackendChoice, Patches, PositionSets, check_finite, open_server
 from vit.process import available_threads
 
 _WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
@@ -17,6 +17,8 @@ _WARM_PATCHES = (NUM_PATCHES // 2, NUM_PATCHES)
 
 class ServerEngine:
     """Label scores of token sets of any lengths. `tokens_per_s` is what the warm-up measured.
+
+    `submit` begins what `classify` does: its `result` may be waited for on another thread while more is submitted.
 
     Raises:
         SettingsError: no such backend.
@@ -37,7 +39,7 @@ class ServerEngine:
         self.identity = model.identity
         self.name: str = model.identity.name
         self.batches_in_flight = model.batches_in_flight
-        self._submit = model.submit
+        self.submit = model.submit
         # No frame that comes alone should wait for kernels.
         model.warm_up()
         self.tokens_per_s = self._measure()
@@ -57,7 +59,3 @@ class ServerEngine:
     def classify(self, patches: Patches, positions: PositionSets) -> NDArray[np.float32]:
         """Scores (B, C) float32 of B sets: patches (k_i, 16, 16, 3) uint8 at ascending positions (k_i,)."""
         return self.submit(patches, positions).result()
-
-    def submit(self, patches: Patches, positions: PositionSets) -> PendingScores:
-        """`classify` begun: its `result` may be waited for on another thread while more is submitted."""
-        return self._submit(patches, positions)

@@ -244,16 +244,22 @@ async def test_a_standing_camera_costs_one_pass_a_second_and_a_change_is_seen_at
 ) -> None:
     """Every frame has its label, unsure ones the server's; a replay changes no label and asks nothing anew."""
     from edge_workers.engine import EdgeEngine
+    from edge_workers.settings import EdgeSettings
 
     classified: list[int] = []
-    classify = EdgeEngine.classify
+    make = EdgeEngine.__init__
 
-    def counted(self: EdgeEngine, crops: Pixels) -> EdgeOutput:
-        if crops.any():  # else the engine warms up
+    def make_counting(self: EdgeEngine, settings: EdgeSettings) -> None:
+        make(self, settings)
+        classify = self.classify
+
+        def counted(crops: Pixels) -> EdgeOutput:
             classified.append(len(crops))
-        return classify(self, crops)
+            return classify(crops)
 
-    monkeypatch.setattr(EdgeEngine, "classify", counted)
+        self.classify = counted
+
+    monkeypatch.setattr(EdgeEngine, "__init__", make_counting)
     first, second, *_ = [frame for frame in frames if frame.camera == frames[0].camera]
     start_ns = first.captured_ns
     shown = [
