@@ -56,8 +56,8 @@ format: setup ## format and fix what can be fixed
 # The processes share the cores, so none has a second thread for its arithmetic.
 test test-fast: export OMP_NUM_THREADS := 1
 
-test: setup ## the tests, on real Kafka and Redis, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## the tests, on real Kafka and Redis, in three processes
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Many tests wait, so that one process more than there are cores keeps them busy.
 test-fast: $(READY) ## the tests that need no Java, Kafka, Redis or network, and no long computing
