@@ -151,8 +151,8 @@ class UplinkMeter:
 
         Args:
             wire_bytes: the sockets' total, of which the first sets the zero; None where the system has none,
-                then acknowledged records and their overhead are counted instead. What was acknowledged has left,
-                whatever a total says that misses some of it: no budget is ever spent by a counter's fault.
+                then acknowledged records and their overhead are counted instead. What was acknowledged counts as
+                left, also where the sockets' total misses it: a counter's fault must not let more leave.
         """
         if wire_bytes is None:
             self._wire_bytes = self._acknowledged_bytes

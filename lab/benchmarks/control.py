@@ -195,15 +195,24 @@ async def topic_bytes(bed: Testbed) -> float:
     return float(sum([len(each.value or b"") async for each in read_all(bed.settings.kafka, "offload")]))
 
 
+def hard_shots() -> Measured:
+    """What the cameras show, measured."""
+    return measure_shots([shot for stream in record(SEEDS, SHOTS_EACH) for shot in stream], HARD_SHARE)
+
+
+def rates_of(course: Course, seconds: float, scale: float = 1.0) -> RateSchedule:
+    """The course's rates, so many seconds each."""
+    starts = tuple(idx * seconds for idx in range(len(course.kbits)))
+    return RateSchedule(starts, tuple(scale * kbit * 125.0 for kbit in course.kbits))
+
+
 async def measure_all(
     courses: list[Course], tells: list[bool], args: argparse.Namespace, *, shaped: bool
 ) -> list[Run]:
-    shots = [shot for stream in record(SEEDS, SHOTS_EACH) for shot in stream]
-    measured = measure_shots(shots, HARD_SHARE)
+    measured = hard_shots()
     runs = []
     for course in courses:
-        starts = tuple(idx * args.seconds for idx in range(len(course.kbits)))
-        steps = RateSchedule(starts, tuple(args.scale * kbit * 125.0 for kbit in course.kbits))
+        steps = rates_of(course, args.seconds, args.scale)
         for told in tells:
             run = measure(
                 course, steps, told=told, fps=args.fps, shaped=shaped, loss=args.loss, measured=measured

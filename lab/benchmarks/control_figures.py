@@ -250,15 +250,24 @@ def ages(run: Run) -> list[Figure]:
 
 def accuracy(run: Run) -> list[Figure]:
     """Of the frames shown from the first step on, beside the best point of the frontier without control."""
-    last = {(w.camera, w.seq): w for w in run.writes}
+    found = rightness(run)
     first = first_writes(run)
-    shown = [key for key, each in run.shown.items() if 0 <= each.at_s < run.end_s and key in last]
-    pair = sum(run.right(last[key]) for key in shown) / max(len(shown), 1)
-    edge = sum(run.right(first[key]) for key in shown) / max(len(shown), 1)
+    pair = sum(found.values()) / max(len(found), 1)
+    edge = sum(run.right(first[key]) for key in found) / max(len(found), 1)
     run.best = best_fixed_of(run)
     behind = 100 * (run.best.accuracy - pair)
     note = f"{pair:.3f}, best fixed point {run.best.accuracy:.3f}, edge alone {edge:.3f}"
     return [Figure("accuracy below the best fixed point", behind, "points", 0.5, at_least=False, note=note)]
+
+
+def rightness(run: Run) -> dict[Key, bool]:
+    """Whether the last label is right, of each frame shown from the first step to the end that has one."""
+    last = {(w.camera, w.seq): w for w in run.writes}
+    return {
+        key: run.right(last[key])
+        for key, each in run.shown.items()
+        if 0 <= each.at_s < run.end_s and key in last
+    }
 
 
 def best_fixed_of(run: Run) -> BestFixed:
