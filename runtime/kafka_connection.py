@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -273,6 +273,18 @@ class _Client(Protocol):
 C = TypeVar("C", bound=_Client)
 
 
+async def ended(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """The library's tasks are done, cancelled as often as that takes.
+
+    Once is not enough: a cancellation that meets the library in a wait for a task that it has cancelled itself is
+    lost, and a task that waits for another one only hands its cancellation on.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+
+
 async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
     """The client and its connections are closed, whatever state its broker is in; takes `timeout_s` at most.
 
@@ -284,20 +296,12 @@ async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         await asyncio.wait([stopping], timeout=timeout_s)
     finally:
         stopping.cancel()
-    while not stopping.done():
-        # Once more, and again: a cancellation that meets the library in a wait for a task that it has
-        # cancelled itself is lost.
-        await asyncio.wait([stopping], timeout=_CANCEL_AGAIN_S)
-        stopping.cancel()
+    await ended([stopping])
     if not stopping.cancelled() and stopping.exception() is None:
         return
     _log.info("closed a Kafka client without its broker's answer")
     fetcher = getattr(client, "_fetcher", None)
-    fetches = set() if fetcher is None else set(fetcher._pending_tasks)
-    for fetch in fetches:
-        fetch.cancel()
-    if fetches:
-        await asyncio.wait(fetches)
+    await ended([] if fetcher is None else [*fetcher._pending_tasks])
     inner = getattr(client, "_client", None) or client.client
     await inner.close()
 
@@ -334,8 +338,7 @@ async def _open(make: Callable[[], C], kafka: KafkaSettings) -> C:
     except BaseException as error:
         # Cancelled, the library loses the connection that it asks for the cluster: it may finish first.
         await asyncio.wait([starting], timeout=_START_ENDS_S)
-        starting.cancel()
-        await asyncio.wait([starting])
+        await ended([starting])
         await stop(client)
         if isinstance(error, KafkaConnectionError):
             await _check_refusal(kafka)

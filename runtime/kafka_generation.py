@@ -5,6 +5,9 @@ batch while the broker is away; it counts a partition's sequence up when it take
 back. So the first batch that the broker refuses leaves a gap in the sequence, and everything after it in that
 partition is refused too: the producer is of no more use. `runtime/kafka_sink.py` then begins the next one. And while
 a partition has no leader, or its topic is away, it asks the cluster for them again at once, without a pause.
+
+A client that is closed has nobody left who asks the cluster, and whoever waits for what the cluster says, waits for
+ever: a request that is to go once more, and a sender of ours that looks for a topic.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerClosed
 
 from runtime.connections import KafkaSettings
-from runtime.kafka_connection import RecordRefused, connection_arguments, stop
+from runtime.kafka_connection import RecordRefused, connection_arguments, ended, stop
 from runtime.tcp_info import WireCounter
 
 MAX_BATCH_BYTES = 128 * 1024
@@ -98,6 +101,7 @@ class Generation:
 
     def __init__(self, producer: Any, on_end: Callable[[Generation, BaseException], None]) -> None:
         self.producer = producer
+        self._requests = _watched_requests(producer._sender)
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.has_accepted = False
         self._on_end = on_end
@@ -115,11 +119,18 @@ class Generation:
         return handed
 
     async def partitions_of(self, topic: str) -> frozenset[int] | None:
-        """The topic's partitions; None where the cluster knows no such topic, or hides it."""
+        """The topic's partitions; None where the cluster knows no such topic, or hides it.
+
+        Raises:
+            KafkaError: the generation is over.
+        """
         client = self.producer.client
-        if client.cluster.partitions_for_topic(topic) is None:
+        if client.cluster.partitions_for_topic(topic) is None and not self.over.done():
             client.add_topic(topic)
-            await client.force_metadata_update()
+            answer = client.force_metadata_update()
+            await asyncio.wait([answer, self.over], return_when=asyncio.FIRST_COMPLETED)
+        if self.over.done():
+            raise ProducerClosed
         found = client.cluster.partitions_for_topic(topic)
         return None if found is None else frozenset(found)
 
@@ -137,26 +148,42 @@ class Generation:
     async def retire(self, answers_s: float) -> None:
         """Nothing of the producer is left; what it held and the broker did not acknowledge has failed.
 
-        Requests under way have their answer first, for `answers_s` at most.
+        Requests under way have their answer first, for `answers_s` at most. Cancelled, it does not wait for them.
         """
         sender = self.producer._sender.sender_task
         # Cancelled, the library's sender takes no more batches and waits for its requests.
         sender.cancel()
-        if answers_s:
-            await asyncio.wait([sender], timeout=answers_s)
-            sender.cancel()
-        await self.producer.client.close()  # a request that still waits for its answer fails now
-        await asyncio.wait([sender])
-        waiting = self.producer._message_accumulator
-        held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
-        waiting.fail_all(ProducerClosed())
-        for batch in held:  # nobody waits for them any more
-            batch._drain_waiter.exception()
-        await stop(self.producer)
+        try:
+            if answers_s:
+                await asyncio.wait([sender], timeout=answers_s)
+        finally:
+            await ended([sender, *self._requests])
+            waiting = self.producer._message_accumulator
+            held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
+            waiting.fail_all(ProducerClosed())
+            for batch in held:  # nobody waits for them any more
+                batch._drain_waiter.exception()
+            await stop(self.producer)
 
     def _sender_ended(self, sender: asyncio.Task[None]) -> None:
         if not sender.cancelled():
             self._on_end(self, sender.exception() or ProducerClosed())
+
+
+def _watched_requests(sender: Any) -> set[asyncio.Future[Any]]:
+    """The tasks of the library's sender that are under way; it keeps them to itself."""
+    send = sender._send_produce_req
+    under_way: set[asyncio.Future[Any]] = set()
+
+    async def watched(node: Any, batches: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        await send(node, batches)
+
+    sender._send_produce_req = watched
+    return under_way
 
 
 class _WatchedConnections(dict[Any, Any]):

@@ -17,7 +17,6 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
-    ProducerClosed,
 )
 
 from runtime.connections import KafkaSettings
@@ -105,7 +104,11 @@ class Sink:
         self._keeper = asyncio.create_task(self._keep_producing(first), name="kafka producer")
         self._keeper.add_done_callback(lambda _: self._changed.set())
         if first is not None:
-            await self._live_generation()
+            try:
+                await self._live_generation()
+            except BaseException:
+                await self._close()
+                raise
         return self
 
     async def __aexit__(
@@ -113,6 +116,9 @@ class Sink:
     ) -> None:
         if not await self.flush(CLOSE_TIMEOUT_S):
             _log.warning("gave up unacknowledged records", num_bytes=self._in_flight_bytes)
+        await self._close()
+
+    async def _close(self) -> None:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -153,16 +159,18 @@ class Sink:
 
         Raises:
             StackError: it does not exist.
-            TransientError: the cluster does not tell.
+            TransientError: the sink is closed.
         """
-        generation = await self._live_generation()
-        try:
-            found = await generation.partitions_of(topic)
-        except KafkaError as error:
-            raise translated(error, f"asking for the partitions of {topic}") from None
-        if found is None:
-            raise StackError(self._missing(topic))
-        return len(found)
+        while True:
+            generation = await self._live_generation()
+            try:
+                found = await generation.partitions_of(topic)
+            except KafkaError as error:
+                self._end(generation, error)
+            else:
+                if found is None:
+                    raise StackError(self._missing(topic))
+                return len(found)
 
     async def ready(self, topic: str) -> None:
         """Returns once records of the topic can leave at once; waits for the cluster and the topic until then."""
@@ -328,8 +336,6 @@ class Sink:
         """
         async for attempt in attempts():
             with attempt:
-                if generation.over.done():
-                    raise ProducerClosed
                 known = await generation.partitions_of(topic)
                 if known is not None:
                     return known

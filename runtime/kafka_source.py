@@ -99,7 +99,11 @@ class KafkaSource:
         first = None if self._in_background else await started(self._make, self._kafka)
         self._keeper = asyncio.create_task(self._keep_joined(first is not None), name="kafka member")
         if first is not None:
-            await self._holding.wait()
+            try:
+                await self._holding.wait()
+            except BaseException:
+                await self._close()
+                raise
         return self
 
     async def __aexit__(
@@ -107,6 +111,9 @@ class KafkaSource:
     ) -> None:
         if self._member is not None and self._holding.is_set() and not isinstance(error, Exception):
             await self._member.places.end_in_order(self.assignment())
+        await self._close()
+
+    async def _close(self) -> None:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
