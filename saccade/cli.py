@@ -6,13 +6,14 @@ import errno
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from runtime.log import configure_logging
 from runtime.redact import redact
 from runtime.settings import LogSettings
+from saccade import VERSION
 from saccade.commands import (
     config,
     dead_letters,
@@ -58,6 +59,22 @@ app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(harvest.app, name="harvest")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"saccade {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _saccade(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.redis_connection import RedisConnection
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_version_is_that_of_the_package(cli: Any) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ran = cli("--version")
+    assert (ran.status, ran.out) == (0, f"saccade {project['version']}\n")
 
 
 @pytest.mark.parametrize(
