@@ -1,13 +1,15 @@
 """One consumer of aiokafka in its group, from its making until another one has to join in its place.
 
 What aiokafka (0.14) does not say and this module relies on, read in its source: an error that its tasks meet is raised
-by the next read, and some of those tasks never run again. So an error ends the member, and a new one joins.
+by the next read, and some of those tasks never run again. So an error ends the member, and a new one joins. And it
+gives all that it holds of a partition before it comes to the next one, for as long as it holds some: partitions that
+have much to catch up would shut out the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -62,7 +64,7 @@ class KafkaMember:
             max_poll_interval_ms=kafka.max_poll_interval_ms,
             check_crcs=False,  # `SafeFetch` has checked them
         )
-        self.consumer.subscribe(**subscription, listener=_Listener(revoked, assigned))
+        self.consumer.subscribe(**subscription, listener=_Listener(revoked, assigned, self._look_again))
         self._fetch = SafeFetch(
             self.consumer,
             max_batch_bytes=_EXPANDED_PER_FETCHED * arguments["max_partition_fetch_bytes"],
@@ -71,6 +73,8 @@ class KafkaMember:
         self.places = Places(self.consumer, self._timeout_s)
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.has_read = False
+        # Of the poll that waits for some partitions only, if one does.
+        self._wait: asyncio.Timeout | None = None
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
@@ -92,15 +96,41 @@ class KafkaMember:
             max_records = 1
         try:
             # aiokafka forgets its own time limit when a rebalance begins while it waits.
-            async with asyncio.timeout(timeout_s + 0.1):
-                found: dict[KafkaTopicPartition, list[Any]] = await self.consumer.getmany(
-                    timeout_ms=int(timeout_s * 1000), max_records=max_records
-                )
+            async with asyncio.timeout(timeout_s + 0.1) as limit:
+                self._wait = limit if self.consumer.paused() else None
+                found = await self._next(max_records, timeout_s)
         except TimeoutError:
             return []
+        finally:
+            self._wait = None
+        self._to_the_end(found)
         records = [self._fetch.record(each) for some in found.values() for each in some]
         self.has_read |= bool(records)
         return records
+
+    async def _next(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
+        paused = self.consumer.paused()
+        wanted = self.consumer.assignment() - paused if paused else ()
+        if paused and not wanted:
+            await asyncio.sleep(timeout_s)
+            return {}
+        found: dict[KafkaTopicPartition, list[Any]] = await self.consumer.getmany(
+            *wanted, timeout_ms=int(timeout_s * 1000), max_records=max_records
+        )
+        return found
+
+    def _look_again(self) -> None:
+        """The poll that waits, waits for the wrong partitions: it is over, with nothing."""
+        if self._wait is not None and not self._wait.expired():
+            self._wait.reschedule(asyncio.get_running_loop().time())
+
+    def _to_the_end(self, served: Collection[KafkaTopicPartition]) -> None:
+        """Topics take turns, and so do the partitions of one."""
+        held = self.consumer._fetcher._records
+        topics = {each.topic for each in served}
+        of_topics = [each for each in held if each.topic in topics]
+        for each in sorted(of_topics, key=lambda each: each in served):
+            held.move_to_end(each)
 
     def check(self, needed: Iterable[str]) -> None:
         """Returns while the library's tasks run and the topics are there.
@@ -118,7 +148,7 @@ class KafkaMember:
             raise UnknownTopicOrPartitionError
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """`poll` returns none of these until `resume` or the next assignment; others are ignored."""
+        """No later `poll` returns any of these until `resume` or the next assignment; others are ignored."""
         if held := self.places.held(partitions):
             self.consumer.pause(*held)
 
@@ -126,6 +156,7 @@ class KafkaMember:
         """The reverse of `pause`."""
         if held := self.places.held(partitions):
             self.consumer.resume(*held)
+            self._look_again()
 
     async def lag(self) -> int:
         """Records in the held partitions that `poll` has not returned yet; 0 without any.
@@ -154,12 +185,16 @@ class KafkaMember:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    def __init__(self, revoked: RebalanceCallback, assigned: RebalanceCallback) -> None:
+    def __init__(
+        self, revoked: RebalanceCallback, assigned: RebalanceCallback, begun: Callable[[], None]
+    ) -> None:
         self._revoked = revoked
         self._assigned = assigned
+        self._begun = begun
 
     async def on_partitions_revoked(self, revoked: Iterable[KafkaTopicPartition]) -> None:
         await self._revoked({(each.topic, each.partition) for each in revoked})
 
     async def on_partitions_assigned(self, assigned: Iterable[KafkaTopicPartition]) -> None:
         await self._assigned({(each.topic, each.partition) for each in assigned})
+        self._begun()

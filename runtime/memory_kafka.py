@@ -82,8 +82,12 @@ class MemoryBroker:
         """Waits until it is not away."""
         await self._here.wait()
 
+    def wake(self) -> None:
+        """A member that waits for records looks again."""
+        self._grown.set()
+
     async def grown(self, timeout_s: float) -> bool:
-        """True at the next record, or when it is back; False after `timeout_s`."""
+        """True at the next record, when it is back or at `wake`; False after `timeout_s`."""
         self._grown.clear()
         return await set_within(self._grown, timeout_s)
 
@@ -112,6 +116,8 @@ class MemorySource:
         self._on_revoked: RebalanceCallback | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
+        # When a topic, and one of its partitions, gave a record last.
+        self._turns: dict[str | TopicPartition, int] = {}
         self._generation = 0
         self._holding = asyncio.Event()
 
@@ -173,6 +179,7 @@ class MemorySource:
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
         """The reverse of `pause`."""
         self._paused -= set(partitions)
+        self._broker.wake()
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The offsets are kept for the group, of partitions still held.
@@ -195,12 +202,19 @@ class MemorySource:
         records: list[Record] = []
         if self._broker.away or not self.joined:
             return records
-        for each in sorted(set(self._positions) - self._paused):
+        turn = 1 + max(self._turns.values(), default=0)
+        for each in sorted(set(self._positions) - self._paused, key=self._turn):
             position = self._positions[each]
             some = self._broker.log_of(each)[position : position + max_records - len(records)]
-            self._positions[each] += len(some)
+            if some:
+                self._positions[each] += len(some)
+                self._turns |= {each[0]: turn, each: turn}
             records += some
         return records
+
+    def _turn(self, partition: TopicPartition) -> tuple[int, int, TopicPartition]:
+        """Topics take turns, and so do the partitions of one: as in the library's hands."""
+        return self._turns.get(partition[0], 0), self._turns.get(partition, 0), partition
 
     async def _rebalance(self, members: list[MemorySource]) -> None:
         for member in self._group.members:

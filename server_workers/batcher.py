@@ -26,6 +26,11 @@ class TokenSet(Protocol):
         """On the caller's monotonic clock, `inf` for none."""
         ...
 
+    @property
+    def site(self) -> str:
+        """Whose line it waits in."""
+        ...
+
 
 T = TypeVar("T", bound=TokenSet)
 
@@ -35,9 +40,13 @@ DeadlineRule = Callable[[TokenSet, float, float], bool]
 """(a set, now, how long the device takes for it alone) -> whether it is still worth computing. Monotonic s."""
 
 _PATIENCE_S = 30.0
-"""A set that has waited this long goes before all that came later, however urgent: nothing starves."""
+"""A set that has waited this long goes before all that came later at its site, however urgent: nothing starves."""
 _MAX_PASSED = 16
 """Sets looked at beyond those that fit; more would cost time and hardly fill a batch better."""
+_SHARE = 3
+"""A site may have so many times the room waiting that is left: one alone three quarters, so that others find some."""
+_AHEAD_S, _AHEAD_SETS = 1.0, 8
+"""A site need not have more waiting than so many sets that take the device so long: decoding them is in others' way."""
 _KEPT = 0.8
 """Weight of what was seen before each new batch."""
 _KEPT_GAP = 0.9
@@ -77,19 +86,39 @@ class _Entry(Generic[T]):
     item: T
 
 
+class _Line(Generic[T]):
+    """What waits of one site, the next one first, and the tokens that it was served, counted from a common start."""
+
+    def __init__(self, served_tokens: int) -> None:
+        self.served_tokens = served_tokens
+        self.heap: list[_Entry[T]] = []
+        self.num_tokens = 0
+
+    def push(self, entry: _Entry[T]) -> None:
+        heapq.heappush(self.heap, entry)
+        self.num_tokens += entry.item.num_tokens
+
+    def pop(self) -> _Entry[T]:
+        entry = heapq.heappop(self.heap)
+        self.num_tokens -= entry.item.num_tokens
+        return entry
+
+
 class Batcher(Generic[T]):
-    """Waiting token sets, by default most urgent first, and what the device has been seen to compute in a second.
+    """Waiting token sets and what the device has been seen to compute in a second.
+
+    Sites take turns: the next set is of the site that was served the fewest tokens since it began to wait. So one
+    that catches up costs another at most the batch on the device. Of a site's sets the most urgent goes first.
 
     Args:
         max_batch_tokens: tokens of a batch; at least `max_set_tokens`, those of the largest possible set.
-        max_batch_s: a batch is cut to the tokens that the device computes in this time, or in a quarter of
-            what the most urgent set has left, whichever is more: a slow device still meets deadlines. One set
-            is always let in.
+        max_batch_s: a batch is cut to the tokens that the device computes in this time, which is what a set that
+            comes meanwhile waits. One set is always let in.
         max_wait_s: how long the oldest set may wait for company while the device is free; it does not wait
             where sets come so rarely that none is to be expected within that time.
-        max_waiting_sets: `full` is True from here on.
+        max_waiting_sets: of all sites together; `fill` tells how much of it a site may have.
         max_waiting_tokens: the same by tokens.
-        discipline: who goes first.
+        discipline: who goes first at a site.
         deadline_rule: what is still worth computing.
 
     Raises:
@@ -119,7 +148,9 @@ class Batcher(Generic[T]):
         self._max_waiting_tokens = max_waiting_tokens
         self._discipline = discipline
         self._is_worth_computing = deadline_rule
-        self._heap: list[_Entry[T]] = []
+        # Sites of which something waits.
+        self._lines: dict[str, _Line[T]] = {}
+        self._num_sets = 0
         self._num_tokens = 0
         self._order = 0
         self._oldest_arrival_s = math.inf
@@ -131,25 +162,34 @@ class Batcher(Generic[T]):
         self._seen_s = 0.0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self._num_sets
 
     def __repr__(self) -> str:
-        return f"<Batcher sets={len(self._heap)} tokens={self._num_tokens} rate={self.tokens_per_s:.0f}/s>"
+        return f"<Batcher sets={len(self)} tokens={self.num_tokens} rate={self.tokens_per_s:.0f}/s>"
 
     @property
     def num_tokens(self) -> int:
         """Tokens of all waiting sets."""
         return self._num_tokens
 
-    @property
-    def full(self) -> bool:
-        """True when no more should be decoded for now."""
-        return self._num_tokens >= self._max_waiting_tokens or len(self._heap) >= self._max_waiting_sets
+    def fill(self, site: str) -> float:
+        """How much of what a site may have waiting now it has; from 1 on no more of it should be decoded for now.
 
-    @property
-    def oldest_arrival_s(self) -> float:
-        """When the longest-waiting set came, `inf` when none waits."""
-        return self._oldest_arrival_s
+        That is what keeps the device busy, or less where others have taken the room; a few sets at least.
+        """
+        line = self._lines.get(site)
+        if line is None:
+            return 0.0
+        free_sets = max(1, self._max_waiting_sets - self._num_sets)
+        free_tokens = max(1, self._max_waiting_tokens - self._num_tokens)
+        share = max(len(line.heap) / free_sets, line.num_tokens / free_tokens) / _SHARE
+        ahead = min(len(line.heap) / _AHEAD_SETS, line.num_tokens / self.tokens_per_s / _AHEAD_S)
+        return max(share, ahead)
+
+    def oldest_arrival_s(self, site: str) -> float:
+        """When the site's longest-waiting set came, `inf` when none waits."""
+        line = self._lines.get(site)
+        return math.inf if line is None else min(entry.arrived_s for entry in line.heap)
 
     @property
     def tokens_per_s(self) -> float:
@@ -169,25 +209,30 @@ class Batcher(Generic[T]):
         """
         if item.num_tokens > self._max_batch_tokens:
             raise ValueError(f"token set of {item.num_tokens} tokens, at most {self._max_batch_tokens} fit")
-        place = self._discipline(item, now_s)
-        heapq.heappush(self._heap, _Entry(place, self._order, now_s, item))
-        self._order += 1
+        line = self._lines.get(item.site)
+        if line is None:
+            served = min((each.served_tokens for each in self._lines.values()), default=0)
+            line = self._lines[item.site] = _Line(served)
+        line.push(_Entry(self._discipline(item, now_s), self._order, now_s, item))
+        self._num_sets += 1
         self._num_tokens += item.num_tokens
+        self._order += 1
         self._oldest_arrival_s = min(self._oldest_arrival_s, now_s)
         self._came(now_s)
 
-    def due_at(self, now_s: float) -> float:
+    def due_at(self) -> float:
         """The time from which `take` should be called on a free device: `inf` when nothing waits.
 
-        That is at once when a whole batch waits, nothing more is let in or no company is expected, else when
+        That is at once when a whole batch waits, some site's line is full or no company is expected, else when
         the oldest set has waited `max_wait_s` or the most urgent one must start to be in time.
         """
-        if not self._heap:
+        if not self._lines:
             return math.inf
-        if self._num_tokens >= self._room(now_s) or self.full or self._mean_gap_s > self._max_wait_s:
+        is_full = any(self.fill(site) >= 1 for site in self._lines)
+        if self._num_tokens >= self._room or is_full or self._mean_gap_s > self._max_wait_s:
             return -math.inf
-        head = self._heap[0].item
-        latest_s = head.deadline_s - 2 * head.num_tokens / self.tokens_per_s
+        heads = [line.heap[0].item for line in self._lines.values()]
+        latest_s = min(head.deadline_s - 2 * head.num_tokens / self.tokens_per_s for head in heads)
         return min(self._oldest_arrival_s + self._max_wait_s, latest_s)
 
     def take(self, now_s: float) -> Batch[T]:
@@ -200,37 +245,57 @@ class Batcher(Generic[T]):
         sets: list[T] = []
         expired: list[T] = []
         passed: list[_Entry[T]] = []
-        rate, room = self.tokens_per_s, self._room(now_s) if self._heap else 0
-        while self._heap and room > 0 and len(passed) < _MAX_PASSED:
-            entry = heapq.heappop(self._heap)
+        rate, room = self.tokens_per_s, self._room
+        turns = [(line.served_tokens, line.heap[0].place, site) for site, line in self._lines.items()]
+        heapq.heapify(turns)
+        while turns and room > 0 and len(passed) < _MAX_PASSED:
+            site = turns[0][-1]
+            line = self._lines[site]
+            entry = line.pop()
             num_tokens = entry.item.num_tokens
             if not self._is_worth_computing(entry.item, now_s, num_tokens / rate):
                 expired.append(entry.item)
             elif num_tokens <= room or not sets:
                 sets.append(entry.item)
+                line.served_tokens += num_tokens
                 room -= num_tokens
             else:
                 passed.append(entry)
+            if line.heap:
+                heapq.heapreplace(turns, (line.served_tokens, line.heap[0].place, site))
+            else:
+                heapq.heappop(turns)
         for entry in passed:
-            heapq.heappush(self._heap, entry)
-        self._num_tokens -= sum(item.num_tokens for item in sets) + sum(item.num_tokens for item in expired)
-        self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
+            self._lines[entry.item.site].push(entry)
+        self._left()
         return Batch(sets, expired)
 
     def discard(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Remove and return every set for which `unwanted` is true."""
-        gone = [entry.item for entry in self._heap if unwanted(entry.item)]
-        self._heap = [entry for entry in self._heap if not unwanted(entry.item)]
-        heapq.heapify(self._heap)
-        self._num_tokens -= sum(item.num_tokens for item in gone)
-        self._oldest_arrival_s = min((entry.arrived_s for entry in self._heap), default=math.inf)
+        gone = []
+        for line in self._lines.values():
+            entries, line.heap, line.num_tokens = line.heap, [], 0
+            for entry in entries:
+                if unwanted(entry.item):
+                    gone.append(entry.item)
+                else:
+                    line.push(entry)
+        self._left()
         return gone
+
+    def _left(self) -> None:
+        """Sets have left: a site without any has no line."""
+        self._lines = {site: line for site, line in self._lines.items() if line.heap}
+        self._num_sets = sum(len(line.heap) for line in self._lines.values())
+        self._num_tokens = sum(line.num_tokens for line in self._lines.values())
+        entries = (entry for line in self._lines.values() for entry in line.heap)
+        self._oldest_arrival_s = min((entry.arrived_s for entry in entries), default=math.inf)
 
     def _came(self, now_s: float) -> None:
         gap_s, self._latest_arrival_s = now_s - self._latest_arrival_s, now_s
         self._mean_gap_s = _KEPT_GAP * self._mean_gap_s + (1 - _KEPT_GAP) * min(gap_s, self._longest_gap_s)
 
-    def _room(self, now_s: float) -> int:
-        """Tokens of a batch that is formed now; something must wait."""
-        batch_s = max(self._max_batch_s, (self._heap[0].item.deadline_s - now_s) / 4)
-        return max(1, int(min(self._max_batch_tokens, self.tokens_per_s * batch_s)))
+    @property
+    def _room(self) -> int:
+        """Tokens of a batch that is formed now."""
+        return max(1, int(min(self._max_batch_tokens, self.tokens_per_s * self._max_batch_s)))

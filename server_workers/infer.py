@@ -125,7 +125,7 @@ class ServerInference:
         """The next batch as soon as it is due, None when the reader is over."""
         while not self._reader.over:
             now_s = self._clock.monotonic_s()
-            due_s = self._batcher.due_at(now_s)
+            due_s = self._batcher.due_at()
             if due_s <= now_s:
                 batch = self._batcher.take(now_s)
                 self._reader.batch_left()

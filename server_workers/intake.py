@@ -12,7 +12,6 @@ from runtime.codec_threads import CodecThreads
 from runtime.dead_letters import DeadLetters
 from runtime.intake import Delivery, Intake, RecordSource
 from runtime.offsets import TopicPartition
-from runtime.waiting import set_within
 from schemas.errors import DecodeError
 from schemas.offload import Offload, decode_offload, positions_of
 from schemas.topics import topic_site
@@ -23,11 +22,12 @@ from vit.codecs import decode_patches
 
 _POLL_S = 1.0
 _POLL_RECORDS_A_THREAD = 16
+"""A site's record waits for one poll of another's at most, so a few milliseconds' worth of decoding."""
 _MAX_DRAIN_S = 1.0
 """Giving partitions back, all sites wait: not for labels that one site's silent Redis holds up, nor for a slow batch.
 What is not done by then is served again."""
-_HELD_POLL_S = 1.0
-"""While reading is held back the client is still polled this often, or the group would expel the member."""
+_RESUME_FILL = 0.5
+"""A site is read again from here on: what the client holds of it is fetched anew each time."""
 
 EngineOf = Callable[[Offload, float], Scoring | None]
 """(a record, its deadline in local monotonic s) -> the model that answers it; None where none has its class list."""
@@ -92,26 +92,24 @@ class RecordReader:
         clock: Clock,
         tally: ServerTally,
     ) -> None:
+        self._source = source
         self._batcher = batcher
         self._letters = letters
         self._threads = threads
         self._clock = clock
         self._tally = tally
+        self._topic = check.topic
         self._open = partial(check.open, clock=clock)
         self.arrived = asyncio.Event()
-        self._room = asyncio.Event()
         self.over = False
         self.intake = Intake(source, forget=self._forget, max_drain_s=_MAX_DRAIN_S)
 
     async def run(self) -> None:
         """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
+        num_records = _POLL_RECORDS_A_THREAD * self._threads.num_threads
         while True:
-            if self._batcher.full:
-                await self._hold()
-            else:
-                self.intake.resume()
-                num_records = _POLL_RECORDS_A_THREAD * self._threads.num_threads
-                await self._accept(await self.intake.poll(num_records, _POLL_S))
+            self.intake.pause(each for each in self._source.assignment() if self._fill(each) >= 1)
+            await self._accept(await self.intake.poll(num_records, _POLL_S))
 
     def end(self) -> None:
         """Reading is over: what waits for the model is left to whoever reads it next."""
@@ -120,15 +118,11 @@ class RecordReader:
         self.arrived.set()
 
     def batch_left(self) -> None:
-        """Sets have left the batcher."""
-        self._room.set()
+        """Sets have left the batcher: a site with room again is read again."""
+        self.intake.resume(each for each in self.intake.paused if self._fill(each) <= _RESUME_FILL)
 
-    async def _hold(self) -> None:
-        """Reading paused until sets have left the batcher, or for a while."""
-        self.intake.pause_all()
-        self._room.clear()
-        if not await set_within(self._room, _HELD_POLL_S):
-            await self._accept(await self.intake.poll(_POLL_RECORDS_A_THREAD, 0.0))
+    def _fill(self, partition: TopicPartition) -> float:
+        return self._batcher.fill(topic_site(partition[0], self._topic))
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> None:
         """Every record waits for the model, is finished as expired or is a dead letter; or has not begun."""

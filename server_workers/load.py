@@ -63,7 +63,6 @@ class LoadReporter:
         now_s = self._clock.monotonic_s()
         interval_s, self._last_s = max(now_s - self._last_s, 1e-3), now_s
         num_tokens, self._last_tokens = self._tally.num_tokens - self._last_tokens, self._tally.num_tokens
-        waited_s = max(0.0, now_s - self._batcher.oldest_arrival_s) if len(self._batcher) else 0.0
         heard = {site for site in self._tally.sites(now_s) if self._routes.of(site) is self._redis}
         reports = []
         for site in sorted(self._known | heard):
@@ -77,7 +76,7 @@ class LoadReporter:
                     received=load.received,
                     finals_in_time=load.finals,
                     expired=load.expired,
-                    queue_age_s=max(load.arrival_age_s, waited_s),
+                    queue_age_s=max(load.arrival_age_s, now_s - self._batcher.oldest_arrival_s(site)),
                     tokens_per_s=num_tokens / interval_s,
                     model=self._models.newest.identity.weights_hash,
                 )

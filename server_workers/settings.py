@@ -37,9 +37,10 @@ class ServerSettings(Section):
     max_batch_wait_ms: int = Field(default=10, ge=0, le=10_000)
     """How long a record may wait for company while the model is free; it does not where none is to be expected."""
     max_batch_ms: int = Field(default=250, ge=1, le=60_000)
-    """A forward pass is cut to what the model computes in this time, or in a quarter of the time that the
-    most urgent record has left, whichever is more: a slow machine still meets deadlines."""
+    """A forward pass is cut to what the model computes in this time, one record at least: so long waits a record
+    that comes just after it has begun."""
     max_waiting_records: int = Field(default=1_024, ge=1)
+    """Of all sites together. A site alone gets three quarters of it, two get three sevenths each, and so on."""
     max_waiting_bytes: int = Field(default=64 * MIB, ge=MIB)
     fetch_max_bytes: int = Field(default=8 * MIB, ge=1_024)
     max_partition_fetch_bytes: int = Field(default=MIB, ge=1_024)

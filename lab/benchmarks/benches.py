@@ -113,6 +113,12 @@ _ALL = (
         in_all=False,
     ),
     Bench(
+        "sites",
+        "one site's backlog beside another site's records",
+        (("-m", "lab.benchmarks.sites"),),
+        in_all=False,
+    ),
+    Bench(
         "peers",
         "LitServe and a plain consumer on the same streams",
         (("-m", "lab.benchmarks.peers"),),

@@ -9,7 +9,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -21,9 +21,11 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from devstack import EmbeddedStack
+from runtime import kafka_fetch
 from runtime.connections import KafkaSettings
 from runtime.intake import Intake
 from runtime.kafka_admin import create_topics
+from runtime.kafka_batches import readable
 from runtime.kafka_connection import CLOSE_TIMEOUT_S, Record, started
 from runtime.kafka_sink import Sink
 from runtime.kafka_source import KafkaSource
@@ -308,6 +310,42 @@ async def test_paused_partitions_give_nothing_until_resumed(
         assert values_of(await read(source, 1)) == [0]
 
 
+async def test_a_read_that_waits_is_woken_by_what_is_resumed_and_nothing_is_fetched_twice(
+    kafka: KafkaSettings,
+    topic: str,
+    sink: Sink,
+    unique: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = 0
+
+    def counted(found: bytes, *arguments: Any) -> Any:
+        nonlocal opened
+        opened += len(found)
+        return readable(found, *arguments)
+
+    monkeypatch.setattr(kafka_fetch, "readable", counted)
+    everything = {(topic, number) for number in range(NUM_PARTITIONS)}
+    for value in range(300):
+        await sink.send(topic, str(value).encode(), partition=0)
+    assert await sink.flush(10.0)
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source:
+        await read(source, 300)
+    num_bytes, opened = opened, 0
+    async with KafkaSource(kafka, [topic], group_id=unique("group")) as source, asyncio.timeout(20.0):
+        records: list[Record] = []
+        while len(records) < 300:
+            records += await source.getmany(50, 30.0)
+            for paused in (everything, {(topic, 0)}):
+                source.pause(paused)
+                reading = asyncio.ensure_future(source.getmany(50, 30.0))
+                await asyncio.sleep(0)
+                source.resume(paused)
+                records += await reading
+    assert values_of(records) == list(range(300))
+    assert opened < 1.5 * num_bytes
+
+
 async def test_a_missing_topic_is_one_clear_line(kafka: KafkaSettings, unique: Callable[[str], str]) -> None:
     quick = kafka.model_copy(update={"request_timeout_ms": 1_000})
     with pytest.raises(StackError, match="lacks a topic: saccade topics create makes it"):
@@ -589,6 +627,23 @@ async def test_a_pattern_reads_the_topics_that_it_names_and_no_others(
     async with KafkaSource(kafka, pattern=offload_topics(topic), group_id=unique("group")) as source:
         assert values_of(await read(source, 2)) == [0, 1]
         assert {name for name, _ in source.assignment()} == {topic, site_topic}
+
+
+async def test_topics_that_have_much_to_catch_up_take_turns_with_each_other(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    other = f"{topic}.north"
+    await create_topics(kafka, [TopicSpec(other, NUM_PARTITIONS, {})])
+    for name in (topic, other):
+        await fill(sink, name, range(200))
+    async with KafkaSource(kafka, [topic, other], group_id=unique("group")) as source:
+        records: list[Record] = []
+        while len(records) < 200:
+            records += await source.getmany(10, 5.0)
+    of_topic = [record.topic == topic for record in records]
+    assert 60 <= sum(of_topic) <= 140
+    partitions = [record.partition for record in records if record.topic == topic]
+    assert len(set(partitions[:60])) > 3
 
 
 async def test_a_topic_that_comes_and_goes_holds_up_the_others_for_a_moment_only(

@@ -13,6 +13,7 @@ class Item:
     name: int
     num_tokens: int = 10
     deadline_s: float = math.inf
+    site: str = ""
 
 
 def batcher(tokens: int = 100, wait_s: float = 0.1, batch_s: float = math.inf) -> Batcher[Item]:
@@ -42,7 +43,7 @@ def test_a_budget_that_the_largest_set_can_never_fit_is_refused_at_once() -> Non
 
 def test_nothing_waiting_is_never_due() -> None:
     waiting = batcher()
-    assert waiting.due_at(0.0) == math.inf
+    assert waiting.due_at() == math.inf
     assert waiting.take(5.0).sets == []
 
 
@@ -58,16 +59,16 @@ def test_a_set_waits_for_company_only_where_some_is_to_be_expected(gap_s: float,
     waiting = batcher(wait_s=0.1)
     sets_come(waiting, gap_s, until_s=3.0)
     waiting.push(Item(0), 3.0)
-    assert waiting.due_at(3.0) == pytest.approx(due_s)
+    assert waiting.due_at() == pytest.approx(due_s)
 
 
 def test_the_first_set_of_all_does_not_wait_and_a_pause_is_soon_forgotten() -> None:
     waiting = batcher(wait_s=0.1)
     waiting.push(Item(0), 7.0)
-    assert waiting.due_at(7.0) == -math.inf
+    assert waiting.due_at() == -math.inf
     sets_come(waiting, gap_s=0.01, until_s=3600.0)
     waiting.push(Item(0), 3600.0)
-    assert waiting.due_at(3600.0) == pytest.approx(3600.1)
+    assert waiting.due_at() == pytest.approx(3600.1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_a_batch_is_due_when_full_or_waited_long_enough_or_urgent(items: list[It
     waiting.learn(100, 1.0)
     for item in items:
         waiting.push(item, 1.0)
-    assert waiting.due_at(1.0) == pytest.approx(due_s)
+    assert waiting.due_at() == pytest.approx(due_s)
 
 
 def test_a_slow_device_gets_batches_that_it_computes_in_the_allowed_time() -> None:
@@ -93,7 +94,7 @@ def test_a_slow_device_gets_batches_that_it_computes_in_the_allowed_time() -> No
     for name in range(20):
         waiting.push(Item(name, deadline_s=1.9), 0.0)
     waiting.learn(100, 1.0)
-    assert waiting.due_at(0.0) == -math.inf
+    assert waiting.due_at() == -math.inf
     assert waiting.take(0.0).num_tokens == 50
     for _ in range(40):
         waiting.learn(100, 10.0)
@@ -101,26 +102,79 @@ def test_a_slow_device_gets_batches_that_it_computes_in_the_allowed_time() -> No
     assert waiting.take(0.0).num_tokens == 10
 
 
-def test_far_deadlines_allow_a_slow_device_larger_batches() -> None:
+def test_a_batch_is_no_longer_than_allowed_however_far_the_deadlines_are() -> None:
     waiting = batcher(tokens=1000, batch_s=0.5)
     for name in range(50):
         waiting.push(Item(name, deadline_s=12.0), 0.0)
     waiting.learn(100, 1.0)
-    assert waiting.take(0.0).num_tokens == 300
-    unhurried = batcher(tokens=150, batch_s=0.5)
-    for name in range(50):
-        unhurried.push(Item(name), 0.0)
-    unhurried.learn(100, 1.0)
-    assert unhurried.take(0.0).num_tokens == 150
+    assert waiting.take(0.0).num_tokens == 50
 
 
-def test_it_is_full_by_count_and_by_tokens_and_then_due() -> None:
-    many = batcher(tokens=1000)
-    for name in range(50):
-        assert not many.full
-        many.push(Item(name, 2), 0.0)
-    assert many.full
-    assert many.due_at(0.0) == -math.inf
+@pytest.mark.parametrize(("num_tokens", "num_sets"), [(2, 38), (30, 10)])
+def test_a_site_alone_is_full_at_three_quarters_by_count_or_by_tokens_and_then_due(
+    num_tokens: int, num_sets: int
+) -> None:
+    many = batcher(tokens=100 if num_tokens == 30 else 1000)
+    sets_come(many, gap_s=0.01, until_s=0.0)
+    for name in range(num_sets):
+        assert many.fill("a") < 1
+        many.push(Item(name, num_tokens, site="a"), 0.0)
+    assert many.fill("a") >= 1
+    assert many.fill("b") == 0
+    assert many.due_at() == -math.inf
+
+
+@pytest.mark.parametrize(("tokens_per_s", "num_sets"), [(100, 10), (40, 8), (1, 8)])
+def test_no_more_of_a_site_is_decoded_than_keeps_the_device_busy_for_a_second(
+    tokens_per_s: int, num_sets: int
+) -> None:
+    waiting = batcher(tokens=1000)
+    waiting.learn(tokens_per_s, 1.0)
+    for name in range(num_sets):
+        assert waiting.fill("") < 1
+        waiting.push(Item(name), 0.0)
+    assert waiting.fill("") >= 1
+
+
+def test_however_many_sites_come_there_is_room_for_another() -> None:
+    waiting = batcher(tokens=1000)
+    for site in "abcdef":
+        assert waiting.fill(site) < 1
+        while waiting.fill(site) < 1:
+            waiting.push(Item(0, 2, site=site), 0.0)
+    assert len(waiting) <= 50 + 3 * 3
+
+
+def test_a_site_that_catches_up_lets_another_one_go_first() -> None:
+    waiting = batcher(tokens=30)
+    for name in range(20):
+        waiting.push(Item(name, deadline_s=1.0, site="behind"), 0.0)
+    waiting.take(0.0)
+    waiting.push(Item(100, deadline_s=9.0, site="calm"), 0.1)
+    assert [item.name for item in waiting.take(0.1).sets] == [3, 100, 4]
+
+
+def test_sites_that_both_have_much_to_do_share_the_device_by_tokens() -> None:
+    waiting = batcher(tokens=100)
+    for name in range(60):
+        waiting.push(Item(name, 30 if name % 2 else 10, site="large" if name % 2 else "small"), 0.0)
+    served = {"large": 0, "small": 0}
+    for _ in range(5):
+        for item in waiting.take(0.0).sets:
+            served[item.site] += item.num_tokens
+    assert abs(served["large"] - served["small"]) <= 30
+
+
+def test_a_site_that_was_away_does_not_make_up_for_it() -> None:
+    waiting = batcher(tokens=20)
+    for name in range(30):
+        waiting.push(Item(name, site="steady"), 0.0)
+    for _ in range(5):
+        waiting.take(0.0)
+    for name in range(10):
+        waiting.push(Item(100 + name, site="back"), 1.0)
+    sites = [item.site for _ in range(5) for item in waiting.take(1.0).sets]
+    assert sites.count("back") == 5
 
 
 def test_the_most_urgent_go_first_and_the_wait_of_the_rest_goes_on() -> None:
@@ -129,9 +183,9 @@ def test_the_most_urgent_go_first_and_the_wait_of_the_rest_goes_on() -> None:
     waiting.push(Item(1, deadline_s=3.0), 0.5)
     waiting.push(Item(2, deadline_s=6.0), 0.7)
     assert [item.name for item in waiting.take(1.0).sets] == [1, 2]
-    assert waiting.oldest_arrival_s == 0.0
+    assert waiting.oldest_arrival_s("") == 0.0
     assert [item.name for item in waiting.take(1.0).sets] == [0]
-    assert waiting.oldest_arrival_s == math.inf
+    assert waiting.oldest_arrival_s("") == math.inf
 
 
 def test_sets_that_cannot_be_in_time_any_more_are_handed_back_instead_of_computed() -> None:
@@ -168,24 +222,24 @@ def test_a_set_without_deadline_is_not_starved_by_urgent_ones() -> None:
 
 def test_discard_removes_what_is_unwanted_and_keeps_the_counts() -> None:
     waiting = batcher()
-    waiting.push(Item(0, deadline_s=2.0), 0.0)
-    waiting.push(Item(1, deadline_s=1.0), 1.0)
+    waiting.push(Item(0, deadline_s=2.0, site="a"), 0.0)
+    waiting.push(Item(1, deadline_s=1.0, site="b"), 1.0)
     assert [item.name for item in waiting.discard(lambda item: item.name == 0)] == [0]
-    assert (len(waiting), waiting.num_tokens, waiting.oldest_arrival_s) == (1, 10, 1.0)
+    assert (len(waiting), waiting.num_tokens, waiting.oldest_arrival_s("b")) == (1, 10, 1.0)
 
 
 @given(
-    st.lists(st.tuples(st.integers(2, 197), st.floats(0, 10)), max_size=50),
+    st.lists(st.tuples(st.integers(2, 197), st.floats(0, 10), st.sampled_from("abc")), max_size=50),
     st.integers(197, 600),
     st.floats(0, 12),
 )
 def test_no_batch_breaks_its_budget_and_every_set_comes_out_once(
-    sets: list[tuple[int, float]], budget: int, now_s: float
+    sets: list[tuple[int, float, str]], budget: int, now_s: float
 ) -> None:
     waiting = batcher(budget)
     waiting.learn(1000, 1.0)
-    for name, (tokens, deadline_s) in enumerate(sets):
-        waiting.push(Item(name, tokens, deadline_s), 0.0)
+    for name, (tokens, deadline_s, site) in enumerate(sets):
+        waiting.push(Item(name, tokens, deadline_s, site), 0.0)
     out: list[int] = []
     while len(waiting):
         batch = waiting.take(now_s)

@@ -156,3 +156,48 @@ async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_an
         reading.cancel()
         await asyncio.wait([reading])
     threads.close()
+
+
+async def test_a_site_that_fills_its_share_is_read_no_further_and_holds_up_no_other() -> None:
+    broker, threads = MemoryBroker(num_partitions=1), CodecThreads(1)
+    for _ in range(40):
+        broker.append("offload.behind", 0, encode_offload(replace(GOOD, camera="behind/c")))
+    source = MemorySource(broker, ["offload.behind", "offload.calm"], group_id="servers")
+    batcher: Batcher[AnswerTask] = Batcher(
+        max_batch_tokens=197,
+        max_batch_s=1.0,
+        max_wait_s=0.0,
+        max_waiting_sets=20,
+        max_waiting_tokens=999,
+        max_set_tokens=197,
+    )
+    reader = RecordReader(
+        source,
+        batcher,
+        DeadLetters(MemorySink(broker)),
+        threads,
+        check=RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload"),
+        clock=SystemClock(),
+        tally=ServerTally(Metrics("server"), "offload"),
+    )
+
+    async def arrivals() -> None:
+        reader.arrived.clear()
+        await reader.arrived.wait()
+
+    async with source, asyncio.timeout(20.0):
+        reading = asyncio.create_task(reader.run())
+        await arrivals()
+        assert len(batcher) == 16
+        broker.append("offload.calm", 0, encode_offload(replace(GOOD, camera="calm/c")))
+        await arrivals()
+        assert len(batcher) == 17
+        assert reader.intake.paused == {("offload.behind", 0)}
+        taken = batcher.take(0.0).sets
+        reader.batch_left()
+        assert [task.site for task in taken][:2] == ["behind", "calm"]
+        await arrivals()
+        assert len(batcher) == 16
+        reading.cancel()
+        await asyncio.wait([reading])
+    threads.close()

@@ -89,7 +89,7 @@ def test_each_redis_hears_of_its_sites_and_of_what_happened_since_the_last_time(
     bench.tally.settled("far", "late")
     bench.tally.settled("near", "final")
     bench.tally.too_late("near")
-    bench.batcher.push(task_of(""), bench.clock.monotonic_s())
+    bench.batcher.push(task_of("far"), bench.clock.monotonic_s())
     bench.clock.advance(2.0)
     at_default, at_own = bench.reports()
     assert sorted(at_default) == ["", "near"]
@@ -105,6 +105,7 @@ def test_each_redis_hears_of_its_sites_and_of_what_happened_since_the_last_time(
         tokens_per_s=6.0,
         model="5eed",
     )
+    assert at_default[""].queue_age_s == 0.0  # what waits of another site is not in its way
     near = at_default["near"]
     assert (near.received, near.finals_in_time, near.expired) == (2, 1, 1)
     bench.clock.advance(1.0)
