@@ -226,8 +226,14 @@ class Intake:
         await self.commit()
 
     async def _on_assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """The partitions start afresh, at their committed offsets."""
-        for each in partitions:
+        """The partitions start afresh, at their committed offsets, and none is paused.
+
+        One that was paused since they were revoked, was so in an assignment that is over.
+        """
+        begun = frozenset(partitions)
+        self._paused.clear()
+        self._source.resume(begun)
+        for each in begun:
             self._start(each)
 
     async def _on_revoked(self, partitions: Iterable[TopicPartition]) -> None:

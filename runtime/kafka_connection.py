@@ -50,6 +50,12 @@ START_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
 _CANCEL_AGAIN_S = 0.2
 _START_ENDS_S = 1.0
+_COORDINATOR_TASKS = (
+    "_coordination_task",
+    "_heartbeat_task",
+    "_commit_refresh_task",
+    "_reset_committed_task",
+)
 
 _log = get_logger(__name__)
 
@@ -286,7 +292,9 @@ async def ended(tasks: Collection[asyncio.Future[Any]]) -> None:
 
 
 async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-    """The client and its connections are closed, whatever state its broker is in; takes `timeout_s` at most.
+    """The client, its tasks and connections are closed, whatever state its broker is in.
+
+    It has `timeout_s` to do so in order, and is then cut off; cut off at once where the caller is cancelled.
 
     A consumer of aiokafka (0.14) lets the cancellation of its own fetches out of `stop`, as if the caller had
     been cancelled, and leaves its connections open: hence a task of its own, and the rest is done here.
@@ -295,15 +303,30 @@ async def stop(client: Any, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
     try:
         await asyncio.wait([stopping], timeout=timeout_s)
     finally:
-        stopping.cancel()
-    await ended([stopping])
-    if not stopping.cancelled() and stopping.exception() is None:
-        return
-    _log.info("closed a Kafka client without its broker's answer")
-    fetcher = getattr(client, "_fetcher", None)
-    await ended([] if fetcher is None else [*fetcher._pending_tasks])
+        await ended([stopping])
+        if stopping.cancelled() or stopping.exception() is not None:
+            _log.info("closed a Kafka client without its broker's answer")
+            await _cut_off(client)
+
+
+async def _cut_off(client: Any) -> None:
+    """None of the client's tasks runs, and its connections are gone, with what they had to send."""
+    fetcher, coordinator = (getattr(client, name, None) for name in ("_fetcher", "_coordinator"))
+    tasks = [getattr(coordinator, name, None) for name in _COORDINATOR_TASKS]
+    if fetcher is not None:
+        tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    await ended([task for task in tasks if task is not None])
     inner = getattr(client, "_client", None) or client.client
-    await inner.close()
+    for connection in inner._conns.values():
+        transport = getattr(connection._protocol, "_transport", None)  # there also where it has been closed
+        if transport is not None:
+            transport.abort()
+    # It gathers futures that may have been cancelled with an earlier try.
+    closing = asyncio.ensure_future(inner.close())
+    await asyncio.wait([closing], timeout=_START_ENDS_S)
+    await ended([closing])
+    if not closing.cancelled():
+        closing.exception()
 
 
 async def started(make: Callable[[], C], kafka: KafkaSettings, timeout_s: float = START_TIMEOUT_S) -> C:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,10 +125,9 @@ class Generation:
             KafkaError: the generation is over.
         """
         client = self.producer.client
-        if client.cluster.partitions_for_topic(topic) is None and not self.over.done():
+        if client.cluster.partitions_for_topic(topic) is None:
             client.add_topic(topic)
-            answer = client.force_metadata_update()
-            await asyncio.wait([answer, self.over], return_when=asyncio.FIRST_COMPLETED)
+            await self._unless_over(client.force_metadata_update())
         if self.over.done():
             raise ProducerClosed
         found = client.cluster.partitions_for_topic(topic)
@@ -139,11 +138,31 @@ class Generation:
         return topic in self.producer.client.cluster.unauthorized_topics
 
     async def connect_to_leaders(self, topic: str) -> None:
-        """The brokers that lead the partitions of a known topic are connected."""
+        """The brokers that lead the partitions of a known topic are connected.
+
+        Raises:
+            KafkaError: the generation is over.
+        """
         client = self.producer.client
         partitions = client.cluster.partitions_for_topic(topic)
         for node in {client.cluster.leader_for_partition(TopicPartition(topic, n)) for n in partitions}:
-            await client.ready(node)
+            await self._unless_over(client.ready(node))
+
+    async def _unless_over(self, asking: Awaitable[object]) -> None:
+        """The library has its answer.
+
+        Raises:
+            ProducerClosed: the generation is over; what was asked has ended.
+        """
+        task = asyncio.ensure_future(asking)
+        ends: list[asyncio.Future[Any]] = [task, self.over]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended([task])
+        if self.over.done():
+            raise ProducerClosed
+        task.result()
 
     async def retire(self, answers_s: float) -> None:
         """Nothing of the producer is left; what it held and the broker did not acknowledge has failed.
@@ -157,13 +176,22 @@ class Generation:
             if answers_s:
                 await asyncio.wait([sender], timeout=answers_s)
         finally:
-            await ended([sender, *self._requests])
-            waiting = self.producer._message_accumulator
-            held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
-            waiting.fail_all(ProducerClosed())
-            for batch in held:  # nobody waits for them any more
-                batch._drain_waiter.exception()
-            await stop(self.producer)
+            try:
+                await ended([sender])
+                await ended([*self._requests])  # those too that it had only just made
+            finally:
+                self._fail_what_is_held()
+                await stop(self.producer)
+
+    def _fail_what_is_held(self) -> None:
+        waiting = self.producer._message_accumulator
+        held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
+        waiting._pending_batches.update(
+            held
+        )  # each is taken out of there when it fails, also one that was put back
+        waiting.fail_all(ProducerClosed())
+        for batch in held:  # nobody waits for them any more
+            batch._drain_waiter.exception()
 
     def _sender_ended(self, sender: asyncio.Task[None]) -> None:
         if not sender.cancelled():

@@ -9,6 +9,7 @@ have much to catch up would shut out the others.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaTopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, UnknownTopicOrPartitionError
 
 from runtime.connections import KafkaSettings
 from runtime.intake import RebalanceCallback
@@ -64,7 +65,7 @@ class KafkaMember:
             max_poll_interval_ms=kafka.max_poll_interval_ms,
             check_crcs=False,  # `SafeFetch` has checked them
         )
-        self.consumer.subscribe(**subscription, listener=_Listener(revoked, assigned, self._look_again))
+        self.consumer.subscribe(**subscription, listener=_Listener(revoked, assigned))
         self._fetch = SafeFetch(
             self.consumer,
             max_batch_bytes=_EXPANDED_PER_FETCHED * arguments["max_partition_fetch_bytes"],
@@ -73,8 +74,7 @@ class KafkaMember:
         self.places = Places(self.consumer, self._timeout_s)
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.has_read = False
-        # Of the poll that waits for some partitions only, if one does.
-        self._wait: asyncio.Timeout | None = None
+        self._readable = _Readable(self.consumer)
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions now held, also while they are being revoked."""
@@ -96,33 +96,34 @@ class KafkaMember:
             max_records = 1
         try:
             # aiokafka forgets its own time limit when a rebalance begins while it waits.
-            async with asyncio.timeout(timeout_s + 0.1) as limit:
-                self._wait = limit if self.consumer.paused() else None
-                found = await self._next(max_records, timeout_s)
+            async with asyncio.timeout(timeout_s + 0.1):
+                found = await self._fetched(max_records, timeout_s)
         except TimeoutError:
             return []
-        finally:
-            self._wait = None
         self._to_the_end(found)
         records = [self._fetch.record(each) for some in found.values() for each in some]
         self.has_read |= bool(records)
         return records
 
-    async def _next(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
-        paused = self.consumer.paused()
-        wanted = self.consumer.assignment() - paused if paused else ()
-        if paused and not wanted:
-            await asyncio.sleep(timeout_s)
-            return {}
-        found: dict[KafkaTopicPartition, list[Any]] = await self.consumer.getmany(
-            *wanted, timeout_ms=int(timeout_s * 1000), max_records=max_records
-        )
-        return found
+    def is_alive(self) -> None:
+        """Its reader lives, though it takes nothing now: else the library leaves the group, and does not come back."""
+        self.consumer._subscription._last_fetch_ended = time.monotonic()
 
-    def _look_again(self) -> None:
-        """The poll that waits, waits for the wrong partitions: it is over, with nothing."""
-        if self._wait is not None and not self._wait.expired():
-            self._wait.reschedule(asyncio.get_running_loop().time())
+    async def _fetched(self, max_records: int, timeout_s: float) -> dict[KafkaTopicPartition, list[Any]]:
+        """The library's `getmany`, but for paused partitions, and right in its counts when cancelled."""
+        if self.consumer._closed:
+            raise ConsumerStoppedError
+        self.consumer._coordinator.check_errors()
+        subscription = self.consumer._subscription
+        subscription._fetch_count += 1
+        try:
+            found: dict[KafkaTopicPartition, list[Any]] = await self.consumer._fetcher.fetched_records(
+                self._readable, timeout_s, max_records=max_records
+            )
+        finally:
+            subscription._fetch_count -= 1
+            self.is_alive()
+        return found
 
     def _to_the_end(self, served: Collection[KafkaTopicPartition]) -> None:
         """Topics take turns, and so do the partitions of one."""
@@ -156,7 +157,10 @@ class KafkaMember:
         """The reverse of `pause`."""
         if held := self.places.held(partitions):
             self.consumer.resume(*held)
-            self._look_again()
+            # A poll that waits for the others looks again: there may be records here that were fetched before.
+            for waiter in self.consumer._fetcher._fetch_waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def lag(self) -> int:
         """Records in the held partitions that `poll` has not returned yet; 0 without any.
@@ -184,17 +188,24 @@ class KafkaMember:
             return {}
 
 
+class _Readable:
+    """The partitions that are held now and not paused; the library asks for each of which it has something."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    def __contains__(self, partition: KafkaTopicPartition) -> bool:
+        subscription = self._consumer._subscription
+        return subscription.is_assigned(partition) and not subscription._assigned_state(partition).paused
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    def __init__(
-        self, revoked: RebalanceCallback, assigned: RebalanceCallback, begun: Callable[[], None]
-    ) -> None:
+    def __init__(self, revoked: RebalanceCallback, assigned: RebalanceCallback) -> None:
         self._revoked = revoked
         self._assigned = assigned
-        self._begun = begun
 
     async def on_partitions_revoked(self, revoked: Iterable[KafkaTopicPartition]) -> None:
         await self._revoked({(each.topic, each.partition) for each in revoked})
 
     async def on_partitions_assigned(self, assigned: Iterable[KafkaTopicPartition]) -> None:
         await self._assigned({(each.topic, each.partition) for each in assigned})
-        self._begun()

@@ -177,6 +177,8 @@ class KafkaSource:
         self._raise_callback_error()
         if self._keeper is not None and self._keeper.done():
             self._keeper.result()  # a bug, raised to whoever reads
+        if self._member is not None:
+            self._member.is_alive()
         if not await set_within(self._holding, timeout_s):
             self._look()
             return []

@@ -67,7 +67,7 @@ def in_time_if_computed_now(item: TokenSet, now_s: float, alone_s: float) -> boo
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[T]):
-    """`sets` to compute, most urgent first, within the budget; `expired` can no longer be in time."""
+    """`sets` to compute, in the order of their turns, within the budget; `expired` can no longer be in time."""
 
     sets: list[T]
     expired: list[T]
@@ -146,6 +146,7 @@ class Batcher(Generic[T]):
         self._max_wait_s = max_wait_s
         self._max_waiting_sets = max_waiting_sets
         self._max_waiting_tokens = max_waiting_tokens
+        self._max_set_tokens = max_set_tokens
         self._discipline = discipline
         self._is_worth_computing = deadline_rule
         # Sites of which something waits.
@@ -171,6 +172,17 @@ class Batcher(Generic[T]):
     def num_tokens(self) -> int:
         """Tokens of all waiting sets."""
         return self._num_tokens
+
+    @property
+    def room(self) -> int:
+        """How many sets of any size may come now; one at least, so that a site of which nothing waits is heard."""
+        free_tokens = self._max_waiting_tokens - self._num_tokens
+        return max(1, min(self._max_waiting_sets - self._num_sets, free_tokens // self._max_set_tokens))
+
+    @property
+    def full_sites(self) -> frozenset[str]:
+        """The sites whose `fill` is at least 1."""
+        return frozenset(site for site in self._lines if self.fill(site) >= 1)
 
     def fill(self, site: str) -> float:
         """How much of what a site may have waiting now it has; from 1 on no more of it should be decoded for now.
@@ -228,8 +240,7 @@ class Batcher(Generic[T]):
         """
         if not self._lines:
             return math.inf
-        is_full = any(self.fill(site) >= 1 for site in self._lines)
-        if self._num_tokens >= self._room or is_full or self._mean_gap_s > self._max_wait_s:
+        if self._num_tokens >= self._batch_tokens or self.full_sites or self._mean_gap_s > self._max_wait_s:
             return -math.inf
         heads = [line.heap[0].item for line in self._lines.values()]
         latest_s = min(head.deadline_s - 2 * head.num_tokens / self.tokens_per_s for head in heads)
@@ -245,7 +256,7 @@ class Batcher(Generic[T]):
         sets: list[T] = []
         expired: list[T] = []
         passed: list[_Entry[T]] = []
-        rate, room = self.tokens_per_s, self._room
+        rate, room = self.tokens_per_s, self._batch_tokens
         turns = [(line.served_tokens, line.heap[0].place, site) for site, line in self._lines.items()]
         heapq.heapify(turns)
         while turns and room > 0 and len(passed) < _MAX_PASSED:
@@ -265,8 +276,13 @@ class Batcher(Generic[T]):
                 heapq.heapreplace(turns, (line.served_tokens, line.heap[0].place, site))
             else:
                 heapq.heappop(turns)
+        least = min((line.served_tokens for line in self._lines.values()), default=0)
         for entry in passed:
-            self._lines[entry.item.site].push(entry)
+            line = self._lines[entry.item.site]
+            line.served_tokens = (
+                least  # its site goes first next time, whatever of it was small enough this time
+            )
+            line.push(entry)
         self._left()
         return Batch(sets, expired)
 
@@ -296,6 +312,6 @@ class Batcher(Generic[T]):
         self._mean_gap_s = _KEPT_GAP * self._mean_gap_s + (1 - _KEPT_GAP) * min(gap_s, self._longest_gap_s)
 
     @property
-    def _room(self) -> int:
+    def _batch_tokens(self) -> int:
         """Tokens of a batch that is formed now."""
         return max(1, int(min(self._max_batch_tokens, self.tokens_per_s * self._max_batch_s)))

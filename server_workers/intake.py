@@ -22,12 +22,12 @@ from vit.codecs import decode_patches
 
 _POLL_S = 1.0
 _POLL_RECORDS_A_THREAD = 16
-"""A site's record waits for one poll of another's at most, so a few milliseconds' worth of decoding."""
+"""A site's record waits for one poll of each other site at most: some milliseconds' worth of decoding."""
 _MAX_DRAIN_S = 1.0
 """Giving partitions back, all sites wait: not for labels that one site's silent Redis holds up, nor for a slow batch.
 What is not done by then is served again."""
 _RESUME_FILL = 0.5
-"""A site is read again from here on: what the client holds of it is fetched anew each time."""
+"""A site is read again from here on."""
 
 EngineOf = Callable[[Offload, float], Scoring | None]
 """(a record, its deadline in local monotonic s) -> the model that answers it; None where none has its class list."""
@@ -108,8 +108,9 @@ class RecordReader:
         """Reads until cancelled; call `end` then, also when it was cancelled before it began."""
         num_records = _POLL_RECORDS_A_THREAD * self._threads.num_threads
         while True:
-            self.intake.pause(each for each in self._source.assignment() if self._fill(each) >= 1)
-            await self._accept(await self.intake.poll(num_records, _POLL_S))
+            if full := self._batcher.full_sites:
+                self.intake.pause(each for each in self._source.assignment() if self._site(each) in full)
+            await self._accept(await self.intake.poll(min(num_records, self._batcher.room), _POLL_S))
 
     def end(self) -> None:
         """Reading is over: what waits for the model is left to whoever reads it next."""
@@ -119,10 +120,12 @@ class RecordReader:
 
     def batch_left(self) -> None:
         """Sets have left the batcher: a site with room again is read again."""
-        self.intake.resume(each for each in self.intake.paused if self._fill(each) <= _RESUME_FILL)
+        self.intake.resume(
+            each for each in self.intake.paused if self._batcher.fill(self._site(each)) <= _RESUME_FILL
+        )
 
-    def _fill(self, partition: TopicPartition) -> float:
-        return self._batcher.fill(topic_site(partition[0], self._topic))
+    def _site(self, partition: TopicPartition) -> str:
+        return topic_site(partition[0], self._topic)
 
     async def _accept(self, deliveries: Sequence[Delivery]) -> None:
         """Every record waits for the model, is finished as expired or is a dead letter; or has not begun."""

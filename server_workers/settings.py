@@ -40,7 +40,8 @@ class ServerSettings(Section):
     """A forward pass is cut to what the model computes in this time, one record at least: so long waits a record
     that comes just after it has begun."""
     max_waiting_records: int = Field(default=1_024, ge=1)
-    """Of all sites together. A site alone gets three quarters of it, two get three sevenths each, and so on."""
+    """Of all sites together. A site alone gets three quarters of it at most, two get three sevenths each, and so on;
+    and no more than the model computes in about a second."""
     max_waiting_bytes: int = Field(default=64 * MIB, ge=MIB)
     fetch_max_bytes: int = Field(default=8 * MIB, ge=1_024)
     max_partition_fetch_bytes: int = Field(default=MIB, ge=1_024)

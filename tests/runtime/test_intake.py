@@ -190,6 +190,16 @@ async def test_pausing_and_resuming_ask_the_source_once_and_only_for_what_is_hel
     assert worker.intake.paused == frozenset()
 
 
+async def test_what_is_paused_while_partitions_change_hands_can_be_paused_again(worker: Worker) -> None:
+    await worker.source.revoke({A, B})
+    worker.intake.pause([A])  # by a reader that does not know yet
+    worker.source.paused.clear()  # a new assignment has none
+    await worker.source.assign({A, B})
+    assert worker.intake.paused == frozenset()
+    worker.intake.pause([A])
+    assert worker.source.paused == {A}
+
+
 async def test_commits_go_on_at_their_interval_and_a_last_time_at_the_end(worker: Worker) -> None:
     first, second = await worker.poll(record(0, 0), record(0, 1))
     stop = asyncio.Event()

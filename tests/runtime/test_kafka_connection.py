@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import aiokafka.conn
 import pytest
@@ -24,6 +26,7 @@ class Client:
         self._num_lost = num_lost
         self.closed = False
         self.client = self
+        self._conns: dict[int, Any] = {}
 
     async def stop(self) -> None:
         for _ in range(self._num_lost):
@@ -43,6 +46,42 @@ async def test_stop_ends_also_where_the_client_loses_cancellations(num_lost: int
             await stop(client, timeout_s=0.01)
     assert client.closed
     assert [each["event"] for each in logs] == ["closed a Kafka client without its broker's answer"]
+
+
+class SilentClient(Client):
+    """Its one connection is closed, but for an answer that never comes, and nobody may wait for that twice."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._answered = asyncio.get_running_loop().create_future()
+        self.transport = Mock()
+        self._conns[1] = SimpleNamespace(_protocol=SimpleNamespace(_transport=self.transport))
+
+    async def stop(self) -> None:
+        await asyncio.gather(self._answered)
+
+    async def close(self) -> None:
+        await super().close()
+        await asyncio.gather(self._answered)
+
+
+async def test_stop_cuts_off_a_connection_that_does_not_close_and_cancels_nobody() -> None:
+    client = SilentClient()
+    async with asyncio.timeout(10.0):
+        await stop(client, timeout_s=0.01)
+    assert client.closed
+    client.transport.abort.assert_called_once_with()
+
+
+async def test_a_stop_that_is_cancelled_still_closes() -> None:
+    client = Client(0)
+    stopping = asyncio.ensure_future(stop(client, timeout_s=60.0))
+    await asyncio.sleep(0)
+    stopping.cancel()
+    async with asyncio.timeout(10.0):
+        await asyncio.wait([stopping])
+    assert stopping.cancelled()
+    assert client.closed
 
 
 @pytest.mark.parametrize(

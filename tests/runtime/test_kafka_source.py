@@ -292,6 +292,8 @@ async def test_a_cancelled_read_has_taken_nothing(
             if reading.cancel():
                 with pytest.raises(asyncio.CancelledError):
                     await reading
+                assert source._member is not None
+                assert source._member.consumer._subscription.fetcher_idle_time > 0
                 (record,) = await read(source, 1)
                 assert int(record.value) == count
             else:
@@ -340,6 +342,9 @@ async def test_a_read_that_waits_is_woken_by_what_is_resumed_and_nothing_is_fetc
                 source.pause(paused)
                 reading = asyncio.ensure_future(source.getmany(50, 30.0))
                 await asyncio.sleep(0)
+                assert source._member is not None
+                # Else the library takes the reader for dead after a while, and leaves its group.
+                assert source._member.consumer._subscription.fetcher_idle_time == 0
                 source.resume(paused)
                 records += await reading
     assert values_of(records) == list(range(300))
