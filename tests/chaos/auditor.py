@@ -15,8 +15,9 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer
@@ -52,13 +53,24 @@ SETTLED_S = 45.0
 """A process younger than this still grows into what it needs."""
 
 
+class Told(NamedTuple):
+    """A label, when the auditor read it, and its place in its stream.
+
+    Places tell the order: after a Redis that lost writes the auditor may come to a later one first.
+    """
+
+    at_s: float
+    place: tuple[int, int]
+    label: Label
+
+
 @dataclass
 class Seen:
     """A frame in its topic, at the broker's time, and what its site's readers were told of it, each once."""
 
     appended_s: float
     digest: bytes
-    told: list[tuple[float, Label]] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
 
 @dataclass
@@ -67,7 +79,7 @@ class Auditor:
 
     world: World
     frames: dict[FrameId, Seen] = field(default_factory=dict)
-    early: dict[FrameId, list[tuple[float, Label]]] = field(default_factory=lambda: defaultdict(list))
+    early: dict[FrameId, list[Told]] = field(default_factory=lambda: defaultdict(list))
     excused: set[FrameId] = field(default_factory=set)
     findings: list[str] = field(default_factory=list)
     num_poison: int = 0
@@ -141,19 +153,18 @@ class Auditor:
             for position, fields in entries:
                 label = label_from_fields(fields)
                 if label.source is AnswerSource.SERVER:
-                    written_ms, _, _ = position.partition("-")
-                    self._answered_s.setdefault((label.camera, label.seq), int(written_ms) / 1000)
-                self._label_came(place, label)
+                    self._answered_s.setdefault((label.camera, label.seq), _place(position)[0] / 1000)
+                self._label_came(place, label, position)
                 at[key.removeprefix(redis_keys.labels(""))] = position
 
-    def _label_came(self, place: Place, label: Label) -> None:
+    def _label_came(self, place: Place, label: Label, position: str) -> None:
         key = (label.camera, label.seq)
         if label.site != place.name:
             self.findings.append(f"{key}: a label of {label.site} in the Redis of {place.name}")
         told = self.frames[key].told if key in self.frames else self.early[key]
         what = (label.state, label.source, label.label)
-        if what not in [(each.state, each.source, each.label) for _, each in told]:
-            told.append((time.time(), label))
+        if what not in [(each.state, each.source, each.label) for _, _, each in told]:
+            told.append(Told(time.time(), _place(position), label))
             self.labelled.set()
 
     def read_again(self, place: Place) -> None:
@@ -163,7 +174,7 @@ class Auditor:
     def excuse(self, place: Place, since_s: float) -> None:
         """The Redis has lost what it was told since then."""
         for key, seen in self.frames.items():
-            if key[0] in place.cameras and any(at_s >= since_s for at_s, _ in seen.told):
+            if key[0] in place.cameras and any(each.at_s >= since_s for each in seen.told):
                 self.excused.add(key)
 
     async def recovery_s(self, place: Place, since_s: float, timeout_s: float) -> float:
@@ -173,7 +184,7 @@ class Auditor:
                 while True:
                     self.labelled.clear()
                     found = [
-                        seen.told[0][0]
+                        seen.told[0].at_s
                         for (camera, _), seen in self.frames.items()
                         if seen.appended_s > since_s and seen.told and camera in place.cameras
                     ]
@@ -186,7 +197,7 @@ class Auditor:
     def longest_silence_s(self, place: Place, from_s: float, to_s: float) -> float:
         """The longest time in [from_s, to_s] in which no frame of the site had its first label."""
         told = [
-            seen.told[0][0]
+            seen.told[0].at_s
             for (camera, _), seen in self.frames.items()
             if seen.told and camera in place.cameras
         ]
@@ -235,10 +246,10 @@ class Auditor:
         silent = [key for key, seen in self.frames.items() if not seen.told and key not in self.excused]
         found += [f"{key}: no state" for key in silent if not self._was_written(key)]
         for key, seen in self.frames.items():
-            states = [label.state for _, label in seen.told]
-            if seen.told and states not in ALLOWED and key not in self.excused:
+            labels = [each.label for each in sorted(seen.told, key=attrgetter("place"))]
+            if labels and [each.state for each in labels] not in ALLOWED and key not in self.excused:
                 found.append(
-                    f"{key}: {[(each.state.value, each.source.value, each.label) for _, each in seen.told]}"
+                    f"{key}: {[(each.state.value, each.source.value, each.label) for each in labels]}"
                 )
         for place in self.world.places.values():
             found += await self._foreign(place)
@@ -306,7 +317,7 @@ class Auditor:
         )
 
     def _tell(self, num_dead: int) -> None:
-        last = [seen.told[-1][1] for seen in self.frames.values() if seen.told]
+        last = [max(seen.told, key=attrgetter("place")).label for seen in self.frames.values() if seen.told]
         sources = {source.value: sum(each.source is source for each in last) for source in AnswerSource}
         states = {state.value: sum(each.state is state for each in last) for state in LabelState}
         tell(
@@ -325,6 +336,12 @@ class Auditor:
                 tell(
                     f"{role}: {first:.0f} MB in the first half, {second:.0f} in the second ({second / first - 1:+.1%})"
                 )
+
+
+def _place(position: str) -> tuple[int, int]:
+    """The place in a stream that Redis writes as milliseconds-number."""
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number)
 
 
 def rss_mb(pid: int) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.label import AnswerSource, Label, LabelState
-from tests.chaos.auditor import Auditor, Seen
+from tests.chaos.auditor import Auditor, Seen, Told
 
 FRAME = ("north/cam0", 7)
 
@@ -27,7 +27,10 @@ def label(
 
 def auditor(*told: Label) -> Auditor:
     world: Any = SimpleNamespace(places={}, workers={}, kafka=None)
-    return Auditor(world, frames={FRAME: Seen(1.0, b"", [(2.0, each) for each in told])})
+    return Auditor(
+        world,
+        frames={FRAME: Seen(1.0, b"", [Told(2.0, (1, place), each) for place, each in enumerate(told)])},
+    )
 
 
 PROVISIONAL, FINAL = label(LabelState.PROVISIONAL), label(LabelState.FINAL, AnswerSource.SERVER)
@@ -55,14 +58,26 @@ async def test_no_state_a_changed_one_and_two_are_found_unless_a_redis_lost_them
     assert await found.judge() == []
 
 
+async def test_the_order_of_labels_is_that_of_their_stream_and_not_of_reading_it() -> None:
+    place: Any = SimpleNamespace(name="north")
+    found = auditor()
+    found._label_came(place, FINAL, "1800967771641-1453")
+    found._label_came(place, PROVISIONAL, "1800967771641-1452")
+    assert await found.judge() == []
+    found = auditor()
+    found._label_came(place, FINAL, "999-0")
+    found._label_came(place, PROVISIONAL, "1000-0")
+    assert len(await found.judge()) == 1
+
+
 async def test_a_label_of_another_site_or_of_no_frame_is_found() -> None:
     place: Any = SimpleNamespace(name="south", cameras=["south/cam0"])
     found = auditor(FINAL)
-    found._label_came(place, FINAL)
+    found._label_came(place, FINAL, "1-0")
     assert "a label of north in the Redis of south" in (await found.judge())[0]
     found = auditor(FINAL)
     found.frames.clear()
-    found._label_came(SimpleNamespace(name="north"), FINAL)  # type: ignore[arg-type]
+    found._label_came(SimpleNamespace(name="north"), FINAL, "1-0")  # type: ignore[arg-type]
     assert "no such frame came" in (await found.judge())[0]
 
 
