@@ -34,7 +34,7 @@ FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None
 """What steps the clock of a process that is not ours to change; Debian's package libfaketime."""
 BUDGET_BYTES_PER_S = 20_000
 CAMERAS_A_SITE = 2
-SMALL_DISK_MB = 96
+SMALL_DISK_MB = 256
 
 
 @dataclass(frozen=True)
