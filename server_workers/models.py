@@ -107,7 +107,8 @@ class ServerModels:
     def release(self, workers: Sequence[WorkerModels]) -> None:
         """Models that no edge uses any more, and of whose classes no record is on its way, are gone."""
         now_s = self._clock.monotonic_s()
-        of_late = {classes for classes, until_s in self._wanted_until_s.items() if now_s - until_s < LINGER_S}
+        wanted = self._wanted_until_s.copy()  # `of` may add to it on another thread meanwhile
+        of_late = {classes for classes, until_s in wanted.items() if now_s - until_s < LINGER_S}
         gone = unneeded(
             [each.identity.classes_hash for each in self._engines], workers, asked_of_late=of_late
         )

@@ -81,6 +81,23 @@ async def test_a_model_is_kept_until_the_last_deadline_of_its_records_has_passed
     assert held.told().serves == ("s1",)
 
 
+async def test_a_class_list_that_is_first_heard_of_meanwhile_does_not_disturb_a_release() -> None:
+    clock = ManualClock()
+    held = models(clock)
+    await held.load(Pair("/1", "e1", "s1", "1" * 16))
+
+    class AskedMeanwhile(float):
+        """A time at which another thread reads the first record of the other class list."""
+
+        def __rsub__(self, other: float) -> float:
+            held.of(record("1"), math.inf)
+            return other - float(self)
+
+    held._wanted_until_s["0" * 16] = AskedMeanwhile(clock.monotonic_s())
+    held.release([])
+    assert held.told().serves == ("s1", "s0")
+
+
 async def test_of_one_class_list_the_newer_model_answers_and_the_older_goes_at_once() -> None:
     held = models(ManualClock())
     await held.load(Pair("/1", "e1", "s1", "0" * 16))
