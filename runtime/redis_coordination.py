@@ -10,7 +10,7 @@ from typing import TypeVar
 from redis.exceptions import WatchError
 
 from runtime.log import get_logger
-from runtime.redis_connection import RedisConnection, ScriptCall
+from runtime.redis_connection import FROM_START, RedisConnection, ScriptCall
 from runtime.redis_scripts import ADD_SPENT, HOLD, PUBLISH_MEMBER, RELEASE
 from runtime.stores import Spent, TableChange
 from schemas import redis_keys
@@ -142,9 +142,12 @@ class Coordination(RedisConnection):
 
         Waits for the first, up to `wait_s` or half of the connection's time-out.
         """
-        entries = await self._stream_after(
-            redis_keys.answers(site), place, count=_ANSWERS_A_READ, wait_s=wait_s
-        )
+        key = redis_keys.answers(site)
+        entries = await self._stream_after(key, place, count=_ANSWERS_A_READ, wait_s=wait_s)
+        # Places are times of Redis's clock. Where that was set back and the stream expired meanwhile, new entries
+        # come before the place, and none would be read until the clock is there again.
+        if not entries and _is_before(await self._stream_end(key), place):
+            return FROM_START, []
         answers = []
         for _, fields in entries:
             try:
@@ -231,3 +234,8 @@ class Coordination(RedisConnection):
             members = sorted(await self._client.zrange(index, 0, -1))
             texts = await self._client.mget([key_of(member) for member in members]) if members else []
         return {member: text for member, text in zip(members, texts, strict=True) if text is not None}
+
+
+def _is_before(place: str, other: str) -> bool:
+    """Whether one place in a stream comes before another; they count as numbers, not as text."""
+    return [int(part) for part in place.split("-")] < [int(part) for part in other.split("-")]

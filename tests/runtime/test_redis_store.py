@@ -17,6 +17,8 @@ from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
 from runtime.redis_reader import SiteReader
 from runtime.redis_store import RedisStore
+from schemas import redis_keys
+from schemas.answer import ServerAnswer
 from schemas.errors import SaccadeError, TransientError
 from schemas.label import AnswerSource, Label, LabelState
 
@@ -250,3 +252,23 @@ async def test_the_list_of_cameras_is_capped_and_expires(
         monkeypatch.setattr("schemas.redis_keys.MAX_CAMERAS", 3)
         await store.put([make_label(name) for name in names])
         assert len(await store.cameras()) == 3
+
+
+async def test_answers_are_heard_after_the_clock_went_ahead_and_back_and_the_stream_expired(
+    own_redis: RedisServer,
+) -> None:
+    """Redis names entries by its clock, so that the new ones come before the place of the last one that was read."""
+    answer = ServerAnswer("gate", 1, (3, 1), (0.75, 0.125))
+    key = redis_keys.answers("site")
+    async with RedisStore(RedisSettings(url=own_redis.url)) as store:
+        await store.put_answers("site", [answer])
+        now_ms = int((await store.answers_end("site")).split("-")[0])
+        place = f"{now_ms + 3_600_000}-0"
+        await store._client.delete(key)
+        await store.put_answers("site", [answer])
+        found: list[ServerAnswer] = []
+        for _ in range(2):
+            place, more = await store.answers_after("site", place, 0.01)
+            found += more
+        assert found == [answer]
+        assert await store.answers_after("site", place, 0.01) == (place, [])
