@@ -13,7 +13,7 @@ from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.label_writer import LabelWriter
 from runtime.log import get_logger
 from runtime.stores import AnswerBoard
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError
 from schemas.label import Label
 
 _WAIT_S = 5.0
@@ -51,8 +51,9 @@ class Answers:
 
     async def _read(self) -> None:
         place: str | None = None
+        # Also after a refusal that does not pass by itself, such as a key of another type: labels go on without.
         async for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
+            on=SaccadeError, attempts=None, timeout=None, wait_initial=0.1, wait_max=2.0
         ):
             with attempt:
                 while True:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from runtime.channel import Channel, ChannelClosed, ChannelFull
 from runtime.log import get_logger
-from schemas.errors import DecodeError, TransientError
+from schemas.errors import DecodeError, SaccadeError
 from schemas.trace import Trace, decode_trace
 
 _MAX_WAITING = 2_048
@@ -84,5 +84,7 @@ class TraceWriter:
     async def _write(self, parts: Sequence[TracePart]) -> None:
         try:
             await self._outlet.put_traces(parts)
-        except TransientError as error:
+        except (
+            SaccadeError
+        ) as error:  # whatever the outlet has against them: a worker does not end for its traces
             _log.warning("traces are lost", num_traces=len(parts), error=str(error))

@@ -24,6 +24,7 @@ from runtime.metrics import Metrics
 from runtime.site_clock import SiteClock
 from schemas.answer import ServerAnswer
 from schemas.belief_rule import STILLS, BeliefRule
+from schemas.errors import SaccadeError
 from schemas.label import NO_LABEL, AnswerSource, Label, LabelState
 from schemas.operating_point import OperatingPoint
 from vit.backends import Identity
@@ -290,6 +291,30 @@ async def written(store: MemoryStore, camera: str, seq: int) -> Label:
         if label.seq == seq and label.state is LabelState.FINAL:
             return label
     raise AssertionError
+
+
+async def test_answers_are_read_on_after_a_refusal_that_does_not_pass_by_itself(seen: Make) -> None:
+    class Refusing(MemoryStore):
+        """Somebody wrote a key of another type, and took it away after the first read."""
+
+        refusals = 1
+
+        async def answers_after(self, site: str, place: str, wait_s: float) -> tuple[str, list[ServerAnswer]]:
+            if self.refusals:
+                self.refusals -= 1
+                raise SaccadeError("WRONGTYPE Operation against a key holding the wrong kind of value")
+            return await super().answers_after(site, place, wait_s)
+
+    gate, store = gating(), Refusing(RedisSettings(), lambda: NOW_NS)
+    tasks = [seen(seq) for seq in range(2)]
+    gate.decide(tasks)
+    await store.put([task.label for task in tasks])
+    async with way_back(gate, store):
+        watching = asyncio.create_task(written(store, "c", 1))
+        while not watching.done():
+            await store.put_answers("", [answer(0)])
+            await asyncio.wait([watching], timeout=0.2)
+    assert shown(watching.result()) == (LabelState.FINAL, AnswerSource.BELIEF, "yield", 0)
 
 
 async def test_answers_become_final_labels_of_what_waited(seen: Make) -> None:
