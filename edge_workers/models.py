@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +92,8 @@ class EdgeModels:
         if pair.edge_hash and pair.edge_hash == identity.weights_hash:
             # The model is there, but it may have been calibrated since.
             pair.check(Role.EDGE, identity.weights_hash, identity.classes_hash)
-            self._loaded = Loaded(self.engine, await asyncio.to_thread(frontier_of, pair, identity))
+            async with DeviceThread("edge-load") as thread:  # the folder's disk may not answer either
+                self._loaded = Loaded(self.engine, await thread.submit(frontier_of, pair, identity))
             return
         async with DeviceThread("edge-load") as thread:
             self._loaded = await thread.submit(self._load, pair)

@@ -122,7 +122,7 @@ async def run_until_stopped(
     The first SIGINT or SIGTERM sets `stop`; `main` then has `drain_s` seconds to finish and return. After
     that, or at a second signal, it is cancelled; tasks that are still there `cut_off_s` later are logged and
     cancelled one by one. A third signal ends the process on the spot, as any signal does without a handler:
-    a thread that loads or downloads a model cannot be cancelled.
+    a thread that loads a model cannot be cancelled, and the end waits some seconds for it (`DeviceThread`).
 
     Returns:
         0 when `main` returned by itself or was `StoppedEarly`, 1 when it was cut off or failed with a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,3 +103,18 @@ def test_a_worker_that_begins_with_a_pair_takes_its_calibration() -> None:
     frontier = default_frontier()
     EdgeModels(Loaded(opener(EdgeSettings(model="x1")), frontier), lambda _: models()[0].engine, uplink)  # type: ignore[arg-type, return-value]
     assert uplink.used == [frontier]
+
+
+async def test_a_disk_that_does_not_answer_keeps_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter waits for every thread that is no daemon, and for those of `to_thread`."""
+    found: list[threading.Thread] = []
+
+    def frontier_of(*_: object) -> None:
+        found.append(threading.current_thread())
+
+    held, _ = models()
+    monkeypatch.setattr("edge_workers.models.frontier_of", frontier_of)
+    await held.load(PAIR)
+    held.take(PAIR, [])
+    await held.load(PAIR)
+    assert [each.daemon for each in found] == [True, True]

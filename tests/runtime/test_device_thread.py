@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
+import weakref
 
 import pytest
 
@@ -63,3 +66,61 @@ async def test_after_the_end_nothing_is_taken() -> None:
         pass
     with pytest.raises(RuntimeError):
         await device.submit(int)
+
+
+async def test_a_call_that_does_not_end_is_left_behind() -> None:
+    release, began = threading.Event(), threading.Event()
+
+    def call() -> None:
+        began.set()
+        release.wait(60)
+
+    async with asyncio.timeout(30):
+        async with DeviceThread("model", exit_limit_s=0.05) as device:
+            running = asyncio.create_task(device.submit(call))
+            await asyncio.to_thread(began.wait, 5)
+            later = asyncio.create_task(device.submit(int))
+            await asyncio.sleep(0)
+        await asyncio.wait([later])
+    assert later.cancelled()
+    release.set()
+    await running
+
+
+_HANGS = """
+import asyncio, threading
+from runtime.device_thread import DeviceThread
+
+async def main():
+    began = threading.Event()
+
+    def hang():
+        began.set()
+        threading.Event().wait()
+
+    async with DeviceThread("model", exit_limit_s=0.05) as device:
+        running = asyncio.create_task(device.submit(hang))
+        await asyncio.to_thread(began.wait)
+        running.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_a_call_that_does_not_end_does_not_keep_the_process() -> None:
+    ended = subprocess.run([sys.executable, "-c", _HANGS], timeout=60, check=False)
+    assert ended.returncode == 0
+
+
+async def test_what_a_call_was_given_is_let_go_when_it_has_ended() -> None:
+    class Model:
+        pass
+
+    model = Model()
+    gone = weakref.ref(model)
+    async with DeviceThread("model") as device:
+        await device.submit(id, model)
+        del model
+        async with asyncio.timeout(10):
+            while gone() is not None:  # noqa: ASYNC110 - the thread tells nobody
+                await asyncio.sleep(0.001)
