@@ -302,7 +302,7 @@ class CameraBelief:
 
     def _begin(self, step: Step, now_s: float) -> bool:
         """The frame waits from now on, if there is room; return whether it asks."""
-        if self._doubtful_ns is None:
+        if self._doubtful_ns is None or self._doubtful_ns > self._seen_ns:  # the camera's clock was put back
             self._doubtful_ns = self._seen_ns
         is_awaited = any(ask.weight >= self._rule.least_weight for ask in self._asks.values())
         asks = not is_awaited and max(0, self._seen_ns - self._doubtful_ns) >= self._patience_ns

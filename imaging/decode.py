@@ -16,7 +16,7 @@ from imaging.header import check_size, format_of, png_header, webp_header
 from imaging.heif import open_heif
 from imaging.jpeg import Jpeg, check_jpeg, decode_jpeg, parse_jpeg
 from imaging.tiff import open_tiff
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.frame import ENCODINGS
 
 Pixels = NDArray[np.uint8]
@@ -38,6 +38,7 @@ _TURNS: Final[dict[int, Callable[[Pixels], Pixels]]] = {
 """EXIF orientation → what turns the stored rows and columns upright."""
 
 
+@decodes
 def decode_image(
     data: bytes,
     encoding: str,

@@ -19,6 +19,8 @@ from schemas.topics import dead_topic
 _MAX_WAITING_LETTERS = 256
 _MAX_WAITING_BYTES = 32 * 1024 * 1024
 _PATIENCE_S = 10.0
+_WRITE_PATIENCE_S = 60.0
+"""More than an ordinary outage of a broker; until then their records hold back the offsets of their partitions."""
 _log = get_logger(__name__)
 
 
@@ -55,9 +57,12 @@ class DeadLetters:
     long, it ends as a line in the log.
     """
 
-    def __init__(self, sink: LetterSink, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self, sink: LetterSink, patience_s: float = _PATIENCE_S, write_patience_s: float = _WRITE_PATIENCE_S
+    ) -> None:
         self._sink = sink
         self._patience_s = patience_s
+        self._write_patience_s = write_patience_s
         self._is_stuck = False
         self._waiting: Channel[_Refused] = Channel(
             _MAX_WAITING_LETTERS, _MAX_WAITING_BYTES, lambda refused: refused.num_bytes
@@ -104,9 +109,16 @@ class DeadLetters:
                 batch = await self._waiting.get_batch(_MAX_WAITING_LETTERS)
             except ChannelClosed:
                 return
-            sent = [(refused, await self._send(refused.delivery.record, refused.letter)) for refused in batch]
-            for refused, delivery in sent:
-                await self._settle(refused, delivery)
+            unsettled = dict.fromkeys(batch)
+            try:
+                async with asyncio.timeout(self._write_patience_s):
+                    sent = [(each, await self._send(each.delivery.record, each.letter)) for each in batch]
+                    for refused, delivery in sent:
+                        await self._settle(refused, delivery)
+                        del unsettled[refused]
+            except TimeoutError:
+                for refused in unsettled:
+                    _lose(refused, f"not written within {self._write_patience_s:g} s")
 
     async def _send(self, record: Record, letter: DeadLetter) -> asyncio.Future[object]:
         # A stub is what is small for sure: a key may be as large as the topic allows.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha1
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,9 +22,11 @@ from redis.exceptions import (
     AuthorizationError,
     NoPermissionError,
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from runtime.connections import RedisSettings
 from runtime.redact import redact
@@ -80,7 +82,9 @@ class RedisConnection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        # One that is silent is left as it is: nobody needs its farewell.
+        with suppress(RedisError, OSError, TimeoutError):
+            await self._client.aclose()
 
     async def time_ns(self) -> int:
         """The server's clock, ns UTC: the one that decides deadlines.
@@ -182,6 +186,7 @@ def _client(settings: RedisSettings) -> Any:
         client = redis.asyncio.Redis.from_url(
             settings.url,
             decode_responses=True,
+            encoding_errors="replace",  # what is no text is refused by whoever reads it
             protocol=2,
             socket_timeout=settings.timeout_s,
             socket_connect_timeout=settings.timeout_s,
@@ -192,12 +197,12 @@ def _client(settings: RedisSettings) -> Any:
     except (ValueError, RedisError) as error:
         raise SettingsError(f"redis.url {redact(settings.url)}: {error}") from None
     pool = client.connection_pool
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return client
 
 
-class _Cancellable:
-    """A connection that a cancelled task leaves, whatever the moment.
+class _Connection:
+    """A connection that a cancelled task leaves, whatever the moment, and that is dropped where it is of no use.
 
     redis-py (8.1) sends inside `asyncio.wait_for`, which up to Python 3.11 returns as if nothing had happened
     when the cancellation comes just after the command was written. A task that misses its one cancellation
@@ -211,11 +216,26 @@ class _Cancellable:
         connection: Any = super()
         try:
             await connection.send_packed_command(*args, **kwargs)
+        except RuntimeError as error:
+            # How uvloop says that the connection was reset meanwhile; to the library it would be a bug of ours.
+            await connection.disconnect(nowait=True)
+            raise ConnectionLost(f"connection lost: {error}") from error
         finally:
             if task.cancelling() > num_asked:
                 # Else the connection's next user would read the answer to this command.
                 await connection.disconnect(nowait=True)
                 raise asyncio.CancelledError
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        connection: Any = super()
+        try:
+            return await connection.read_response(*args, **kwargs)
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError) or "-READONLY" in str(error):
+                # A primary that became a replica: its name may lead to another one now, which only a new
+                # connection asks. (Inside a script, Redis 6 says it in the text.)
+                await connection.disconnect()
+            raise
 
 
 def _text(path: object) -> str | None:

@@ -14,16 +14,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-HEADER_BYTES: Final = 52
-"""IPv4 and TCP headers with the timestamp option, on each segment."""
+IPV4_HEADER_BYTES, IPV6_HEADER_BYTES = 52, 72
+"""IP and TCP headers with the timestamp option, on each segment."""
+_IPV4_IN_IPV6 = "::ffff:"
 _INFO_BYTES: Final = 256
 # Offsets into Linux's struct tcp_info (include/uapi/linux/tcp.h): tcpi_segs_out (u32), tcpi_bytes_sent (u64).
 _SEGS_OUT_AT: Final = 136
 _BYTES_SENT_AT: Final = 200
 
 
-def sent_bytes(sock: socket.socket) -> int | None:
-    """What the connection has sent so far, with 52 bytes a segment; None where the kernel does not tell."""
+def header_bytes(sock: socket.socket) -> int:
+    """Of each segment of a connected socket."""
+    if sock.family != socket.AF_INET6:
+        return IPV4_HEADER_BYTES
+    try:
+        peer = sock.getpeername()[0]
+    except OSError:  # it has just been reset
+        return IPV6_HEADER_BYTES
+    return IPV4_HEADER_BYTES if peer.startswith(_IPV4_IN_IPV6) else IPV6_HEADER_BYTES
+
+
+def sent_bytes(sock: socket.socket, segment_header_bytes: int) -> int | None:
+    """What the connection has sent so far, each segment with its header; None where the kernel does not tell."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
         return None
@@ -35,13 +47,14 @@ def sent_bytes(sock: socket.socket) -> int | None:
         return None
     (segments,) = struct.unpack_from("=I", info, _SEGS_OUT_AT)
     (num_bytes,) = struct.unpack_from("=Q", info, _BYTES_SENT_AT)
-    return int(num_bytes) + HEADER_BYTES * int(segments)
+    return int(num_bytes) + segment_header_bytes * int(segments)
 
 
 @dataclass(slots=True)
 class _Watched:
     sock: socket.socket
     is_open: Callable[[], bool]
+    header_bytes: int
     wire_bytes: int = 0
 
 
@@ -67,13 +80,13 @@ class WireCounter:
         with suppress(OSError):  # it has just been closed
             sock = socket.socket(fileno=os.dup(descriptor))
             self._drop_unsent(sock)
-            self._watched.append(_Watched(sock, is_open))
+            self._watched.append(_Watched(sock, is_open, header_bytes(sock)))
 
     def total(self) -> int | None:
         """Bytes sent by all connections so far; None where the kernel does not tell."""
         still_open = []
         for each in self._watched:
-            total = sent_bytes(each.sock)
+            total = sent_bytes(each.sock, each.header_bytes)
             if total is None:
                 return None
             each.wire_bytes = max(total, each.wire_bytes)

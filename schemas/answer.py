@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.errors import DecodeError
-from schemas.fields import Fields
+from schemas.errors import DecodeError, decodes
+from schemas.fields import Fields, json_value
 from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_SEQ
 
 MAX_LEADING: Final = 8
@@ -36,12 +36,10 @@ def encode_answer(answer: ServerAnswer) -> str:
     return json.dumps([answer.camera, answer.seq, pairs], separators=(",", ":"), allow_nan=False)
 
 
+@decodes
 def decode_answer(text: str) -> ServerAnswer:
     """The answer of `encode_answer`; raises `DecodeError` naming the field."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DecodeError("bad_json", f"answer: {error}") from None
+    value = json_value("answer", text)
     if not isinstance(value, list) or len(value) != 3:
         raise DecodeError("wrong_type", "answer: expected [camera, seq, pairs]")
     fields = Fields("answer", dict(zip(("camera", "seq", "pairs"), value, strict=True)))

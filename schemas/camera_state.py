@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.fields import Fields
 from schemas.limits import MAX_CAMERA_CHARS, MAX_NAME_CHARS, MAX_TIME_NS
 
@@ -59,14 +59,11 @@ def encode_camera_state(state: CameraState) -> str:
     return json.dumps(plain, separators=(",", ":"), allow_nan=False)
 
 
+@decodes
 def decode_camera_state(text: str) -> CameraState:
     """The state of `encode_camera_state`; raises `DecodeError` naming the field."""
-    try:
-        plain = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DecodeError("bad_json", f"camera state: {error}") from None
-    fields = Fields.of("camera state", plain)
-    counts = plain.get("dropped", {})
+    fields = Fields.of_json("camera state", text)
+    counts = fields.values.get("dropped", {})
     if not isinstance(counts, dict) or len(counts) > _MAX_CAUSES:
         raise DecodeError("wrong_type", "camera state: dropped is no map of counts by cause")
     dropped = Fields.of("camera state's dropped", counts)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from schemas.errors import DecodeError, ModelError
+from schemas.errors import ModelError, decodes
 from schemas.fields import Fields
 from schemas.limits import MAX_NAME_CHARS
 
@@ -178,9 +178,10 @@ def encode_deployment(deployment: Deployment) -> str:
     return json.dumps(asdict(deployment), separators=(",", ":"))
 
 
+@decodes
 def decode_deployment(text: str) -> Deployment:
     """The deployment of `encode_deployment`; raises `DecodeError` naming the field."""
-    fields = _fields("deployment", text)
+    fields = Fields.of_json("deployment", text)
     return Deployment(
         generation=fields.integer("generation", 1, _MAX_GENERATION),
         pair=_pair(fields, "pair"),
@@ -194,9 +195,10 @@ def encode_worker_models(models: WorkerModels) -> str:
     return json.dumps(plain, separators=(",", ":"))
 
 
+@decodes
 def decode_worker_models(text: str) -> WorkerModels:
     """The models of `encode_worker_models`; raises `DecodeError` naming the field."""
-    fields = _fields("worker's models", text)
+    fields = Fields.of_json("worker's models", text)
     serves = Fields("worker's serves", dict(_numbered(fields.sequence("serves", _MAX_SERVED))))
     return WorkerModels(
         worker=fields.text("worker", MAX_NAME_CHARS),
@@ -209,13 +211,6 @@ def decode_worker_models(text: str) -> WorkerModels:
         trouble=fields.text("trouble", MAX_TROUBLE_CHARS),
         failed=fields.boolean("failed"),
     )
-
-
-def _fields(what: str, text: str) -> Fields:
-    try:
-        return Fields.of(what, json.loads(text))
-    except json.JSONDecodeError as error:
-        raise DecodeError("bad_json", f"{what}: {error}") from None
 
 
 def _pair(fields: Fields, name: str) -> Pair:

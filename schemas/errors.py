@@ -5,6 +5,13 @@ One root for all rooms: a command line catches `SaccadeError` and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class SaccadeError(Exception):
     """Base of all errors that end a command with one line on stderr and status 1."""
@@ -27,6 +34,25 @@ class DecodeError(SaccadeError, ValueError):
 
     def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
         return (type(self), (self.reason, str(self)))
+
+
+def decodes(decode: Callable[P, R]) -> Callable[P, R]:
+    """Whatever a decoder of others' bytes raises is a `DecodeError`, with reason `unforeseen` for a bug of its own.
+
+    A worker that ended for such a bug would end at every start, for one record of one party.
+    """
+
+    @wraps(decode)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return decode(*args, **kwargs)
+        except DecodeError:
+            raise
+        except Exception as error:
+            what = f"{decode.__name__}: {type(error).__name__}: {error}"
+            raise DecodeError("unforeseen", what[:300]) from error
+
+    return wrapped
 
 
 class TransientError(SaccadeError):

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from schemas.errors import DecodeError
+from schemas.errors import decodes
 from schemas.fields import Fields
 from schemas.limits import MAX_CAMERA_CHARS, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
@@ -54,12 +54,10 @@ def encode_event(event: Event) -> str:
     return json.dumps({"v": VERSION, **asdict(event)}, separators=(",", ":"), allow_nan=False)
 
 
+@decodes
 def decode_event(text: str) -> Event:
     """The event of `encode_event`; raises `DecodeError` naming the field."""
-    try:
-        fields = Fields.of("event", json.loads(text))
-    except json.JSONDecodeError as error:
-        raise DecodeError("bad_json", f"event: {error}") from None
+    fields = Fields.of_json("event", text)
     fields.version(VERSION)
     return Event(
         id=fields.text("id", _MAX_TEXT),

@@ -5,6 +5,7 @@ Used by every schema; unknown extra fields are ignored, so that newer writers st
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,14 @@ from typing import Any
 from schemas.errors import DecodeError
 
 _MISSING = object()
+
+
+def json_value(what: str, text: str) -> Any:
+    """What JSON says, or `DecodeError` `bad_json`; numbers too long and nesting too deep are none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("bad_json", f"{what}: {str(error)[:200]}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,11 @@ class Fields:
         if not isinstance(value, Mapping):
             raise DecodeError("wrong_type", f"{what}: expected a map, got {type(value).__name__}")
         return cls(what, value)
+
+    @classmethod
+    def of_json(cls, what: str, text: str) -> Fields:
+        """The map that `text` is; `DecodeError` as of `json_value` and `of`."""
+        return cls.of(what, json_value(what, text))
 
     def _typed(self, name: str, kind: type | tuple[type, ...], expected: str) -> Any:
         value = self.values.get(name, _MISSING)

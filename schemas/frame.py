@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas import envelope
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.identity import check_camera
 from schemas.limits import (
     FRAME_ENVELOPE_BYTES,
@@ -66,6 +66,7 @@ def encode_frame(frame: Frame) -> bytes:
     )
 
 
+@decodes
 def decode_frame(data: bytes, *, max_frame_bytes: int, max_frame_pixels: int) -> Frame:
     """The frame in `data`, every field checked; the image itself is not opened.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.fields import Fields
 from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
@@ -95,6 +95,7 @@ _NUMBERS = frozenset(
 )
 
 
+@decodes
 def label_from_fields(values: Mapping[str, str]) -> Label:
     """The label of `label_fields`; fields of newer writers are ignored.
 

@@ -26,7 +26,7 @@ import zstandard
 
 from schemas import envelope
 from schemas.bitmap import bitmap_of, positions_of
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.fields import Fields
 from schemas.geometry import BITMAP_BYTES, GRID, NUM_PATCHES
 from schemas.identity import check_camera, site_of
@@ -129,6 +129,7 @@ def encode_offload(record: Offload) -> bytes:
     return _MARK + compressed
 
 
+@decodes
 def decode_offload(data: bytes, *, max_offload_bytes: int) -> Offload:
     """The record in `data`, every field checked; the patch bytes are not opened.
 
@@ -210,7 +211,7 @@ def _kept(fields: Fields) -> bytes:
 
 
 def _codec(fields: Fields) -> str:
-    if isinstance(fields.values["codec"], str):
+    if isinstance(fields.values.get("codec"), str):
         return fields.text("codec", MAX_NAME_CHARS)
     return CODEC_NAMES[fields.integer("codec", 0, len(CODEC_NAMES) - 1)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from schemas.errors import DecodeError
+from schemas.errors import decodes
 from schemas.fields import Fields
 from schemas.limits import MAX_NAME_CHARS, MAX_TIME_NS
 
@@ -42,12 +42,10 @@ def encode_report(report: ServerReport) -> str:
     return json.dumps(asdict(report), separators=(",", ":"), allow_nan=False)
 
 
+@decodes
 def decode_report(text: str) -> ServerReport:
     """The report of `encode_report`; raises `DecodeError` naming the field."""
-    try:
-        fields = Fields.of("server report", json.loads(text))
-    except json.JSONDecodeError as error:
-        raise DecodeError("bad_json", f"server report: {error}") from None
+    fields = Fields.of_json("server report", text)
     return ServerReport(
         server=fields.text("server", MAX_NAME_CHARS),
         site=fields.text("site", MAX_NAME_CHARS),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from schemas.bitmap import positions_of
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, decodes
 from schemas.fields import Fields
 from schemas.geometry import BITMAP_BYTES, NUM_PATCHES
 from schemas.label import AnswerSource, Label, LabelState
@@ -214,6 +214,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@decodes
 def decode_trace(parts: Mapping[str, str]) -> Trace:
     """The trace of `encode_part`'s texts by `EDGE`, `OFFLOAD` and `SERVER`; others are ignored.
 
@@ -233,11 +234,7 @@ def _part(parts: Mapping[str, str], name: str, decode: Callable[[Fields], T]) ->
         return None
     if len(text) > MAX_PART_CHARS:
         raise DecodeError("too_large", f"trace.{name}: {len(text)} characters, at most {MAX_PART_CHARS}")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        raise DecodeError("wrong_type", f"trace.{name}: no JSON") from None
-    return decode(Fields.of(f"trace.{name}", value))
+    return decode(Fields.of_json(f"trace.{name}", text))
 
 
 def _edge(fields: Fields) -> EdgeTrace:

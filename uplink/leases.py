@@ -86,7 +86,7 @@ def decode_row(text: str) -> Row | None:
     try:
         told = json.loads(text)
         row = Row(**{name: float(value) for name, value in told.items() if name in _ROW_FIELDS})
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError, OverflowError):
         return None
     return row if all(math.isfinite(value) and value >= 0 for value in asdict(row).values()) else None
 
@@ -142,7 +142,7 @@ def renew(
     """
     ahead_s = _jump_s(table, claim, now_s)
     rows = {
-        name: replace(row, until_s=row.until_s + ahead_s) if ahead_s else row
+        name: _of_now(replace(row, until_s=row.until_s + ahead_s), now_s)
         for name, row in table.items()
         if row.until_s + ahead_s + GRACE_S > now_s
     }
@@ -155,6 +155,11 @@ def renew(
     renewed = replace(rows[claim.worker], share=share, until_s=now_s + LEASE_S)
     rows[claim.worker] = renewed if renewed.has_turn == mine.has_turn else replace(renewed, since_s=now_s)
     return rows, Grant(share, len(rows))
+
+
+def _of_now(row: Row, now_s: float) -> Row:
+    """The row by a clock that may have been put back since: no turn begins later than now, no lease lasts longer."""
+    return replace(row, since_s=min(row.since_s, now_s), until_s=min(row.until_s, now_s + LEASE_S))
 
 
 def _jump_s(table: Mapping[str, Row], claim: Claim, now_s: float) -> float:

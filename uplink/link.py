@@ -57,6 +57,7 @@ _STARTUP_GROWTH_PER_S: Final = 1.0
 _SLOWEST_GROWTH_PER_S: Final = 0.02
 _FASTEST_GROWTH_PER_S: Final = 0.7
 _DOUBLING_S: Final = 0.8
+_MOST_DOUBLINGS: Final = 10.0
 _RAMP_PER_S: Final = 0.1
 _BLIND_CUT: Final = 0.7
 _TRIED_SHARE: Final = 1.5
@@ -363,7 +364,9 @@ class RateEstimator:
         growth = _STARTUP_GROWTH_PER_S
         if self._was_full:
             calm_s = now_s - self._calm_since_s
-            growth = min(_SLOWEST_GROWTH_PER_S * 2.0 ** (calm_s / _DOUBLING_S), _FASTEST_GROWTH_PER_S)
+            # Bounded before the power is taken: after a quarter of an hour of calm that is no number any more.
+            doublings = min(calm_s / _DOUBLING_S, _MOST_DOUBLINGS)
+            growth = min(_SLOWEST_GROWTH_PER_S * 2.0**doublings, _FASTEST_GROWTH_PER_S)
         self._growth_per_s = growth
         self._rate = min(self._rate * (1.0 + growth * elapsed_s), tried_bytes_per_s)
 

@@ -311,6 +311,7 @@ async def rights_of_the_boards(place: Place) -> None:
         for role in ("page", "reader"):
             assert [each.camera for each in await stores[role].read_cameras("")] == ["gate"]
         await stores["producer"].forget_camera("", "gate")
+        await stores["edge"].change_uplink_table("", lambda rows, *_: (rows, None))
         start = await stores["edge"].answers_end("")
         await stores["server"].put_answers("", [ServerAnswer("gate", 1, (0,), (0.9,))])
         _, answers = await stores["edge"].answers_after("", start, 5.0)

@@ -357,7 +357,11 @@ def run_child(shared: Shared, seed: int, begin: int, end: int) -> int:
         started_s = time.perf_counter()
         try:
             target.decode(message)
-        except DecodeError:
+        except DecodeError as refused:
+            if refused.reason == "unforeseen":
+                tell(f"message {number} of {target.name}:")
+                tell(traceback.format_exc())
+                return 1
             shared[2] += 1
         except BaseException:  # noqa: BLE001 - this is what is looked for
             tell(f"message {number} of {target.name}:")

@@ -256,6 +256,16 @@ def test_no_frame_waits_longer_than_its_label_may_take_nor_for_an_answer_that_co
     assert [ended for _, ended in told] == [[]] * 8 + [[0], [1], [2], [3], [4], [], [6], [5, 7]]
 
 
+def test_a_camera_whose_clock_was_put_back_in_a_doubt_still_asks() -> None:
+    camera, row = CameraBelief(BeliefRule(patience_s=0.9)), np.zeros(CLASSES, dtype=np.float32)
+    asked = []
+    for seq in range(20):
+        captured_ns = 7200 * SECOND * (seq < 2) + seq * SECOND // 5
+        asks, _ = camera.judged(camera.see(seq, captured_ns, row, embedding(0.0)), unsure=True, now_s=seq / 5)
+        asked.append(asks)
+    assert any(asked)
+
+
 def test_a_frame_rests_on_the_last_answer_as_long_as_it_counts() -> None:
     camera, row = CameraBelief(BeliefRule()), np.zeros(CLASSES, dtype=np.float32)
     assert unsure(camera, camera.see(1, 0, row, embedding(0.0)))

@@ -72,6 +72,27 @@ async def test_where_the_payload_is_refused_a_stub_without_it_is_written() -> No
     assert dead_letter_from_headers(headers).stub
 
 
+async def test_a_letter_that_nobody_takes_holds_back_its_offset_for_a_while_only() -> None:
+    class Silent(FakeSink):
+        async def send(self, *_: object, **__: object) -> asyncio.Future[object]:
+            return asyncio.get_running_loop().create_future()
+
+    class Full(FakeSink):
+        async def send(self, *_: object, **__: object) -> asyncio.Future[object]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    done: list[bool] = []
+    for sink in (Silent(), Full()):
+        letters = DeadLetters(sink, write_patience_s=0.05)
+        for _ in range(3):
+            await letters.put(Delivery(RECORD, lambda _, is_done: done.append(is_done)), "version", "v is 9")
+        letters.close()
+        async with asyncio.timeout(10.0):
+            await letters.run()
+    assert done == 6 * [True]
+
+
 async def test_a_stub_is_small_whatever_the_record_was() -> None:
     sink = FakeSink(RecordRefused("too large"))
     huge = Record("frames", 3, 17, 0, b"k" * 5_000_000, b"payload", (("h", b"x" * 100_000),))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis._parsers.base import BaseParser
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 
 from devstack import EmbeddedStack
 from runtime.connections import RedisSettings
@@ -96,6 +98,54 @@ async def test_a_call_cancelled_at_any_moment_ends_cancelled(
                 deaf.append(moment)
             assert await store.time_ns() > 0  # the store goes on
     assert not deaf
+
+
+@pytest.mark.stack
+async def test_a_connection_that_was_reset_is_one_more_try(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resets = 1
+    send = AbstractConnection.send_packed_command
+
+    async def reset(self: AbstractConnection, *args: Any, **kwargs: Any) -> None:
+        nonlocal resets
+        if resets and b"TIME" in b"".join(args[0]):
+            resets -= 1
+            raise RuntimeError(
+                "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+            )
+        await send(self, *args, **kwargs)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", reset)
+    async with RedisStore(RedisSettings(url=stack.redis_url)) as store:
+        assert await store.time_ns() > 0
+        assert resets == 0
+        resets = 9
+        with pytest.raises(TransientError, match="connection lost"):
+            await store.time_ns()
+
+
+async def test_a_primary_that_became_a_replica_is_looked_up_again() -> None:
+    """The first connection is to the old primary, for as long as it lives."""
+    num_connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal num_connections
+        num_connections += 1
+        answer = b"-READONLY You can't write\r\n" if num_connections == 1 else b"*2\r\n$1\r\n7\r\n$1\r\n0\r\n"
+        while line := await reader.readline():
+            if line == b"TIME\r\n":
+                writer.write(answer)
+            elif line in (b"SETINFO\r\n", b"SELECT\r\n"):
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with RedisStore(RedisSettings(url=f"redis://127.0.0.1:{port}")) as store:
+            with pytest.raises(TransientError, match="TIME: You can't write"):
+                await store.time_ns()
+            assert await store.time_ns() == 7_000_000_000
 
 
 @pytest.mark.stack

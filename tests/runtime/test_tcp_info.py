@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.tcp_info import HEADER_BYTES, WireCounter, sent_bytes
+from runtime.tcp_info import IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, WireCounter, header_bytes, sent_bytes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as it is read here is Linux's")
 
@@ -30,13 +30,26 @@ def receive(sock: socket.socket, num_bytes: int) -> None:
 
 def test_headers_count_and_every_byte_does(pair: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = pair
-    before = sent_bytes(client)
+    before = sent_bytes(client, header_bytes(client))
     client.sendall(bytes(100_000))
     receive(accepted, 100_000)
-    after = sent_bytes(client)
+    after = sent_bytes(client, header_bytes(client))
     assert before is not None
     assert after is not None
-    assert 100_000 + HEADER_BYTES <= after - before <= 200_000  # the kernel chooses its segments
+    assert 100_000 + IPV4_HEADER_BYTES <= after - before <= 200_000  # the kernel chooses its segments
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+@pytest.mark.parametrize(
+    ("address", "expected"), [("::1", IPV6_HEADER_BYTES), ("::ffff:127.0.0.1", IPV4_HEADER_BYTES)]
+)
+def test_a_header_of_ipv6_is_longer(address: str, expected: int) -> None:
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server,
+        socket.socket(socket.AF_INET6) as client,
+    ):
+        client.connect((address, server.getsockname()[1]))
+        assert header_bytes(client) == expected
 
 
 def test_the_sum_over_connections_survives_their_end(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -278,3 +278,11 @@ def test_a_bad_field_of_version_1_is_refused_with_its_reason(
     fields: dict[str, object], expected: str
 ) -> None:
     assert reason(changed_of_version_1(**fields)) == expected
+
+
+def test_a_record_of_fewer_items_lacks_a_field() -> None:
+    items = content_of(encode_offload(RECORD))
+    for count in range(1, len(items) - 1):
+        with pytest.raises(DecodeError) as found:
+            decode(lean(items[:count]))
+        assert found.value.reason == "missing_field"

@@ -95,7 +95,7 @@ def test_parts_come_back_as_they_were_within_their_bound(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("no JSON", "wrong_type"),
+        ("no JSON", "bad_json"),
         ("[]", "wrong_type"),
         ("{}", "missing_field"),
         (encode_part(replace(EDGE_PART, attention=b"short")), "out_of_range"),

@@ -141,13 +141,18 @@ def test_a_redis_whose_clock_jumped_ahead_gives_nobody_what_others_hold() -> Non
     assert set(table) == {"b"}
 
 
-def take_turns(needs: dict[str, float], seconds: float, demand: float = 1.0) -> dict[str, float]:
-    """Seconds that each worker had a share that holds a record, if all ask each half a second."""
+def take_turns(
+    needs: dict[str, float], seconds: float, demand: float = 1.0, put_back_s: float = 0.0
+) -> dict[str, float]:
+    """Seconds that each worker had a share that holds a record, if all ask each half a second.
+
+    At half of the time Redis's clock is put back.
+    """
     table: dict[str, Row] = {}
     served = dict.fromkeys(needs, 0.0)
     for step in range(int(seconds / 0.5)):
         for idx, (worker, need) in enumerate(needs.items()):
-            now_s = 100.0 + step * 0.5 + idx * 0.001
+            now_s = 1e4 + step * 0.5 + idx * 0.001 - (put_back_s if step * 0.5 > seconds / 2 else 0.0)
             held = table[worker].share if worker in table else 0.0
             table, grant = renew(table, Claim(worker, demand, held, need), now_s=now_s, redis_uptime_s=1e6)
             served[worker] += 0.5 * (grant.share >= need - 1e-9)
@@ -155,8 +160,9 @@ def take_turns(needs: dict[str, float], seconds: float, demand: float = 1.0) -> 
     return served
 
 
-def test_where_shares_would_hold_no_record_workers_take_turns_evenly() -> None:
-    served = take_turns({str(idx): 0.4 for idx in range(10)}, 400.0)
+@pytest.mark.parametrize("put_back_s", [0.0, 3600.0])
+def test_where_shares_would_hold_no_record_workers_take_turns_evenly(put_back_s: float) -> None:
+    served = take_turns({str(idx): 0.4 for idx in range(10)}, 400.0, put_back_s=put_back_s)
     assert sum(served.values()) > 0.85 * 2 * 400.0  # two have room at a time
     assert min(served.values()) > 0.8 * max(served.values())
 

@@ -177,6 +177,15 @@ def test_a_path_with_room_again_is_tried_the_faster_the_longer_it_has() -> None:
     assert rates[-1] > 2 * rates[0]
 
 
+def test_a_calm_of_any_length_is_only_a_calm() -> None:
+    estimator = RateEstimator(0.0)
+    full(estimator, 0.0, 3.0, 50_000.0)
+    sample(estimator, 1e6)
+    before = estimator.rate_bytes_per_s
+    sample(estimator, 1e6 + 0.1)
+    assert before < estimator.rate_bytes_per_s < 1.2 * before
+
+
 def test_the_flight_holds_what_the_path_carried_and_more_over_a_long_way() -> None:
     estimator = RateEstimator(0.0)
     full(estimator, 0.0, 2.0, 100_000.0)
