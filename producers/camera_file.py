@@ -17,7 +17,8 @@ import asyncio
 import os
 import re
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -29,6 +30,7 @@ from producers.camera import CameraSpec
 from producers.drop_queue import DropPolicy
 from producers.region import Region
 from runtime.log import get_logger
+from runtime.redact import redact
 from schemas.errors import SettingsError
 from schemas.identity import camera_id, check_site
 
@@ -70,35 +72,56 @@ def load_cameras(path: Path, environ: Mapping[str, str] = os.environ) -> list[Ca
     """Return the cameras of the file. Blocks.
 
     Raises:
-        SettingsError: names file, line, camera and key; never a password.
+        SettingsError: whatever is wrong with it; names the file and, where known, line, camera and key; never a
+            password.
     """
-    return _cameras(path, _read(path, environ))
+    with _one_line(path):
+        return _cameras(path, _read(path, environ))
 
 
 async def followed(path: Path) -> AsyncIterator[list[CameraSpec]]:
     """Give the file's cameras now, and again whenever the file or a password file has changed.
 
-    A wrong edit is logged with its line, once, and what was given before stays in force.
-
-    Raises:
-        SettingsError: the file is wrong at the start.
+    Never raises: a wrong edit is logged with its line, once, and what was given before stays in force. A file that
+    is wrong at the first look is given as soon as it is right.
     """
-    seen = await asyncio.to_thread(_read, path, os.environ)
-    yield await asyncio.to_thread(_cameras, path, seen)
+    seen: _Read | None = None
     refused = ""
     while True:
-        await asyncio.sleep(LOOK_S)
         try:
-            now = await asyncio.to_thread(_read, path, os.environ)
-            cameras = None if now == seen else await asyncio.to_thread(_cameras, path, now)
+            now, cameras = await asyncio.to_thread(_look, path, seen)
         except SettingsError as wrong:
             if str(wrong) != refused:
                 _log.error("cameras unchanged", why=str(wrong))
             refused = str(wrong)
-            continue
-        seen, refused = now, ""
-        if cameras is not None:
-            yield cameras
+        else:
+            seen, refused = now, ""
+            if cameras is not None:
+                yield cameras
+        await asyncio.sleep(LOOK_S)
+
+
+def _look(path: Path, seen: _Read | None) -> tuple[_Read, list[CameraSpec] | None]:
+    """Return what the file holds now, and its cameras unless that was `seen`; `SettingsError` where it is wrong."""
+    with _one_line(path):
+        now = _read(path, os.environ)
+        return now, None if now == seen else _cameras(path, now)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Make whatever is raised a `SettingsError` that names the file.
+
+    What a person may write has no end: a parser's recursion or a number of 5,000 digits must cost no running camera.
+    """
+    try:
+        yield
+    except SettingsError:
+        raise
+    except RecursionError:
+        raise SettingsError(f"cameras file {path}: nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - as above
+        raise SettingsError(f"cameras file {path}: {type(error).__name__}: {redact(str(error))}") from None
 
 
 def _read(path: Path, environ: Mapping[str, str]) -> _Read:
@@ -130,9 +153,12 @@ def _password(
     if isinstance(file, str):
         try:
             return (path.parent / Path(file).expanduser()).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "no UTF-8 text"
-            raise _wrong(path, text, name, "password_file", f"{file}: {why}") from None
+        except UnicodeDecodeError:
+            why = "no UTF-8 text"
+        except (OSError, ValueError, RuntimeError) as error:
+            # No system error: a zero byte in the name, or the home folder of a user that there is not.
+            why = getattr(error, "strerror", None) or str(error)
+        raise _wrong(path, text, name, "password_file", f"{file!r}: {why}")
     if isinstance(variable, str):
         if variable not in environ:
             raise _wrong(path, text, name, "password_env", f"the variable {variable} is not set")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
@@ -37,13 +38,17 @@ def parse_source(text: str) -> Source:
     text = _as_meant(text)
     if not text:
         raise SettingsError(f"source is empty: want {wanted()}")
+    # A mistyped URL ends up among the paths, so what stands before an @ may be a password.
+    name = hidden_before_at(text)
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"source {name!r}: there is no home folder of this user") from None
     for kind in KINDS:
         if kind.claims(text):
             return kind.parse(text)
     if (plugin := _plugin(text)) is not None:
         return plugin.parse(text)
-    # A mistyped URL ends up here, so what stands before an @ may be a password.
-    name = hidden_before_at(text)
     try:
         for kind in FILE_KINDS:
             if kind.claims(text):

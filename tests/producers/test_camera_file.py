@@ -102,8 +102,22 @@ def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
         ),
         (
             '[a]\nsource = "rtsp://h/s"\npassword_file = "no"\n',
-            "line 3: camera a, password_file: no: No such file",
+            "line 3: camera a, password_file: 'no': No such file",
         ),
+        (
+            '[a]\nsource = "rtsp://h/s"\npassword_file = "~no-such-user/p"\n',
+            "line 3: camera a, password_file: '~no-such-user/p': Could not determine home",
+        ),
+        (
+            '[a]\nsource = "rtsp://h/s"\npassword_file = "a\\u0000b"\n',
+            "line 3: camera a, password_file: 'a\\x00b': embedded null byte",
+        ),
+        (
+            '[a]\nsource = "~no-such-user/x.mp4"\n',
+            "line 2: camera a, source: source '~no-such-user/x.mp4': there is no home folder of this user",
+        ),
+        (f"a = {'[' * 20_000}", "cameras.toml: nested too deeply"),
+        (f"a = {'1' * 5_000}", "cameras.toml: ValueError: Exceeds the limit"),
         ('["a/b"]\nsource = "scenes:1"\n', "line 2: camera a/b, source: camera 'a/b'"),
         ("a = 1\n", "line 1: camera a: want a table of its own"),
         ("[a]\nsource = scenes\n", "line 2: no TOML"),
@@ -157,4 +171,24 @@ async def test_edits_are_followed_and_wrong_ones_leave_the_cameras_as_they_are(
     assert await after('[a]\nsource = "rtsp://h/s"\npassword_file = "s"\n') == ["rtsp://:one@h/s"]
     secret.write_text("two")
     assert await after(None) == ["rtsp://:two@h/s"]
+    await changes.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_file_that_is_wrong_at_its_first_look_is_told_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def next_look(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            written(tmp_path, '[b]\nsource = "scenes:2"\n')
+
+    monkeypatch.setattr("producers.camera_file.asyncio.sleep", next_look)
+    changes = followed(written(tmp_path, f"a = {'[' * 20_000}"))
+    with structlog.testing.capture_logs() as logs:
+        assert [camera.name for camera in await anext(changes)] == ["b"]
+    assert [log["event"] for log in logs] == ["cameras unchanged"]
+    assert looks == 3
     await changes.aclose()  # type: ignore[attr-defined]
