@@ -172,8 +172,9 @@ class Capture:
                 return
 
     def _pause(self, seconds: float) -> bool:
-        """Wait and return whether the session is to end; a waiting source is alive."""
-        self._alive_s = self._clock.monotonic_s() + seconds
+        """Wait and return whether the session is to end; a source that waits on purpose is alive."""
+        if seconds > 0:  # 0 only asks: a camera may trickle bytes for ever without a picture
+            self._alive_s = self._clock.monotonic_s() + seconds
         return self._closing.wait(seconds)
 
     def _deliver(self, picture: Captured | Unreadable, pace: Pace) -> bool:

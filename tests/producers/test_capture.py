@@ -198,6 +198,36 @@ async def test_pictures_that_the_rate_leaves_out_are_a_sign_of_life(
     assert await capture.close(5)
 
 
+async def test_a_source_that_waits_on_purpose_is_alive(pictures: Any, stats: CameraStats) -> None:
+    class Resting:
+        """Waits longer than the patience before its picture, as a camera that is asked rarely."""
+
+        def __init__(self, pause: Callable[[float], bool]) -> None:
+            self.pauses = pause
+
+        def pace(self, fps: float | None) -> LivePace:
+            return LivePace(fps)
+
+        def __iter__(self) -> Any:
+            self.pauses(0.5)
+            yield from pictures(1)
+
+        def close(self) -> None:
+            pass
+
+    capture = Capture(
+        "cam",
+        Resting,
+        queue=DropQueue(4, DropPolicy.OLDEST),
+        fps=None,
+        stats=stats,
+        clock=SystemClock(),
+        stall_s=0.3,
+    )
+    assert await truths(capture) == [0]
+    assert await capture.close(5)
+
+
 async def test_closing_frees_a_thread_that_waits_for_room_or_for_its_time(
     memory_source: Any, pictures: Any, stats: CameraStats
 ) -> None:

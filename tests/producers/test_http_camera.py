@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -21,11 +22,15 @@ import pytest
 import trustme
 from PIL import Image
 
+from producers.camera_stats import CameraStats
+from producers.capture import Capture
+from producers.drop_queue import DropPolicy, DropQueue
 from producers.pacing import Playback
 from producers.sources.http_camera import Multipart
 from producers.sources.registry import parse_source
 from producers.sources.source import Captured, EncodedImage, OpenOptions, Session, Unreadable
 from producers.trouble import CameraError, Trouble
+from runtime.clock import SystemClock
 
 USER, PASSWORD = "admin", "s3cret/pw@home"
 LOGIN = "admin:s3cret%2Fpw%40home@"
@@ -91,6 +96,13 @@ class Handler(BaseHTTPRequestHandler):
     def get_mjpeg_then_silent(self) -> None:
         self.get_mjpeg()
         self.camera.closing.wait()
+
+    def get_mjpeg_of_empty_parts(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace;boundary=frame")
+        self.end_headers()
+        while not self.camera.closing.wait(0.02):
+            self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 0\r\n\r\n\r\n")
 
     def stream(self, boundary: str, before: bytes, after: bytes) -> None:
         self.send_response(200)
@@ -300,6 +312,26 @@ def test_a_stream_that_falls_silent_is_frozen(camera: Camera, quick: OpenOptions
         list(session)
     assert error.value.trouble is Trouble.FROZEN
     session.close()
+
+
+async def test_a_stream_of_empty_parts_is_frozen_and_its_thread_ends(
+    camera: Camera, quick: OpenOptions, stats: CameraStats
+) -> None:
+    source = parse_source(f"http://{camera.place}/mjpeg_of_empty_parts")
+    capture = Capture(
+        "cam",
+        lambda pause: source.open(replace(quick, pause=pause)),
+        queue=DropQueue(1, DropPolicy.OLDEST),
+        fps=None,
+        stats=stats,
+        clock=SystemClock(),
+        stall_s=0.5,
+    )
+    async with asyncio.timeout(10):
+        with pytest.raises(CameraError, match="no sign of life") as error:
+            await capture.next()
+    assert error.value.trouble is Trouble.FROZEN
+    assert await capture.close(5)
 
 
 def test_a_damaged_picture_is_one_picture(camera: Camera, quick: OpenOptions) -> None:
