@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import av
 import av.error
@@ -158,8 +158,12 @@ class VideoSession:
         return stream
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        packets = self._container.demux(self._stream)
-        while True:
+        """Give the video's packets, the last one of a file empty: it flushes the decoder."""
+        # Packets of all streams are asked for. Asked for the video's alone, PyAV would pass over sound by itself,
+        # deaf to time-outs and closing, for as long as a camera sends sound without pictures.
+        packets = self._container.demux()
+        seen_s = time.monotonic()
+        while not self._options.pause(0):
             began_s = time.monotonic()
             try:
                 packet = next(packets)
@@ -167,7 +171,14 @@ class VideoSession:
                 return
             except (av.error.FFmpegError, OSError) as error:
                 raise self._explained(error, time.monotonic() - began_s, opening=False) from None
-            yield packet
+            if packet.stream.index == self._stream.index:
+                yield cast("Packet[VideoStream]", packet)
+                seen_s = (
+                    time.monotonic()
+                )  # after the yield: how long the picture was kept is not the camera's doing
+            elif self._source.self_paced and time.monotonic() - seen_s > self._options.read_timeout_s:
+                waited_s = self._options.read_timeout_s
+                raise CameraError(Trouble.FROZEN, f"{self._source.shown}: no picture for {waited_s:g} s")
 
     def _captured(self, frame: VideoFrame) -> Captured | Unreadable:
         if frame.width * frame.height > self._max_pixels:

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from av.stream import Disposition
 from PIL import Image
@@ -105,6 +108,81 @@ def test_a_stream_that_goes_silent_is_lost_after_the_read_timeout(
     with pytest.raises(CameraError, match=r"no picture for 0\.5 s"):
         levels(video)
     assert time.monotonic() - started_s < 4
+    video.close()
+
+
+def with_sound(target: Path | io.BytesIO, *, num_pictures: int, sound_s: float) -> None:
+    """Write a transport stream of ten pictures a second, and its sound."""
+    with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", format="mpegts") as output:
+        video = output.add_stream("libx264", rate=10, options={"preset": "ultrafast", "tune": "zerolatency"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream("mp2", rate=48_000, layout="mono")
+        for number in range(num_pictures):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts = number
+            output.mux(video.encode(picture))
+        output.mux(video.encode())
+        for start in range(0, round(sound_s * 48_000), 1152):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts, samples.time_base = 48_000, start, Fraction(1, 48_000)
+            output.mux(sound.encode(samples))
+
+
+@pytest.fixture
+def camera_that_only_sounds() -> Iterator[str]:
+    """The address of a camera that sends a second of pictures, and sound for six seconds more, then ends."""
+    stream = io.BytesIO()
+    with_sound(stream, num_pictures=10, sound_s=7)
+    half = len(stream.getvalue()) // 2
+    ending = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(stream.getvalue()[:half])
+            for start in range(half, 2 * half, half // 60):
+                connection.sendall(stream.getvalue()[start : start + half // 60])
+                if ending.wait(0.1):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        ending.set()
+        thread.join(5)
+
+
+def test_a_camera_whose_sound_goes_on_without_pictures_is_frozen(
+    camera_that_only_sounds: str, quick: OpenOptions
+) -> None:
+    video = parse_source(camera_that_only_sounds).open(replace(quick, read_timeout_s=0.5))
+    with pytest.raises(CameraError, match=r"no picture for 0\.5 s") as error:
+        levels(video)
+    assert error.value.trouble is Trouble.FROZEN
+    video.close()
+
+
+def test_a_session_ends_when_it_is_to_end_though_only_sound_comes(
+    camera_that_only_sounds: str, quick: OpenOptions
+) -> None:
+    ending = threading.Event()
+    video = parse_source(camera_that_only_sounds).open(replace(quick, read_timeout_s=60, pause=ending.wait))
+    pictures = iter(video)
+    assert isinstance(next(pictures), Captured)
+    began_s = time.monotonic()
+    threading.Timer(0.3, ending.set).start()
+    assert len(list(pictures)) < 10
+    assert time.monotonic() - began_s < 3
+    video.close()
+
+
+def test_a_file_whose_sound_is_longer_than_its_video_is_played_whole(
+    tmp_path: Path, quick: OpenOptions
+) -> None:
+    with_sound(tmp_path / "a.ts", num_pictures=10, sound_s=7)
+    video = parse_source(str(tmp_path / "a.ts")).open(quick)
+    assert len(levels(video)) == 10
     video.close()
 
 
