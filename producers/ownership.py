@@ -32,6 +32,14 @@ TAKE_OVER_WAIT_S: Final = CAMERA_LEASE_TTL_S + 2.0
 """A killed producer leaves its lease behind: a successor with another state folder waits until it must have
 run out. With the same folder it has the same name and goes on at once; the file's lock keeps them apart."""
 
+MAX_KNOWN_SEQ: Final = 2**62
+"""The highest number of Redis or Kafka above which a camera's numbering continues; higher ones are ignored.
+
+No camera ever counts so far: a higher number comes from a bug or a stranger. It is half of the range because
+continuing must stay possible: above a record with the last number of all there is none left, which would end the
+camera for good; above this one half of the range is.
+"""
+
 
 class CameraStore(Protocol):
     """The part of `runtime.stores.SiteStores` that ownership needs; all raise `TransientError`."""
@@ -193,11 +201,14 @@ class CameraOwnership:
 
         Each of them alone can be behind. Another machine may have published the camera since the file was written;
         its frames have no label in Redis while the edge is down; and it had reserved up to a block more than Kafka
-        holds.
+        holds. Redis and Kafka are not believed above `MAX_KNOWN_SEQ`; the file, which only we write, is.
         """
         in_redis = await self._store.newest_seq(self._camera)
         in_kafka = await self._newest_in_kafka(self._camera)
-        above = [n + 1 + self._block for n in (in_redis, in_kafka) if n is not None and n >= self._bound]
+        known = [n for n in (in_redis, in_kafka) if n is not None]
+        if (highest := max(known, default=0)) > MAX_KNOWN_SEQ:
+            warn_of_ignored(self._camera, highest)
+        above = [n + 1 + self._block for n in known if self._bound <= n <= MAX_KNOWN_SEQ]
         return max([self._bound, *above])
 
     async def _with_disk(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -213,3 +224,8 @@ class CameraOwnership:
                         self._tell(Trouble.DISK_FULL, str(full))
                     told = True
             await asyncio.sleep(DISK_RETRY_S)
+
+
+def warn_of_ignored(camera: str, seq: int) -> None:
+    """Log that the camera does not continue above `seq`, which is higher than `MAX_KNOWN_SEQ`."""
+    _log.warning("number ignored", camera=camera, seq=seq, highest_believed=MAX_KNOWN_SEQ)

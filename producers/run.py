@@ -14,6 +14,7 @@ from producers.camera import CameraSpec, check_names
 from producers.camera_file import followed, load_cameras
 from producers.camera_stats import ProducerSummary
 from producers.newest import NewestNumbers
+from producers.ownership import MAX_KNOWN_SEQ, warn_of_ignored
 from producers.publish import FramePublisher
 from producers.settings import ProducerProgramSettings
 from producers.worker import ProducerPorts, ProducerWorker
@@ -163,16 +164,26 @@ async def newest_seqs(
 ) -> dict[bytes, int]:
     """Return, by key, the number of each camera's newest frame in a partition of the topic.
 
+    Frames numbered above `MAX_KNOWN_SEQ` are passed over with one warning a camera, so that the newest real one
+    before them is found.
+
     Raises:
         TransientError: Kafka does not answer.
     """
+    warned: set[str] = set()
 
     def seq_of(record: Record) -> int | None:
         try:
-            return decode_frame(
+            frame = decode_frame(
                 record.value, max_frame_bytes=len(record.value), max_frame_pixels=sys.maxsize
-            ).seq
+            )
         except DecodeError:
             return None  # garbage under this camera's key; the edge workers count it
+        if frame.seq <= MAX_KNOWN_SEQ:
+            return frame.seq
+        if frame.camera not in warned:
+            warned.add(frame.camera)
+            warn_of_ignored(frame.camera, frame.seq)
+        return None
 
     return await newest_by_key(settings.kafka, settings.topics.frames, partition, keys, seq_of)

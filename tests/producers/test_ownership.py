@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from producers.ownership import CameraOwnership
 from producers.sequence import SequenceFile
 from producers.trouble import Trouble
 from runtime.clock import Clock, ManualClock, SystemClock
 from schemas.errors import LeaseError, SettingsError, TransientError
+from schemas.limits import MAX_SEQ
 from schemas.redis_keys import CAMERA_LEASE_TTL_S
 
 CAMERA = "site/cam"
@@ -66,6 +68,8 @@ def ownership(
         (500, 500, None, 511),
         (500, 41, 1699, 1710),
         (500, None, 499, 500),
+        (None, 2**62, None, 2**62 + 11),
+        (2**62 + 500, 41, None, 2**62 + 500),
     ],
 )
 async def test_the_first_number_lies_above_all_that_are_known(
@@ -79,6 +83,24 @@ async def test_the_first_number_lies_above_all_that_are_known(
         store.newest[CAMERA] = in_redis
     async with ownership(tmp_path, store, Kafka(in_kafka)) as camera:
         assert [await camera.next() for _ in range(12)] == list(range(first, first + 12))
+
+
+@pytest.mark.parametrize(
+    ("in_redis", "in_kafka", "first"),
+    [(MAX_SEQ, None, 500), (None, MAX_SEQ, 500), (MAX_SEQ, 1699, 1710), (2**62 + 1, MAX_SEQ, 500)],
+)
+async def test_a_number_that_no_camera_reaches_is_ignored_with_one_warning(
+    tmp_path: Path, store: Any, in_redis: int | None, in_kafka: int | None, first: int
+) -> None:
+    file = SequenceFile(tmp_path, CAMERA)
+    file.reserve(500)
+    file.close()
+    if in_redis is not None:
+        store.newest[CAMERA] = in_redis
+    with structlog.testing.capture_logs() as logs:
+        async with ownership(tmp_path, store, Kafka(in_kafka)) as camera:
+            assert [await camera.next() for _ in range(12)] == list(range(first, first + 12))
+    assert [(log["camera"], log["seq"]) for log in logs] == [(CAMERA, MAX_SEQ)]
 
 
 async def test_no_number_comes_twice_when_two_machines_take_turns_while_the_edge_is_down(

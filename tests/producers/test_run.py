@@ -12,6 +12,7 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from producers.camera import CameraSpec
 from producers.camera_stats import ProducerSummary
 from producers.run import run_producers
 from runtime.kafka_admin import create_topics, read_all
+from runtime.kafka_sink import Sink
 from runtime.redis_store import RedisStore
 from schemas.errors import SettingsError, StackError
-from schemas.frame import Frame, decode_frame
+from schemas.frame import Frame, decode_frame, encode_frame
+from schemas.limits import MAX_SEQ
 from schemas.topics import frames_partition, frames_specs
 
 pytestmark = pytest.mark.stack
@@ -182,6 +185,24 @@ async def test_numbers_resume_above_the_newest_with_and_without_the_state_file(
     await run(await made(tree, state_dir=str(tmp_path / "other machine")), camera)
     seqs = [frame.seq for frame in (await frames_of(settings))[f"{settings.site}/photos"]]
     assert seqs == [*range(10), *range(100, 110), *range(210, 220)]
+
+
+async def test_a_frame_with_the_last_number_of_all_does_not_end_the_numbering(
+    tree: dict[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    settings = await made(tree)
+    camera = CameraSpec.parse(f"photos={photos}")
+    await run(settings, camera)
+    name = f"{settings.site}/photos"
+    stray = replace((await frames_of(settings))[name][-1], seq=MAX_SEQ)
+    async with Sink(settings.kafka, max_request_bytes=10**5, max_in_flight_bytes=10**6) as sink:
+        where = frames_partition(name, PARTITIONS)
+        await (
+            await sink.send(settings.topics.frames, encode_frame(stray), key=name.encode(), partition=where)
+        )
+    await run(await made(tree, state_dir=str(tmp_path / "other machine")), camera)
+    seqs = [frame.seq for frame in (await frames_of(settings))[name]]
+    assert seqs == [*range(10), MAX_SEQ, *range(110, 120)]
 
 
 KILLED = """
