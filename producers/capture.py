@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from producers.camera_stats import CameraStats, Cause, is_landmark
 from producers.drop_queue import DropQueue, Offer
 from producers.pacing import Pace, Skip
-from producers.sources.source import Captured, Session, Unreadable
+from producers.sources.source import Captured, RawImage, Session, Unreadable
 from producers.standstill import Standstill
 from producers.trouble import CameraError, Trouble
 from runtime.clock import Clock
@@ -31,6 +31,12 @@ class TimedImage:
 
     captured: Captured
     captured_ns: int
+
+    @property
+    def num_bytes(self) -> int:
+        """What the picture holds in memory: its pixels, or a file's bytes as they are."""
+        image = self.captured.image
+        return image.pixels.nbytes if isinstance(image, RawImage) else len(image.data)
 
 
 SourceOpener = Callable[[Callable[[float], bool]], Session]
@@ -213,14 +219,16 @@ class Capture:
     def _offer(self, item: TimedImage) -> bool:
         with self._lock:
             while not self._closing.is_set():
-                offer = self._queue.offer(item)
-                if offer is not Offer.FULL:
+                waiting = len(self._queue)
+                if self._queue.offer(item) is not Offer.FULL:
                     break
                 self._lock.wait()
             else:
                 return False
+            # A large picture may take the room of several small ones.
+            num_lost = waiting + 1 - len(self._queue)
             self._wake()
-        if offer is not Offer.KEPT:
+        for _ in range(num_lost):
             self._stats.dropped(Cause.QUEUE_FULL)
         return True
 

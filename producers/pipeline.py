@@ -22,6 +22,7 @@ from producers.trouble import CameraError, Trouble, trouble_of
 from runtime.clock import Clock
 from runtime.codec_threads import CodecThreads
 from runtime.log import get_logger
+from runtime.settings import MIB
 from schemas.errors import DecodeError, SourceError
 from schemas.frame import Frame
 
@@ -33,6 +34,10 @@ STALL_ALLOWANCE_S: Final = 2.0
 """FFmpeg's own time-outs should strike first; this much later the session is given up from outside."""
 MAX_HANGING: Final = 2
 """Threads of one camera that may hang at a time; until one ends, no new session is started."""
+
+MAX_WAITING_BYTES: Final = 24 * MIB
+"""Pictures of one camera that wait: 4 of 1920x1080, 27 of 640x480. Decoded ones are large, and many cameras share
+a machine's memory."""
 
 
 class Numbers(Protocol):
@@ -121,7 +126,12 @@ class CameraPipeline:
         return Capture(
             self._context.camera,
             self._context.open_source,
-            queue=DropQueue(settings.queue_frames, self._spec.drop_policy(settings.drop)),
+            queue=DropQueue(
+                settings.queue_frames,
+                self._spec.drop_policy(settings.drop),
+                max_bytes=MAX_WAITING_BYTES,
+                bytes_of=lambda timed: timed.num_bytes,
+            ),
             fps=self._fps,
             stats=self._context.stats,
             clock=self._context.clock,

@@ -29,7 +29,8 @@ class ProducerSettings(FrameLimits, extra="forbid"):
     """Which frame goes when a camera's queue is full; `never` makes the source wait. `auto` is `oldest` for
     live cameras, whose frames are worth less by the second, and `never` for files."""
     queue_frames: int = Field(default=8, ge=1, le=10_000)
-    """Frames of one camera that may wait for the broker."""
+    """Frames of one camera that may wait for the broker. Together they take 24 MiB at most, which decoded are 4 of
+    1920x1080 or 27 of 640x480; one frame may always wait."""
     jpeg_quality: int = Field(default=85, ge=1, le=100)
     """For sources that do not deliver compressed images."""
     captured: Literal["now", "own"] = "now"

@@ -22,6 +22,33 @@ def test_a_full_queue_does_as_its_policy_says(policy: DropPolicy, answer: Offer,
     assert [queue.take(), queue.take(), queue.take()] == [*left, None]
 
 
+@pytest.mark.parametrize(
+    ("policy", "answer", "left"),
+    [
+        (DropPolicy.OLDEST, Offer.KEPT_DROPPING_OLDEST, [4, 5]),
+        (DropPolicy.NEWEST, Offer.DROPPED, [2, 3, 4]),
+        (DropPolicy.NEVER, Offer.FULL, [2, 3, 4]),
+    ],
+)
+def test_a_queue_that_is_full_by_its_bytes_does_as_its_policy_says(
+    policy: DropPolicy, answer: Offer, left: list[int]
+) -> None:
+    queue: DropQueue[int] = DropQueue(9, policy, max_bytes=9, bytes_of=int)
+    assert [queue.offer(size) for size in (2, 3, 4)] == [Offer.KEPT] * 3
+    assert queue.offer(5) is answer
+    assert [queue.take() for _ in range(len(left) + 1)] == [*left, None]
+    assert queue.offer(9) is Offer.KEPT
+
+
+@pytest.mark.parametrize("policy", DropPolicy)
+def test_one_item_is_kept_whatever_its_size(policy: DropPolicy) -> None:
+    queue: DropQueue[int] = DropQueue(9, policy, max_bytes=9, bytes_of=int)
+    assert queue.offer(100) is Offer.KEPT
+    assert queue.offer(1) is not Offer.KEPT
+    queue.clear()
+    assert queue.offer(100) is Offer.KEPT
+
+
 @given(
     policy=st.sampled_from(DropPolicy),
     max_frames=st.integers(1, 5),

@@ -227,6 +227,24 @@ async def test_while_kafka_takes_nothing_a_live_camera_drops_its_oldest_and_memo
     assert summary.captured == 100
 
 
+async def test_large_pictures_that_wait_are_bounded_by_their_bytes(bench: Bench, memory_source: Any) -> None:
+    bench.sink.room.clear()
+    pixels = RawImage(np.zeros((1080, 1920, 3), np.uint8))
+    small = RawImage(pixels.pixels[:16, :16])
+    pictures = [Captured(small if number < 5 else pixels, truth=number) for number in range(10)]
+    source = memory_source(pictures, wait=1)
+    running = bench.run([CameraSpec("cam", LIVE, limit=5)], lambda _: source)
+    await bench.sink.asked.wait()
+    source.go.set()
+    await asyncio.to_thread(source.closed.wait)
+    bench.sink.room.set()
+    await running
+    summary = bench.worker.stats["cam"].summary()
+    assert [frame.truth for frame in bench.sink.frames] == [0, 6, 7, 8, 9]
+    assert summary.dropped == {"queue_full": 5}
+    assert summary.captured == 10
+
+
 async def test_pictures_that_cannot_be_made_to_fit_are_counted(
     bench: Bench, memory_source: Any, pictures: Any
 ) -> None:
