@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from runtime.health import DEPLOYED_PAIR, Health
 from runtime.heartbeat import BEAT_S
@@ -24,6 +25,8 @@ from schemas.errors import SaccadeError
 
 T = TypeVar("T")
 
+_ANSWER_S: Final = 1.0
+"""So long a beat waits for the boards: what a worker tells the others is gone after `WORKER_MODELS_TTL_S`."""
 _log = get_logger(__name__)
 
 
@@ -56,7 +59,8 @@ class DeploymentFollower:
 
     A pair that cannot be loaded leaves the one in use, and is tried again when another is deployed.
 
-    State: the deployment that is followed, whether it is in force, and what stands against it.
+    State: the deployment that is followed, whether it is in force, what stands against it, and the questions that
+    the boards have not answered yet.
     """
 
     def __init__(
@@ -70,13 +74,14 @@ class DeploymentFollower:
         self._is_loaded = False
         self._failed = False
         self._trouble = ""
+        self._asked: dict[int, asyncio.Task[Any]] = {}
 
     async def run(self, until: asyncio.Event) -> None:
         """Follows until `until` is set; a store that does not answer is asked again a second later."""
         async with asyncio.TaskGroup() as group:
             loading: asyncio.Task[None] | None = None
             while True:
-                deployment, workers = await self._exchange()
+                deployment, workers = await self._exchange(group)
                 if loading is None or loading.done():
                     if deployment is not None and deployment != self._followed:
                         loading = group.create_task(self._load(deployment), name="load models")
@@ -86,27 +91,44 @@ class DeploymentFollower:
                     break
             if loading is not None:
                 loading.cancel()
+            for question in self._asked.values():
+                question.cancel()
 
     def told(self) -> WorkerModels:
         """What this worker runs, and how it stands to the deployment that it follows."""
         generation = 0 if self._followed is None else self._followed.generation
         return replace(self._holder.told(), generation=generation, trouble=self._trouble, failed=self._failed)
 
-    async def _exchange(self) -> tuple[Deployment | None, list[WorkerModels] | None]:
+    async def _exchange(
+        self, group: asyncio.TaskGroup
+    ) -> tuple[Deployment | None, list[WorkerModels] | None]:
         """What is deployed, and what all workers run; None where that is not known of every board."""
         told = self.told()
         self._metrics.model_generation.set(told.generation)
         self._metrics.model_failed.set(told.failed)
         self._health.meets(DEPLOYED_PAIR, not told.trouble, told.trouble)
-        answers = await asyncio.gather(*(_exchange(board, told) for board in self._boards))
-        try:
-            deployment = await self._boards[0].deployment()
-        except SaccadeError as error:
-            _log.warning("the deployment cannot be read", error=str(error))
-            deployment = None
+        exchanges = [partial(_exchange, board, told) for board in self._boards]
+        deployment, *answers = await self._answers(group, [partial(_deployed, self._boards[0]), *exchanges])
         if any(answer is None for answer in answers):
             return deployment, None
-        return deployment, [each for answer in answers for each in answer or ()]
+        return deployment, [each for answer in answers for each in answer]
+
+    async def _answers(
+        self, group: asyncio.TaskGroup, questions: Sequence[Callable[[], Coroutine[Any, Any, Any]]]
+    ) -> list[Any]:
+        """What each question brought within `_ANSWER_S`, so that one silent board does not hold up the others.
+
+        None where there is no answer yet. That question is not asked again but waited for with the next ones: a board
+        behind a long link would else never have the time to answer.
+        """
+        for place, ask in enumerate(questions):
+            if place not in self._asked:
+                self._asked[place] = group.create_task(ask())
+        await asyncio.wait(self._asked.values(), timeout=_ANSWER_S)
+        return [
+            self._asked.pop(place).result() if self._asked[place].done() else None
+            for place in range(len(questions))
+        ]
 
     async def _load(self, deployment: Deployment) -> None:
         self._followed, self._is_loaded, self._failed = deployment, False, False
@@ -161,4 +183,13 @@ async def _exchange(board: ModelBoard, told: WorkerModels) -> list[WorkerModels]
         return await board.read_models()
     except SaccadeError as error:  # whatever it is, it is this store's own
         _log.warning("what runs is not told", error=str(error))
+        return None
+
+
+async def _deployed(board: ModelBoard) -> Deployment | None:
+    """What a board says that is deployed; None where nothing is, or it does not answer."""
+    try:
+        return await board.deployment()
+    except SaccadeError as error:
+        _log.warning("the deployment cannot be read", error=str(error))
         return None

@@ -14,6 +14,7 @@ from runtime.deployment import DeploymentFollower, open_first
 from runtime.health import DEPLOYED_PAIR, Health
 from runtime.memory_store import MemoryStore
 from runtime.metrics import Metrics
+from runtime.waiting import set_within
 from schemas.deployment import Deployment, Pair, Role, WorkerModels
 from schemas.errors import ModelError
 
@@ -74,7 +75,8 @@ class Bench:
 
     async def __aexit__(self, *_: object) -> None:
         self._until.set()
-        await self._running
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._running
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +125,58 @@ async def test_while_a_board_is_away_nothing_is_taken_or_released() -> None:
         far.away = False
         await bench.told(model="/good")
         assert bench.holder.released
+
+
+class SlowStore(MemoryStore):
+    """Takes so long for what it is told; None is for ever."""
+
+    def __init__(self, wait_s: float | None) -> None:
+        super().__init__()
+        self.wait_s = wait_s
+        self.num_asked = 0
+
+    async def publish_models(self, models: WorkerModels) -> None:
+        self.num_asked += 1
+        await set_within(asyncio.Event(), self.wait_s)
+        await super().publish_models(models)
+
+
+async def test_a_silent_board_does_not_hold_up_what_the_others_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime.deployment, "_ANSWER_S", 0.01)
+    far = SlowStore(None)
+    async with Bench(far) as bench:
+        await bench.told(model="as started")
+        await bench.store.deploy(Deployment(1, GOOD, Pair("")))
+        await bench.told(generation=1)
+        assert bench.holder.in_use == "as started", "not before it is known what all workers run"
+    assert bench.holder.released == []
+    assert far.num_asked == 1, "one question waits, and no heap of them"
+
+
+async def test_a_board_behind_a_long_link_is_heard_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.deployment, "_ANSWER_S", 0.01)
+    async with Bench(SlowStore(0.05)) as bench:
+        await bench.store.deploy(Deployment(1, GOOD, Pair("")))
+        await bench.told(model="/good")
+
+
+async def test_a_first_board_that_does_not_say_what_is_deployed_is_told_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime.deployment, "_ANSWER_S", 0.01)
+    far = MemoryStore()
+    async with Bench(far) as bench:
+
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(bench.store, "deployment", never)
+        bench.holder.in_use = "another"
+        async with asyncio.timeout(TIMEOUT_S):
+            while [each.model for each in await far.read_models()] != ["another"]:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.005)
 
 
 async def test_a_worker_begins_with_the_deployed_pair_or_with_its_settings() -> None:
