@@ -113,7 +113,7 @@ class KafkaMember:
         """The library's `getmany`, but for paused partitions, and right in its counts when cancelled."""
         if self.consumer._closed:
             raise ConsumerStoppedError
-        self.consumer._coordinator.check_errors()
+        self._check_coordination()
         subscription = self.consumer._subscription
         subscription._fetch_count += 1
         try:
@@ -141,12 +141,23 @@ class KafkaMember:
         """
         if self.consumer._coordinator is None:
             return  # about to join
-        self.consumer._coordinator.check_errors()
+        self._check_coordination()
         if self.consumer._fetcher._fetch_task.done():
             raise KafkaError("the client has stopped to fetch")
         cluster = self.consumer._client.cluster
         if any(cluster.partitions_for_topic(each) is None for each in needed):
             raise UnknownTopicOrPartitionError
+
+    def _check_coordination(self) -> None:
+        """Raises what the library's coordination met.
+
+        One that was cancelled is an error as any other: let through, it would end the reader as if that had been
+        cancelled itself, and nobody would hear of it.
+        """
+        try:
+            self.consumer._coordinator.check_errors()
+        except asyncio.CancelledError:  # nothing was awaited: it is the task's, not ours
+            raise KafkaError("the client has stopped to coordinate") from None
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """No later `poll` returns any of these until `resume` or the next assignment; others are ignored."""

@@ -145,6 +145,15 @@ async def run_stages(work: Stages, stop: asyncio.Event, *, health: Health, commi
     Cancelled, it commits what is finished and leaves the rest to be read again.
     """
     settled = asyncio.Event()
+    is_lost = False
+
+    def reading_ended(reading: asyncio.Task[None]) -> None:
+        nonlocal is_lost
+        # A task group takes a cancelled task for one that it is well with, wherever the cancellation came from.
+        is_lost = reading.cancelled() and not stop.is_set()
+        work.end()
+        stop.set()
+
     try:
         async with asyncio.TaskGroup() as group:
             for name, task in work.beside(settled).items():
@@ -154,10 +163,11 @@ async def run_stages(work: Stages, stop: asyncio.Event, *, health: Health, commi
             group.create_task(work.heartbeat.run(settled), name="heartbeat")
             stages = [group.create_task(task, name=name) for name, task in work.stages().items()]
             reading = group.create_task(work.read(), name="read")
-            reading.add_done_callback(lambda _: work.end())
-            reading.add_done_callback(lambda _: stop.set())
+            reading.add_done_callback(reading_ended)
             health.running()
             await stop.wait()
+            if is_lost:
+                raise RuntimeError("the reader was cancelled, and nobody had asked the worker to stop")
             health.stopping()
             reading.cancel()
             await asyncio.wait(stages)

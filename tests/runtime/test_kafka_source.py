@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import pytest
@@ -491,8 +492,9 @@ async def test_whatever_stands_in_a_topic_is_one_record_that_says_so_and_its_nei
         assert await source.getmany(10, 0.3) == []
 
 
+@pytest.mark.parametrize("lost", ["_fetcher._fetch_task", "_coordinator._coordination_task"])
 async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
-    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str], lost: str
 ) -> None:
     """Nothing of it is lost: what was read and not committed comes again to the next member."""
     revoked: list[int] = []
@@ -507,7 +509,7 @@ async def test_a_member_that_lost_its_tasks_is_replaced_and_reads_on(
         records = await read(source, 60)
         await source.commit(next_offsets(records))
         assert source._member is not None
-        source._member.consumer._fetcher._fetch_task.cancel()
+        attrgetter(lost)(source._member.consumer).cancel()
         await fill(sink, topic, range(60, 120))
         assert values_of(await read(source, 60)) == list(range(60, 120))
         assert source.generation() == 2

@@ -171,6 +171,26 @@ async def test_a_stage_that_fails_ends_the_worker_with_its_error_and_commits_wha
     assert bench.broker.committed["g"] == {("in", 0): 1}
 
 
+async def test_a_reader_that_is_cancelled_from_inside_is_no_orderly_end() -> None:
+    bench = Bench()
+    bench.broker.append("in", 0, b"x")
+    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def poll(*_: object) -> list[Delivery]:
+        return await lost  # type: ignore[return-value]
+
+    async with bench.running() as task:
+        await bench.copied(1)
+        bench.copier.intake.poll = poll  # type: ignore[method-assign, assignment]
+        bench.broker.append("in", 0, b"y")
+        await bench.copied(2)
+        lost.cancel()
+        with pytest.raises(ExceptionGroup) as failure:
+            await task
+    assert failure.group_contains(RuntimeError, match="cancelled")
+    assert bench.broker.committed["g"] == {("in", 0): 2}
+
+
 async def test_cancelled_it_commits_what_is_finished_and_leaves_the_rest_to_be_read_again() -> None:
     bench = Bench()
     bench.broker.append("in", 0, b"x")
