@@ -79,19 +79,26 @@ class Attempts:
         return self._alone is not None
 
     def assigned(
-        self, committed: Mapping[TopicPartition, tuple[int, int]], ends: Mapping[TopicPartition, int]
+        self,
+        committed: Mapping[TopicPartition, tuple[int, int]],
+        logs: Mapping[TopicPartition, tuple[int, int]],
     ) -> None:
         """A new assignment.
 
         Args:
             committed: offset and `num_tries` of each partition that has any.
-            ends: where the partitions end that have a note; without it, there is none to be careful with.
+            logs: where the partitions begin and end that have a note; without it, there is none to be careful with.
         """
-        self._found = dict(committed)
+        # Where the record that members may have died of was deleted, its deaths are not those of the next one. But
+        # they may have died of one that they took together with it.
+        self._found = {
+            each: (offset, num_tries) if logs.get(each, (0, 0))[0] <= offset else (logs[each][0], 0)
+            for each, (offset, num_tries) in committed.items()
+        }
         self._careful = {
-            each: min(offset + _CAREFUL_RECORDS, ends[each])
-            for each, (offset, num_tries) in self._found.items()
-            if num_tries and ends.get(each, 0) > offset
+            each: min(self._found[each][0] + _CAREFUL_RECORDS, end)
+            for each, (_, end) in logs.items()
+            if committed[each][1] and end > self._found[each][0]
         }
         self._marked, self._begun, self._alone = {}, set(), None
 

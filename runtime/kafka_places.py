@@ -55,7 +55,7 @@ class Places:
         """
         wanted = self.held(partitions)
         committed: dict[TopicPartition, tuple[int, int]] = {}
-        ends: dict[TopicPartition, int] = {}
+        logs: dict[TopicPartition, tuple[int, int]] = {}
         anew: set[TopicPartition] = set()
         self._topic_ids, self._may_differ = {}, False
         try:
@@ -71,23 +71,29 @@ class Places:
                     else:
                         committed[each.topic, each.partition] = (told.offset, note.num_tries)
                 noted = [each for each, (_, num_tries) in committed.items() if num_tries]
-                ends = await self._ends(noted)
+                logs = await self._logs(noted)
         except (TimeoutError, KafkaError) as error:
             _log.warning("not known what was tried before", why=str(error) or type(error).__name__)
         if anew:
             _log.warning("begins at the beginning: the topic was made anew", partitions=sorted(anew))
-        self.attempts.assigned(committed, ends)
+        self.attempts.assigned(committed, logs)
         if self.attempts.is_careful:
-            _log.warning("a worker died here: its records go one by one", partitions=len(ends))
+            _log.warning("a worker died here: its records go one by one", partitions=len(logs))
         return anew
 
     def _is_foreign(self, topic: str, note: Note) -> bool:
         return bool(note.topic_id) and self._topic_ids.get(topic, note.topic_id) != note.topic_id
 
-    async def _ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _logs(self, partitions: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Where the logs of the partitions begin and end."""
         wanted = [KafkaTopicPartition(*each) for each in partitions]
-        told = await self._consumer.end_offsets(wanted) if wanted else {}
-        return {(each.topic, each.partition): end for each, end in told.items()}
+        if not wanted:
+            return {}
+        begins, ends = (
+            await self._consumer.beginning_offsets(wanted),
+            await self._consumer.end_offsets(wanted),
+        )
+        return {(each.topic, each.partition): (begins[each], ends[each]) for each in wanted}
 
     def _metadata_came(self, _: object) -> None:
         self._may_differ = bool(self._topic_ids)

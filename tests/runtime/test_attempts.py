@@ -26,7 +26,7 @@ class Group:
     def live(self, batch: int = 16) -> bool:
         """One member's life: True when all is done, False when it died."""
         attempts = Attempts()
-        attempts.assigned(self.committed, dict.fromkeys((A, B), self.length))
+        attempts.assigned(self.committed, dict.fromkeys(self.committed, (0, self.length)))
         position = {each: self.committed.get(each, (0, 0))[0] for each in (A, B)}
         while any(offset < self.length for offset in position.values()):
             assert not attempts.must_wait
@@ -86,7 +86,7 @@ def test_an_orderly_end_leaves_no_note_and_so_does_progress() -> None:
 
 def test_a_careful_member_waits_until_its_one_record_is_done_with() -> None:
     attempts = Attempts()
-    attempts.assigned({A: (7, 1)}, {A: 9})
+    attempts.assigned({A: (7, 1)}, {A: (0, 9)})
     assert attempts.is_careful
     assert attempts.begin([(A, 7)])[0] == {A: (7, 2)}
     assert attempts.must_wait
@@ -97,6 +97,29 @@ def test_a_careful_member_waits_until_its_one_record_is_done_with() -> None:
     assert attempts.begin([(A, 8)])[0] == {A: (8, 1)}
     attempts.committed({A: 9})
     assert not attempts.is_careful  # all that was there when it began is done
+
+
+def test_the_deaths_of_deleted_records_are_not_those_of_the_next_one() -> None:
+    attempts = Attempts()
+    attempts.assigned({A: (100, MAX_DEATHS)}, {A: (130, 200)})
+    assert attempts.is_careful, "they may have died of what they took together with it"
+    assert attempts.begin([(A, 130)]) == ({A: (130, 1)}, set())
+    attempts.committed({A: 194})
+    assert not attempts.is_careful
+
+
+@pytest.mark.parametrize("begin", [100, 130])
+def test_where_nothing_is_left_of_what_was_tried_nobody_is_careful(begin: int) -> None:
+    attempts = Attempts()
+    attempts.assigned({A: (100, MAX_DEATHS), B: (0, 0)}, {A: (begin, begin)})
+    assert not attempts.is_careful
+    assert attempts.begin([(B, 0), (B, 1)]) == ({B: (0, 1)}, set())
+
+
+def test_a_record_that_comes_after_all_that_was_tried_was_deleted_is_not_blamed() -> None:
+    attempts = Attempts()
+    attempts.assigned({A: (100, MAX_DEATHS)}, {A: (130, 130)})
+    assert attempts.begin([(A, 130)]) == ({A: (130, 1)}, set())
 
 
 @given(st.integers(0, 999), st.sampled_from(["", "0f" * 16]))

@@ -741,3 +741,27 @@ async def test_a_record_that_its_members_died_with_is_handed_out_unopened(
             assert num_deaths < 10
     assert refused == [5]
     assert num_deaths <= 5
+
+
+async def test_deaths_of_records_that_were_deleted_meanwhile_hold_up_and_blame_nobody(
+    kafka: KafkaSettings, topic: str, sink: Sink, unique: Callable[[str], str]
+) -> None:
+    group = unique("group")
+    await fill(sink, topic, range(NUM_PARTITIONS))
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="dead"):
+            async with KafkaSource(kafka, [topic], group_id=group) as source:
+                await read(source, 1)
+                raise RuntimeError("dead")
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
+        assert source._member is not None
+        assert source._member.places.attempts.is_careful
+    for partition in range(NUM_PARTITIONS):
+        await delete_before(kafka, topic, partition, 1)
+    async with KafkaSource(kafka, [topic], group_id=group) as source:
+        assert source._member is not None
+        assert not source._member.places.attempts.is_careful
+        await fill(sink, topic, range(NUM_PARTITIONS, 2 * NUM_PARTITIONS))
+        records = await read(source, NUM_PARTITIONS)
+    assert values_of(records) == list(range(NUM_PARTITIONS, 2 * NUM_PARTITIONS))
+    assert {each.unreadable for each in records} == {None}
