@@ -174,10 +174,10 @@ async def test_a_stage_that_fails_ends_the_worker_with_its_error_and_commits_wha
 async def test_a_reader_that_is_cancelled_from_inside_is_no_orderly_end() -> None:
     bench = Bench()
     bench.broker.append("in", 0, b"x")
-    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    lost: asyncio.Future[list[Delivery]] = asyncio.get_running_loop().create_future()
 
     async def poll(*_: object) -> list[Delivery]:
-        return await lost  # type: ignore[return-value]
+        return await lost
 
     async with bench.running() as task:
         await bench.copied(1)
