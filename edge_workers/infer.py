@@ -76,5 +76,6 @@ class EdgeInference:
             outputs = task.outputs
             outputs.logits, outputs.attention, outputs.embedding = logits, attention, embedding
             outputs.model = engine.identity
-            if not np.isfinite(logits).all():
-                task.refuse(LabelState.UNDECODABLE, "not_finite", "the edge model's scores are no numbers")
+            # Attention is no number where the last block attends to the class token only: no patch can be chosen.
+            if not all(np.isfinite(each).all() for each in (logits, attention, embedding)):
+                task.refuse(LabelState.UNDECODABLE, "not_finite", "the edge model's outputs are no numbers")

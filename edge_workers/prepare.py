@@ -63,7 +63,8 @@ def glance_at(task: FrameTask, *, max_frame_pixels: int) -> Tiles | None:
     frame = task.frame
     if frame.encoding != "jpeg" or frame.still:
         return None
-    return glance(frame.image, max_frame_pixels, crop_box(frame.width, frame.height), TILES)
+    size = (frame.width, frame.height)
+    return glance(frame.image, max_frame_pixels, size, crop_box(*size), TILES)
 
 
 async def crop_all(
@@ -149,11 +150,15 @@ class Preparer:
             glanced = await self._threads.spread(self._glance_at, tasks)
             now_s = self._clock.monotonic_s()
             for task, tiles in zip(tasks, glanced, strict=True):
-                if tiles is not None and not isinstance(tiles, DecodeError):
-                    camera = cameras.of(task.camera, now_s)
-                    before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
-                    if before is not None and before.refusal is None and not before.in_doubt:
-                        task.outputs = before
+                if task.frame.still:
+                    continue
+                camera = cameras.of(task.camera, now_s)
+                if tiles is None or isinstance(tiles, DecodeError):
+                    camera.forget()
+                    continue
+                before = camera.look(task.frame.seq, task.captured_ns, tiles, task.outputs)
+                if before is not None and before.refusal is None and not before.in_doubt:
+                    task.outputs = before
         self._metrics.still([task for task in tasks if task.is_still])
         return [task for task in tasks if not task.is_still]
 

@@ -82,6 +82,10 @@ class CameraStillness(Generic[T]):
         self._reference = (tiles, captured_ns, shown)
         return None
 
+    def forget(self) -> None:
+        """The next frame is to be classified: one came that nobody could look at, and it may show anything."""
+        self._reference = None
+
     def _learn(self, change: float, passed_s: float) -> None:
         """The same picture once more, as of a camera that stands, says nothing of its noise."""
         risen = self._noise * 2.0 ** min(passed_s / NOISE_DOUBLES_S, _MOST_DOUBLINGS)

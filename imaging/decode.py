@@ -144,8 +144,16 @@ def _decode_other(
             raise DecodeError("bad_image", f"{encoding} header and content differ in size")
         picture.load()
         pixels = to_rgb(picture, picture.info.get("icc_profile") or b"" if as_shown else b"")
-        orientation = picture.getexif().get(_ORIENTATION, 1) if as_shown else 1
+        orientation = _orientation(picture) if as_shown else 1
     return upright(pixels, orientation)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation; a damaged EXIF does not spoil sound pixels."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - Pillow raises anything on it
+        return 1
 
 
 def _opened(data: bytes, encoding: str, max_pixels: int) -> Image.Image:

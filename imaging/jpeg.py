@@ -8,6 +8,7 @@ pixels are not whole fails: half a picture is not what the camera saw.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,10 @@ from schemas.errors import DecodeError
 MAX_SCANS: Final = 64
 """A progressive JPEG has about ten. Each scan, even an empty one of 50 bytes, costs a pass over all pixels."""
 
+MAX_MARKERS: Final = 2_000
+"""Before the pixels, where a picture has some tens; megabytes of empty ones would cost seconds."""
+
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _EOI, _SOS = 0xD9, 0xDA
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
@@ -59,8 +64,11 @@ def parse_jpeg(data: bytes) -> Jpeg:
     if data[:2] != b"\xff\xd8":
         raise DecodeError("bad_image", "no JPEG header")
     found: dict[int, list[bytes]] = {}
-    pieces, position, kept_from, marker = [], 2, 0, 0
+    pieces, position, kept_from, marker, num_markers = [], 2, 0, 0, 0
     while marker != _SOS:
+        num_markers += 1
+        if num_markers > MAX_MARKERS:
+            raise DecodeError("bad_image", f"a JPEG of more than {MAX_MARKERS} markers before its pixels")
         begin = _next_marker(data, position)
         if begin != position:  # bytes that belong to no segment
             pieces.append(data[kept_from:position])
@@ -133,13 +141,10 @@ def _leniently(jpeg: Jpeg) -> Image.Image:
 
 def _next_marker(data: bytes, position: int) -> int:
     """Return where the next marker's last 0xFF stands, from `position` on."""
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            raise DecodeError("truncated", "no JPEG header: it ends before its pixels")
-        if data[position + 1] not in {0x00, 0xFF}:
-            return position
-        position += 1
+    found = _MARKER.search(data, position)
+    if found is None:
+        raise DecodeError("truncated", "no JPEG header: it ends before its pixels")
+    return found.start()
 
 
 def _segment(data: bytes, begin: int) -> tuple[bytes, int]:

@@ -65,8 +65,10 @@ class CodecThreads:
     async def spread(self, work: Callable[[T], R], items: Sequence[T]) -> list[R | DecodeError]:
         """What `work` returned for each item, in order; or the `DecodeError` that it raised, or that it took too long.
 
+        A bug that one item meets is logged and is a `DecodeError` too, `unforeseen`.
+
         Items that are neighbours go to one thread in one run: handing over costs more than a small image. A
-        cancelled caller leaves what runs to end unheard. Whatever else `work` raises is raised.
+        cancelled caller leaves what runs to end unheard.
         """
         step = -(-len(items) // self.num_threads) or 1
         runs = [_Run(work, items[start : start + step]) for start in range(0, len(items), step)]
@@ -107,8 +109,12 @@ class CodecThreads:
             self._initializer()
         while (run := self._runs.get()) is not None:
             run()
-            if run.left_behind:
+            if run.left_behind:  # and has come to its end after all
+                run.tell(self._came_back)
                 return
+
+    def _came_back(self) -> None:
+        self._num_left_behind -= 1
 
 
 class _Run(Generic[T, R]):
@@ -126,7 +132,6 @@ class _Run(Generic[T, R]):
 
     def __call__(self) -> None:
         """Works on the items, in the calling thread."""
-        error: Exception | None = None
         for index, item in enumerate(self.items):
             self.in_hand = index
             outcome: R | DecodeError
@@ -134,20 +139,20 @@ class _Run(Generic[T, R]):
                 outcome = self.work(item)
             except DecodeError as refused:
                 outcome = refused
-            except Exception as unexpected:  # noqa: BLE001 - raised where it is awaited
-                error = unexpected
-                break
+            except Exception as unforeseen:  # noqa: BLE001 - a bug, but no reason to end for one item of one party
+                _log.exception("a bug met one item", work=repr(self.work))
+                outcome = DecodeError("unforeseen", f"{type(unforeseen).__name__}: {str(unforeseen)[:300]}")
             if self.left_behind:
                 return
             self.outcomes.append(outcome)
         self.in_hand = None
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
-            self._loop.call_soon_threadsafe(self._end, error)
+        self.tell(self._end)
 
-    def _end(self, error: Exception | None) -> None:
-        if self.done.done():  # cancelled
-            return
-        if error is None:
+    def tell(self, what: Callable[[], None]) -> None:
+        """Call it on the loop, which may have ended."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what)
+
+    def _end(self) -> None:
+        if not self.done.done():  # else it was cancelled
             self.done.set_result(None)
-        else:
-            self.done.set_exception(error)

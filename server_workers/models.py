@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LINGER_S = 60.0
 """Records of a class list may still come so long after the deadline of the last one: from an edge that nobody hears of,
 or through a broker that is behind."""
+_LONGEST_WANTED_S = 3_600.0
+"""Whatever a record's deadline: one that is centuries away is no reason to hold a model for good."""
 _log = get_logger(__name__)
 
 
@@ -70,6 +72,7 @@ class ServerModels:
         """
         now_s = self._clock.monotonic_s()
         until_s = max(now_s, deadline_s if math.isfinite(deadline_s) else now_s)
+        until_s = min(until_s, now_s + _LONGEST_WANTED_S)
         for engine in self._engines:
             classes = engine.identity.classes_hash
             if record.is_of_classes(classes):

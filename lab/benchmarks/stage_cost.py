@@ -86,7 +86,10 @@ def stages(shots: Sequence[Shot]) -> list[Figure]:
         ),
         Figure(
             "edge stage: glance at a frame, which may be still",
-            cost_ms(lambda index: glance(shots[index].image, MAX_PIXELS, window, TILES), len(shots)),
+            cost_ms(
+                lambda index: glance(shots[index].image, MAX_PIXELS, (WIDTH, HEIGHT), window, TILES),
+                len(shots),
+            ),
             "ms/frame",
         ),
         Figure(

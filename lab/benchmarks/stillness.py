@@ -80,7 +80,8 @@ def clip(path: Path, seconds: float) -> list[Shot]:
 def tiles_of(shot: Shot) -> Tiles:
     """Return what a frame roughly shows, as the edge worker glances at it."""
     image = decode_image(shot.image, "jpeg", MAX_PIXELS)
-    found = glance(shot.image, MAX_PIXELS, crop_box(image.shape[1], image.shape[0]), TILES)
+    size = (image.shape[1], image.shape[0])
+    found = glance(shot.image, MAX_PIXELS, size, crop_box(*size), TILES)
     assert found is not None
     return found
 
@@ -106,14 +107,15 @@ def costs(
     title: str, forward: EdgeForward, shots: Sequence[Shot], rounds: int, goal: float | None
 ) -> list[Figure]:
     """Return how many cameras at 5 frames/s a core carries with every frame classified, and without still ones."""
-    window = crop_box(*_size(shots[0]))
+    size = _size(shots[0])
+    window = crop_box(*size)
     every, ours, ratios = [], [], []
     classify(forward, shots[: 2 * BATCH])  # warms up
     for _ in range(rounds):
         began_s = time.thread_time()
         classify(forward, shots)
         middle_s = time.thread_time()
-        seen = (glance(shot.image, MAX_PIXELS, window, TILES) for shot in shots)
+        seen = (glance(shot.image, MAX_PIXELS, size, window, TILES) for shot in shots)
         rests_on = held(each for each in seen if each is not None)
         classify(forward, [shot for index, shot in enumerate(shots) if rests_on[index] == index])
         ended_s = time.thread_time()

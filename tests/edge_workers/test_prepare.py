@@ -178,6 +178,15 @@ async def test_while_the_belief_is_in_doubt_every_frame_is_looked_at(read_task: 
     assert [task.frame.seq for task in tasks if not task.is_still] == [0, 5, 10, 11, 12, 13, 14, 15]
 
 
+async def test_nothing_rests_on_what_came_before_a_frame_that_could_not_be_glanced_at(
+    read_task: Make,
+) -> None:
+    tasks = standing(read_task, [50] * 4)
+    tasks[1] = read_task(1, image=b"junk", camera="c", captured_ns=200_000_000)
+    await batches_of(list(tasks), Cameras(CameraStillness[Outputs]))
+    assert [task.outputs.seq for task in tasks] == [0, 1, 2, 2]
+
+
 async def test_stills_and_what_cannot_be_glanced_at_are_classified(read_task: Make) -> None:
     stills = [read_task(seq, image=jpeg(9), still=True) for seq in range(3)]
     broken = [read_task(seq, image=b"junk", camera="d") for seq in range(2)]

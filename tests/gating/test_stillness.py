@@ -116,6 +116,14 @@ def test_a_camera_that_moves_is_never_still_however_long_it_does() -> None:
     assert camera.noise == MAX_NOISE
 
 
+def test_a_frame_that_nobody_could_look_at_may_have_shown_anything() -> None:
+    camera: CameraStillness[int] = CameraStillness()
+    tiles = np.full((TILES, TILES, 3), 90, np.uint8)
+    assert [camera.look(seq, seq * 100_000_000, tiles, seq) for seq in range(3)] == [None, 0, 0]
+    camera.forget()
+    assert [camera.look(seq, seq * 100_000_000, tiles, seq) for seq in range(4, 6)] == [None, 4]
+
+
 def test_noise_falls_at_once_and_rises_slowly_within_its_bounds() -> None:
     camera: CameraStillness[int] = CameraStillness()
     camera.look(0, 0, view(), 0)

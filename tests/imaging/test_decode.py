@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from imaging.decode import FORMATS, decode_image, travels_as_it_is
 from imaging.header import format_of
-from imaging.jpeg import MAX_SCANS
+from imaging.jpeg import MAX_MARKERS, MAX_SCANS
 from schemas.errors import DecodeError
 from vit.preprocess import resize_crop
 
@@ -128,6 +128,20 @@ def test_an_orientation_that_nobody_knows_is_upright(value: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = value
     assert np.array_equal(decoded(saved(picture(), "PNG", exif=exif)), picture())
+
+
+def test_damaged_exif_costs_no_png() -> None:
+    pixels = np.full((40, 60, 3), 90, np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", exif=b"8 bytes.")
+    assert np.array_equal(decode_image(file.getvalue(), "png", 1 << 20), pixels)
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xd0", b"\xff\xe5\x00\x02", b"\xff\xd0\x00\x00"])
+def test_megabytes_of_markers_are_refused_before_they_cost_seconds(junk: bytes) -> None:
+    data = b"\xff\xd8" + junk * ((4 << 20) // len(junk))
+    with pytest.raises(DecodeError, match=f"more than {MAX_MARKERS} markers"):
+        decode_image(data, "jpeg", 1 << 20)
 
 
 def test_damaged_exif_costs_no_picture() -> None:

@@ -23,7 +23,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def test_tiles_are_the_mean_colours_of_the_windows_parts(scale: float) -> None:
     pixels = picture(round(640 * scale), round(480 * scale))
     left, top, right, bottom = (round(edge * scale) for edge in WINDOW)
-    found = glance(jpeg(pixels), 1 << 24, (left, top, right, bottom), 14)
+    found = glance(jpeg(pixels), 1 << 24, (pixels.shape[1], pixels.shape[0]), (left, top, right, bottom), 14)
     assert found is not None
     inside = pixels[top:bottom, left:right].astype(np.float64)
     rows, columns = (np.array_split(np.arange(side), 14) for side in inside.shape[:2])
@@ -36,5 +36,11 @@ def test_tiles_are_the_mean_colours_of_the_windows_parts(scale: float) -> None:
 def test_what_only_decoding_can_judge_has_no_glance() -> None:
     whole = jpeg(picture())
     for data in (b"", b"junk", whole[: len(whole) // 2], b"\xff\xd8\xff\xd9"):
-        assert glance(data, 1 << 24, WINDOW, 28) is None
-    assert glance(whole, 640 * 480 - 1, WINDOW, 28) is None
+        assert glance(data, 1 << 24, (640, 480), WINDOW, 28) is None
+    assert glance(whole, 640 * 480 - 1, (640, 480), WINDOW, 28) is None
+
+
+@pytest.mark.parametrize("size", [(64, 64), (640, 479), (480, 640), (7_680, 4_320)])
+def test_a_picture_of_another_size_than_was_stated_has_no_glance(size: tuple[int, int]) -> None:
+    left, top, right, bottom = 0.0, 0.0, float(size[0]), float(size[1])
+    assert glance(jpeg(picture()), 1 << 26, size, (left, top, right, bottom), 28) is None
