@@ -14,6 +14,7 @@ import pytest
 
 from edge_workers.metrics import EdgeMetrics
 from edge_workers.settings import EdgeSettings
+from producers.camera_file import load_cameras
 from producers.metrics import ProducerMetrics
 from runtime.connections import TopicSettings
 from runtime.metrics import ConsumerMetrics, Metrics, ProcessMetrics
@@ -98,9 +99,57 @@ def test_no_two_panels_share_a_place() -> None:
         assert len(set(places)) == len({each["id"] for each in panels}) == len(panels)
 
 
+def manifest(kind: str, name: str) -> dict[str, Any]:
+    (found,) = (each for each in documents() if each["kind"] == kind and each["metadata"]["name"] == name)
+    return found
+
+
+def mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping within, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from mappings(each)
+
+
+def referenced(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(kind, name) of everything in the namespace that has to be there before the document's object can work."""
+    for each in mappings(document):
+        for field, kind in (
+            ("configMap", "ConfigMap"),
+            ("configMapRef", "ConfigMap"),
+            ("configMapKeyRef", "ConfigMap"),
+        ):
+            if field in each:
+                yield kind, each[field]["name"]
+        for field in ("secretRef", "secretKeyRef"):
+            if field in each:
+                yield "Secret", each[field]["name"]
+        if "secretName" in each:
+            yield "Secret", each["secretName"]
+        if "serviceAccountName" in each:
+            yield "ServiceAccount", each["serviceAccountName"]
+        if "persistentVolumeClaim" in each:
+            yield "PersistentVolumeClaim", each["persistentVolumeClaim"]["claimName"]
+        for target in each.get("secretTargetRef", ()):
+            yield "Secret", target["name"]
+        if "authenticationRef" in each:
+            yield (
+                each["authenticationRef"].get("kind", "TriggerAuthentication"),
+                each["authenticationRef"]["name"],
+            )
+
+
+def made_by_hand() -> dict[str, set[str]]:
+    """The secrets that the guide says how to make: their keys, by name."""
+    text = (MANIFESTS / "README.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"^    kubectl .*create secret generic ([a-z0-9-]+)(.*)$", text, re.M)
+    return {name: set(re.findall(r"--from-file=([\w.-]+)=", arguments)) for name, arguments in lines}
+
+
 def manifest_settings(folder: Path) -> ServerProgramSettings:
     """The one file of all roles as a server reads it, with secrets in files of `folder`."""
-    (settings,) = (each for each in documents() if each["kind"] == "ConfigMap")
+    settings = manifest("ConfigMap", "saccade-settings")
     for name in ("kafka", "redis", "ca.pem"):
         (folder / name).write_text("secret")
     text = settings["data"]["saccade.toml"].replace("/run/secrets/saccade", str(folder))
@@ -164,3 +213,75 @@ def test_kustomize_names_every_manifest() -> None:
     assert set(kustomization["resources"]) == {
         path.name for path in MANIFESTS.glob("*.yaml") if path.name != "kustomization.yaml"
     }
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_puts_the_folder_together() -> None:
+    done = subprocess.run(["kubectl", "kustomize", MANIFESTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = list(yaml.safe_load_all(done.stdout))
+    assert made[0]["kind"] == "Namespace"
+    assert {each["metadata"]["namespace"] for each in made[1:]} == {made[0]["metadata"]["name"]}
+
+
+def test_the_namespace_of_all_is_made() -> None:
+    (kustomization,) = (each for each in documents() if each["kind"] == "Kustomization")
+    assert manifest("Namespace", kustomization["namespace"])
+
+
+def test_what_a_manifest_refers_to_is_there_or_the_guide_says_how_to_make_it() -> None:
+    there = {(each["kind"], each.get("metadata", {}).get("name")) for each in documents()}
+    there |= {("Secret", name) for name in made_by_hand()}
+    wanted = {reference for each in documents() for reference in referenced(each)}
+    assert {("ConfigMap", "saccade-cameras"), ("Secret", "saccade-secrets")} <= wanted
+    assert not wanted - there
+
+
+def test_the_guides_secret_holds_every_key_that_is_read() -> None:
+    keys = made_by_hand()["saccade-secrets"]
+    for each in documents():
+        for target in (target for found in mappings(each) for target in found.get("secretTargetRef", ())):
+            assert target["key"] in keys
+    settings = manifest("ConfigMap", "saccade-settings")["data"]["saccade.toml"]
+    assert set(re.findall(r"/run/secrets/saccade/([\w.-]+)", settings)) <= keys
+
+
+def test_the_example_cameras_are_read_and_so_is_the_one_in_its_comment(tmp_path: Path) -> None:
+    workload = manifest("StatefulSet", "saccade-producer")["spec"]["template"]["spec"]
+    (name,) = (each["configMap"]["name"] for each in workload["volumes"] if each["name"] == "cameras")
+    arguments = workload["containers"][0]["args"]
+    text = manifest("ConfigMap", name)["data"][Path(arguments[arguments.index("--cameras") + 1]).name]
+    (tmp_path / "front").write_text("secret")
+    path = tmp_path / "cameras.toml"
+    path.write_text(text)
+    assert [each.name for each in load_cameras(path)] == ["example"]
+    path.write_text(
+        re.sub(r"^# (?=\[|\w+ =)", "", text, flags=re.M).replace("/run/secrets/saccade", str(tmp_path))
+    )
+    assert [each.name for each in load_cameras(path)] == ["example", "front"]
+
+
+def test_keda_logs_in_where_the_workers_do(tmp_path: Path) -> None:
+    """A trigger of a cluster that wants a login has one, of the same mechanism and user."""
+    loaded = manifest_settings(tmp_path)
+    clusters = {each.bootstrap_servers: each for each in (loaded.kafka, loaded.offload_cluster)}
+    triggers = [
+        trigger
+        for each in documents()
+        if each["kind"] == "ScaledObject"
+        for trigger in each["spec"]["triggers"]
+    ]
+    assert triggers
+    for trigger in triggers:
+        cluster = clusters[trigger["metadata"]["bootstrapServers"]]
+        if not cluster.security_protocol.startswith("SASL"):
+            continue
+        mechanism = (
+            (cluster.sasl_mechanism or "").replace("SCRAM-SHA-", "scram_sha").replace("PLAIN", "plaintext")
+        )
+        assert trigger["metadata"]["sasl"] == mechanism
+        assert (trigger["metadata"].get("tls") == "enable") == (cluster.security_protocol == "SASL_SSL")
+        login = manifest("TriggerAuthentication", trigger["authenticationRef"]["name"])
+        parameters = {each["parameter"] for each in login["spec"]["secretTargetRef"]}
+        assert {"username", "password"} <= parameters
+        assert ("ca" in parameters) == (cluster.ssl_cafile is not None)
