@@ -285,3 +285,11 @@ def test_keda_logs_in_where_the_workers_do(tmp_path: Path) -> None:
         parameters = {each["parameter"] for each in login["spec"]["secretTargetRef"]}
         assert {"username", "password"} <= parameters
         assert ("ca" in parameters) == (cluster.ssl_cafile is not None)
+
+
+def test_the_rights_name_the_topic_of_events() -> None:
+    """Commented out, as the name is the user's; it has the form of its neighbours."""
+    text = (FOLDER / "security" / "kafka-acls.txt").read_text()
+    assert re.search(r"^# .*events\.kafka_topic.*\n# page +Write +topic +\S+$", text, re.M)
+    (row,) = re.findall(r"^\| page \|.*$", (FOLDER.parent / "docs" / "security.md").read_text(), re.M)
+    assert "`events.kafka_topic`" in row
