@@ -84,7 +84,7 @@ class Guard:
         await (answer or self._app)(scope, receive, secured)
 
     def _refusal(self, request: Request, session: Login | None) -> Response | None:
-        path = request.url.path
+        path: str = request.scope["path"]  # what the routes see; `url` is also made of the Host header
         if not self._sessions.need_login and not is_loopback(request.url.hostname or ""):
             # Another site's name that points to this machine would let that site read the page.
             return refusal(403, "open the page by 127.0.0.1 or localhost")

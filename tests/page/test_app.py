@@ -72,6 +72,22 @@ def test_nothing_is_answered_without_signing_in(open_page: Any, path: str) -> No
     assert client.get("/api/session").json() == {"signed_in": False, "site": ""}
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("x/static/", "/api/letters", 401),
+        ("x/login?", "/api/letters", 401),
+        ("x/static/..", "/", 303),
+        ("page.example", "/st%09atic/app.js", 303),
+    ],
+)
+def test_the_guard_judges_the_path_that_is_answered(
+    open_page: Any, host: str, path: str, status: int
+) -> None:
+    client = open_page(USERS, "http://page.example")
+    assert client.get(path, headers={"host": host}).status_code == status
+
+
 @pytest.mark.parametrize("path", CHANGES)
 def test_changes_need_a_session_and_its_token(open_page: Any, path: str) -> None:
     client = open_page(USERS, "http://page.example")
