@@ -17,7 +17,7 @@ from page.labels import FollowedLabels
 from runtime.clock import Clock
 from runtime.log import get_logger
 from runtime.waiting import set_within
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError, leaves
 from schemas.event import Event
 from schemas.label import Label, LabelState
 
@@ -125,8 +125,8 @@ class EventEngine:
                     await set_within(stop, _LEASE_RENEW_S)
                     continue
                 await self._find(stop)
-            except* TransientError as group:
-                _log.warning("no events for now", error=str(group.exceptions[0]))
+            except* SaccadeError as group:  # also what Redis refuses, such as a key that holds something else
+                _log.warning("no events for now", error=str(leaves(group)[0]))
                 await set_within(stop, _RETRY_S)
 
     async def _find(self, stop: asyncio.Event) -> None:
@@ -156,9 +156,20 @@ class EventEngine:
         for camera in (await self._store.cameras())[:MAX_CAMERAS]:
             if over.is_set():
                 return
-            for label in reversed(await self._store.recent(camera, 200)):
+            for label in reversed(await self._past_of(camera)):
                 await self._take(self._last_words.offer(label))
         await self._take(self._last_words.due(now_ns))
+
+    async def _past_of(self, camera: str) -> list[Label]:
+        try:
+            return await self._store.recent(camera, 200)
+        except TransientError:
+            raise
+        except (
+            SaccadeError
+        ) as error:  # one camera's key that holds something else does not silence the others
+            _log.warning("the labels of a camera cannot be read", camera=camera, error=str(error))
+            return []
 
     async def _work(self, followed: asyncio.Queue[list[Label]], over: asyncio.Event, offset_ns: int) -> None:
         while not over.is_set():

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 from page.labels import FollowedLabels
 from runtime.clock import Clock
+from runtime.log import get_logger
+from runtime.uplink_states import readable_uplinks
 from schemas.camera_state import CameraState
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError
 from schemas.event import Event
 from schemas.label import Label, LabelState
 from schemas.server_report import ServerReport
@@ -28,6 +30,7 @@ SITE_S = 1.0
 HISTORY_MOMENTS = 900
 """A quarter of an hour of the uplink, one moment a second."""
 _RETRY_S = 1.0
+_log = get_logger(__name__)
 
 
 class PageStore(Protocol):
@@ -178,7 +181,8 @@ class Feed:
             wanted, self._unread = sorted(self._unread), set()
             try:
                 self._spread(await self._read(wanted))
-            except TransientError:
+            except SaccadeError as error:
+                _log.warning("first labels cannot be read for now", error=str(error))
                 self._unread.update(wanted)
                 await asyncio.sleep(_RETRY_S)
                 self._asked.set()
@@ -206,16 +210,14 @@ class Feed:
     async def _tell_site(self) -> None:
         while True:
             try:
-                uplinks = {
-                    worker: json.loads(text)
-                    for worker, text in (await self._store.read_uplinks(self._site)).items()
-                }
+                uplinks = readable_uplinks(await self._store.read_uplinks(self._site))
                 reports = await self._store.read_reports(self._site)
                 cameras = {*await self._store.cameras(), *await self._read_states()}
                 for gone in self._newest.keys() - cameras:
                     del self._newest[gone]
                 newest_event = await self._events.newest_position(self._site)
-            except TransientError:
+            except SaccadeError as error:
+                _log.warning("the site's state cannot be read for now", error=str(error))
                 self.site_state = {**self.site_state, "redis": False}
             else:
                 servers = [
@@ -252,19 +254,20 @@ class Feed:
         }
         return self.states.keys()
 
-    def _remember(self, uplinks: dict[str, Any]) -> None:
+    def _remember(self, uplinks: dict[str, dict[str, Any]]) -> None:
         """One moment of all edge workers together."""
         if not uplinks:
             return
         states = list(uplinks.values())
+        point = states[0].get("point") or {}
         self.history.append(
             {
                 "at_s": self._clock.time_ns() / 1e9,
                 "budget": _sum(states, "budget_bytes_per_s"),
                 "measured": _sum(states, "measured_bytes_per_s"),
                 "usable": _sum(states, "usable_bytes_per_s"),
-                "tau": states[0].get("point", {}).get("tau"),
-                "delta": states[0].get("point", {}).get("delta"),
+                "tau": point.get("tau"),
+                "delta": point.get("delta"),
                 "state": states[0].get("state"),
                 "cause": states[0].get("cause"),
             }

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from runtime.log import get_logger
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError
 from schemas.label import Label
 
 READ_S = 0.2
@@ -54,7 +54,7 @@ class SharedLabels:
                     self._begun.set()
                     for queue in list(self._queues):
                         await queue.put(labels)
-            except TransientError as error:
+            except SaccadeError as error:  # also what Redis refuses, such as a key that holds something else
                 _log.warning("no labels for now", error=str(error))
                 await asyncio.sleep(_RETRY_S)  # Redis tells nobody when it is back
 

@@ -85,10 +85,11 @@ class Outlet(Protocol):
 async def run_outlet(queue: EventQueue, site: str, outlet: Outlet) -> None:
     """Sends what comes, from where it stopped last time; a new outlet begins with the next event.
 
-    Ends by cancellation only: a receiver that is away is tried again, with pauses of up to a minute.
+    Ends by cancellation only: a receiver that is away, or a Redis that refuses, is tried again, with pauses of up to
+    a minute.
     """
     async for attempt in stamina.retry_context(
-        on=TransientError, attempts=None, timeout=None, wait_initial=0.5, wait_max=_RETRY_MAX_S
+        on=SaccadeError, attempts=None, timeout=None, wait_initial=0.5, wait_max=_RETRY_MAX_S
     ):
         with attempt:
             position = await queue.position(site, outlet.name) or await queue.newest_position(site)

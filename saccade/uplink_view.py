@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from runtime.log import get_logger
 from runtime.redis_store import RedisStore
+from runtime.uplink_states import readable_uplinks
 from runtime.waiting import set_within
 from saccade.models_view import model_rows
-from schemas.errors import SaccadeError
+from schemas.errors import DecodeError, SaccadeError, decodes
 
 REFRESH_S = 1.0
 ROWS = (
@@ -32,6 +34,8 @@ ROWS = (
     "held back",
 )
 
+_log = get_logger(__name__)
+
 
 async def print_uplinks(
     store: RedisStore, site: str, *, stop: asyncio.Event, refresh: bool, as_json: bool
@@ -43,7 +47,7 @@ async def print_uplinks(
     """
     console = Console()
     while True:
-        found = {name: json.loads(text) for name, text in (await store.read_uplinks(site)).items()}
+        found = readable_uplinks(await store.read_uplinks(site))
         models = await store.read_models()
         if not found and not refresh:
             raise SaccadeError("no edge worker has reported its uplink lately: is one running on this Redis?")
@@ -65,9 +69,13 @@ def table_of(found: dict[str, dict[str, Any]]) -> Table:
     columns: list[tuple[str, ...]] = [ROWS]
     by_camera: dict[str, float] = {}
     for name, state in sorted(found.items()):
+        try:
+            columns.append(column_of(state))
+        except DecodeError as error:  # such as one of a worker that says less than this version shows
+            _log.warning("an edge worker's uplink cannot be shown", worker=name, error=str(error))
+            continue
         table.add_column(name)
-        columns.append(column_of(state))
-        for camera, num_bytes in state["bytes_by_camera"].items():
+        for camera, num_bytes in (state.get("bytes_by_camera") or {}).items():
             by_camera[camera] = by_camera.get(camera, 0.0) + num_bytes
     for row in zip(*columns, strict=True):
         table.add_row(*row)
@@ -77,8 +85,9 @@ def table_of(found: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+@decodes
 def column_of(state: dict[str, Any]) -> tuple[str, ...]:
-    """Return one worker's state as the texts of `ROWS`."""
+    """Return one worker's state as the texts of `ROWS`; raises `DecodeError` where something is missing."""
     point = state["point"]
     return (
         f"{state['state']} ({state['cause']})" if state["cause"] else state["state"],

@@ -25,6 +25,7 @@ from page.kept_frames import KeptFrames
 from runtime.clock import ManualClock
 from runtime.kafka_connection import Record
 from schemas.camera_state import CameraState
+from schemas.errors import SaccadeError
 from schemas.event import Event
 from schemas.label import Label
 from schemas.server_report import ServerReport
@@ -55,6 +56,11 @@ class FakeSite:
     events: FakeEvents = field(default_factory=FakeEvents)
     states: list[CameraState] = field(default_factory=list)
     traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    uplinks: dict[str, str] = field(
+        default_factory=lambda: {"edge-1": '{"state":"steady","cause":"budget","measured_bytes_per_s":900.0}'}
+    )
+    refusals: int = 0
+    """So often reading uplinks and first labels is refused for good."""
     followed: asyncio.Queue[list[Label]] = field(default_factory=asyncio.Queue)
 
     def write(self, label: Label) -> None:
@@ -65,6 +71,7 @@ class FakeSite:
         return sorted({camera for camera, _ in self.labels})
 
     async def latest_many(self, cameras: Sequence[str]) -> list[Label | None]:
+        self._refuse()
         return [next(iter(await self.recent(each, 1)), None) for each in cameras]
 
     async def recent(self, camera: str, count: int) -> list[Label]:
@@ -85,7 +92,13 @@ class FakeSite:
         return self.states
 
     async def read_uplinks(self, site: str) -> dict[str, str]:
-        return {"edge-1": '{"state":"steady","cause":"budget","measured_bytes_per_s":900.0}'}
+        self._refuse()
+        return self.uplinks
+
+    def _refuse(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise SaccadeError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
     async def read_reports(self, site: str) -> list[ServerReport]:
         return [ServerReport("server-1", site, 1, 2.0, 10, 8, 0, 0.1, 500.0)]

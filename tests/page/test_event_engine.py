@@ -12,7 +12,7 @@ import pytest
 from page.event_engine import EventEngine, LastWords
 from page.events import EventRule, Patience
 from runtime.clock import ManualClock
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError
 from schemas.event import Event, Kind
 from schemas.label import AnswerSource, Label, LabelState
 
@@ -42,9 +42,12 @@ def label(
 class FakeSite:
     """Labels in, events out; they are not taken for the first `away` times."""
 
-    def __init__(self, past: list[Label] | None = None, away: int = 0) -> None:
+    def __init__(
+        self, past: list[Label] | None = None, away: int = 0, error: SaccadeError | None = None
+    ) -> None:
         self.past = past or []
         self.away = away
+        self.error = error or TransientError("away")
         self.labels: asyncio.Queue[list[Label]] = asyncio.Queue()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.known: set[str] = set()
@@ -69,7 +72,7 @@ class FakeSite:
     async def add(self, event: Event) -> bool:
         if self.away:
             self.away -= 1
-            raise TransientError("away")
+            raise self.error
         if event.id in self.known:
             return False
         self.known.add(event.id)
@@ -153,6 +156,30 @@ async def test_an_outage_is_ridden_out() -> None:
     site = FakeSite(past=[label(step) for step in range(7)], away=2)
     async with running(site):
         assert (await site.events.get()).kind is Kind.BEGUN
+
+
+async def test_what_redis_refuses_for_good_ends_nothing() -> None:
+    site = FakeSite(past=[label(step) for step in range(7)], away=2, error=SaccadeError("WRONGTYPE of a key"))
+    async with running(site):
+        assert (await site.events.get()).kind is Kind.BEGUN
+
+
+class OddKeySite(FakeSite):
+    """The past of one camera cannot be read."""
+
+    async def cameras(self) -> list[str]:
+        return ["a-first", "gate"]
+
+    async def recent(self, camera: str, count: int) -> list[Label]:
+        if camera != "gate":
+            raise SaccadeError("WRONGTYPE of a key")
+        return await super().recent(camera, count)
+
+
+async def test_one_camera_that_cannot_be_read_silences_no_other() -> None:
+    site = OddKeySite(past=[label(step) for step in range(7)])
+    async with running(site):
+        assert (await site.events.get()).id == "gate:0:begun"
 
 
 def test_a_provisional_label_waits_for_its_final_one_or_its_deadline() -> None:

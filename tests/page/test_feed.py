@@ -79,6 +79,52 @@ async def test_the_site_is_told_too(site: Any) -> None:
         assert feed.history[-1]["budget"] is None
 
 
+ODD_STATES = [
+    *("", "{", "[]", "3", '"steady"', "null", "[" * 100_000, '{"measured_bytes_per_s": NaN}'),
+    *('{"measured_bytes_per_s": 1e999}', '{"measured_bytes_per_s": "many"}', '{"measured_bytes_per_s": [1]}'),
+    *(
+        '{"point": 3}',
+        '{"point": {"tau": {}}}',
+        '{"state": {}}',
+        '{"other": [Infinity]}',
+        '{"cause": "\\ud800"}',
+    ),
+    *('{"held_back": [1]}', '{"disagreement": 1}'),
+]
+
+
+@pytest.mark.parametrize("text", ODD_STATES)
+async def test_an_uplink_that_cannot_be_read_is_left_out(site: Any, text: str) -> None:
+    site.uplinks = {"a-bad-one": text, **site.uplinks}
+    async with following(site) as feed:
+        viewer = feed.join([])
+        while not (state := await told(viewer, "site"))["redis"]:
+            pass
+        assert state["uplinks"].keys() == {"edge-1"}
+        assert feed.history[-1]["measured"] == 900.0
+
+
+async def test_a_worker_without_a_point_is_shown(site: Any) -> None:
+    site.uplinks = {"edge-1": '{"point": null}'}
+    async with following(site) as feed:
+        viewer = feed.join([])
+        while not (await told(viewer, "site"))["redis"]:
+            pass
+        assert feed.history[-1]["tau"] is None
+
+
+async def test_what_redis_refuses_for_good_ends_nothing(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.feed.SITE_S", 0.05)
+    monkeypatch.setattr("page.feed._RETRY_S", 0.05)
+    site.labels["gate", 1] = label("gate", 1)
+    site.refusals = 4
+    async with following(site) as feed:
+        viewer = feed.join(["gate"])
+        assert list(await told(viewer, "labels")) == ["gate"]
+        while not (await told(viewer, "site"))["redis"]:
+            pass
+
+
 async def test_a_camera_is_shown_as_its_producer_tells_also_without_a_label(site: Any) -> None:
     now_ns = ManualClock().time_ns()
     site.states = [CameraState("gate", "waiting", "rtsp://gate", now_ns, 0.0, 0, 0, 3, error="refused")]

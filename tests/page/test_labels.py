@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from page.labels import SharedLabels
-from schemas.errors import TransientError
+from schemas.errors import SaccadeError, TransientError
 from schemas.label import AnswerSource, Label, LabelState
 
 
@@ -19,15 +19,16 @@ def label(seq: int) -> Label:
 class FakeBatches:
     """Labels that tests write; away for the first `away` times."""
 
-    def __init__(self, away: int = 0) -> None:
+    def __init__(self, away: int = 0, error: SaccadeError | None = None) -> None:
         self.away = away
+        self.error = error or TransientError("away")
         self.written: asyncio.Queue[list[Label]] = asyncio.Queue()
         self.read: asyncio.Queue[int] = asyncio.Queue()
 
     async def batches(self, pause_s: float) -> AsyncIterator[list[Label]]:
         if self.away:
             self.away -= 1
-            raise TransientError("away")
+            raise self.error
         yield []
         while True:
             labels = await self.written.get()
@@ -53,4 +54,14 @@ async def test_all_who_follow_get_each_label_and_who_left_holds_up_nobody(
                     pass
                 assert slow.full()  # it waits for nobody any more once this one has left
             assert [await stays.get() for _ in range(4)] == [[label(seq)] for seq in range(4)]
+        running.cancel()
+
+
+async def test_what_redis_refuses_for_good_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.labels._RETRY_S", 0.0)
+    shared = SharedLabels(FakeBatches(away=3, error=SaccadeError("WRONGTYPE of a key")))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(shared.run())
+        async with shared.following() as follows:
+            assert await follows.get() == []
         running.cancel()

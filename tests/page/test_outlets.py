@@ -17,6 +17,7 @@ import stamina
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, discovery, run_outlet, signature
 from runtime.clock import ManualClock
 from runtime.kafka_connection import RecordRefused
+from schemas.errors import SaccadeError
 from schemas.event import Event, Kind, decode_event, encode_event
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -63,13 +64,27 @@ class FakeQueue:
         self.marks[outlet] = position
 
 
-async def send_all(outlet: Outlet, events: list[Event | None]) -> FakeQueue:
-    queue = FakeQueue(events)
+async def send_all(
+    outlet: Outlet, events: list[Event | None], queue_type: type[FakeQueue] = FakeQueue
+) -> FakeQueue:
+    queue = queue_type(events)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         sending = group.create_task(run_outlet(queue, "", outlet))
         await queue.all_sent.wait()
         sending.cancel()
     return queue
+
+
+class RefusingQueue(FakeQueue):
+    """Redis refuses the mark at first, because its key holds something else."""
+
+    refusals = 3
+
+    async def position(self, site: str, outlet: str) -> str | None:
+        if self.refusals:
+            self.refusals -= 1
+            raise SaccadeError("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return await super().position(site, outlet)
 
 
 Request = tuple[dict[str, str], bytes]
@@ -112,6 +127,12 @@ async def test_a_receiver_that_fails_at_times_misses_nothing() -> None:
     ids = [headers["x-saccade-event"] for headers, _ in got]
     assert ids == [event(1).id] * 4 + [event(2).id] * 2
     assert "x-saccade-signature" not in got[0][0]
+
+
+async def test_what_redis_refuses_for_good_ends_nothing() -> None:
+    async with receiver([]) as (url, got):
+        await send_all(Webhook(url, None, ManualClock()), [event(1)], RefusingQueue)
+    assert len(got) == 1
 
 
 async def test_an_event_that_is_refused_is_passed_over_and_the_next_one_sent() -> None:

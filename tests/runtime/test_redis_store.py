@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -272,3 +273,20 @@ async def test_answers_are_heard_after_the_clock_went_ahead_and_back_and_the_str
             found += more
         assert found == [answer]
         assert await store.answers_after("site", place, 0.01) == (place, [])
+
+
+async def test_one_key_that_holds_something_else_hides_no_other_camera(own_redis: RedisServer) -> None:
+    settings = RedisSettings(url=own_redis.url)
+    async with SiteReader(settings) as store, redis.asyncio.Redis.from_url(own_redis.url) as client:
+        await store.put([make_label("gate", 0), make_label("yard", 0)])
+        for key in ("labels:yard", "camera:yard"):
+            await client.set(key, "something else")
+        found = await store.latest_many(["gate", "yard"])
+        assert [None if each is None else each.seq for each in found] == [0, None]
+        async with asyncio.timeout(20), aclosing(store.batches(0.01)) as batches:
+            assert await anext(batches) == []
+            await store.put([make_label("gate", 1)])
+            assert [(each.camera, each.seq) for each in await anext(batches)] == [("gate", 1)]
+            await client.delete("labels:yard", "camera:yard")
+            await store.put([make_label("yard", 1)])
+            assert [(each.camera, each.seq) for each in await anext(batches)] == [("yard", 1)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from saccade.uplink_view import table_of
+from saccade.uplink_view import print_uplinks, table_of
 
 STATE: dict[str, Any] = {
     "state": "steady",
@@ -44,3 +47,31 @@ def test_a_worker_of_an_older_version_and_one_with_few_answers_are_shown() -> No
     shown, older = StringIO(), {name: value for name, value in STATE.items() if name not in NEW}
     Console(width=80, file=shown).print(table_of({"old": older, "new": STATE | {"disagreement": None}}))
     assert "drifted" not in shown.getvalue()
+
+
+def test_a_worker_that_says_too_little_is_left_out() -> None:
+    shown = StringIO()
+    Console(width=80, file=shown).print(table_of({"bad": {"state": "steady"}, "good": STATE}))
+    assert "webp-75" in shown.getvalue()
+    assert "bad" not in shown.getvalue()
+
+
+class OddStore:
+    """Redis holds odd texts beside a state."""
+
+    async def read_uplinks(self, site: str) -> dict[str, str]:
+        return {"a": "[]", "b": "{", "c": '{"frames_per_s": NaN}', "good": json.dumps(STATE)}
+
+    async def read_models(self) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_a_state_that_cannot_be_read_ends_nothing(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    store: Any = OddStore()
+    await print_uplinks(store, "", stop=asyncio.Event(), refresh=False, as_json=as_json)
+    shown = capsys.readouterr().out
+    assert "steady" in shown
+    assert "good" in shown
