@@ -190,14 +190,21 @@ class RedisStore(Coordination):
     async def _read_after(
         self, positions: dict[str, str], *, only: str | None = None, block_ms: int | None = None
     ) -> list[Label]:
-        """New entries of all streams, each camera's in order; `positions` moves on. May wait for the first."""
-        for each in [only] if only else await self.cameras():
+        """New entries of all streams, each camera's in order; `positions` moves on. May wait for the first.
+
+        A camera that is not listed any more keeps its position until nothing of it is left to read.
+        """
+        listed = [only] if only else await self.cameras()
+        for each in listed:
             positions.setdefault(each, FROM_START)
         cameras = {redis_keys.labels(each): each for each in positions}
         streams = {key: positions[each] for key, each in cameras.items()}
         found = await self._client.xread(streams, count=_PAGE_ENTRIES, block=block_ms) if streams else []
         for key, entries in found:
             positions[cameras[key]] = entries[-1][0]
+        if len(positions) > len(listed):
+            for each in positions.keys() - set(listed) - {cameras[key] for key, _ in found}:
+                del positions[each]
         return [label for _, entries in found for label in _labels_of(entries)]
 
 
