@@ -108,7 +108,12 @@ async def _send(outlet: Outlet, event: Event) -> None:
             on=(TransientError, EventRefusedError), attempts=_TRIES, timeout=None, wait_max=5.0
         ):
             with attempt:
-                await outlet.send(event)
+                try:
+                    await outlet.send(event)
+                except (TransientError, EventRefusedError):
+                    raise
+                except Exception as error:  # an event that a library cannot send would end every start
+                    raise EventRefusedError(f"{type(error).__name__}: {error}"[:300]) from error
     except EventRefusedError as error:
         _log.error("event passed over", outlet=outlet.name, id=event.id, error=str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -73,7 +74,28 @@ class EventSettings(PatienceSettings):
     def _check_webhook(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("must be http://... or https://...")
+        if url is not None and not _names_a_host(url.get_secret_value()):
+            raise ValueError(_WANT_HOST)
         return url
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _check_mqtt(cls, url: str | None) -> str | None:
+        if url is not None and not _names_a_host(url):
+            raise ValueError(_WANT_HOST)
+        return url
+
+
+_WANT_HOST = "must name a host, and a port from 1 to 65535 where it names one"
+
+
+def _names_a_host(url: str) -> bool:
+    """Nothing of the address is told on: it may hold a token."""
+    try:
+        parts = urlsplit(url)
+        return url.isprintable() and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or half an IPv6 address
+        return False
 
 
 class HarvestSettings(Section):

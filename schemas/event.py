@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from schemas.errors import decodes
 from schemas.fields import Fields
+from schemas.identity import named_camera
 from schemas.limits import MAX_CAMERA_CHARS, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
 VERSION = 1
@@ -62,7 +63,7 @@ def decode_event(text: str) -> Event:
     return Event(
         id=fields.text("id", _MAX_TEXT),
         site=fields.text("site", MAX_NAME_CHARS),
-        camera=fields.text("camera", MAX_CAMERA_CHARS),
+        camera=named_camera(fields.text("camera", MAX_CAMERA_CHARS)),
         kind=Kind(fields.choice("kind", frozenset(Kind))),
         label=fields.text("label", _MAX_TEXT),
         before=fields.text("before", _MAX_TEXT),

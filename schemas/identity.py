@@ -32,6 +32,12 @@ def site_of(camera: str) -> str:
     return site if slash else ""
 
 
+def named_camera(camera: str) -> str:
+    """The id of whatever site it names, safe in addresses and topics; raises `DecodeError` `bad_name` for others."""
+    check_camera(site_of(camera), camera)
+    return camera
+
+
 def check_site(site: str) -> None:
     """Returns when `site` is empty (no site) or a name, else `DecodeError` `bad_name`."""
     if f".{site}".endswith(".dead"):

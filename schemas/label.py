@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from schemas.errors import DecodeError, decodes
 from schemas.fields import Fields
+from schemas.identity import named_camera
 from schemas.limits import MAX_CAMERA_CHARS, MAX_CLASSES, MAX_NAME_CHARS, MAX_SEQ, MAX_TIME_NS
 
 NO_LABEL = -1
@@ -100,14 +101,14 @@ def label_from_fields(values: Mapping[str, str]) -> Label:
     """The label of `label_fields`; fields of newer writers are ignored.
 
     Raises:
-        DecodeError: a field is missing, no number, or out of range.
+        DecodeError: a field is missing, no number, out of range, or the camera is none.
     """
     fields = Fields(
         "label", {name: _number(name, text) if name in _NUMBERS else text for name, text in values.items()}
     )
     return Label(
         site=fields.text("site", MAX_NAME_CHARS),
-        camera=fields.text("camera", MAX_CAMERA_CHARS),
+        camera=named_camera(fields.text("camera", MAX_CAMERA_CHARS)),
         seq=fields.integer("seq", 0, MAX_SEQ),
         state=LabelState(fields.choice("state", frozenset(LabelState))),
         source=AnswerSource(fields.choice("source", frozenset(AnswerSource))),

@@ -15,6 +15,7 @@ import pytest
 import stamina
 
 from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, discovery, run_outlet, signature
+from page.settings import EventSettings
 from runtime.clock import ManualClock
 from runtime.kafka_connection import RecordRefused
 from schemas.errors import SaccadeError
@@ -127,6 +128,34 @@ async def test_a_receiver_that_fails_at_times_misses_nothing() -> None:
     ids = [headers["x-saccade-event"] for headers, _ in got]
     assert ids == [event(1).id] * 4 + [event(2).id] * 2
     assert "x-saccade-signature" not in got[0][0]
+
+
+@pytest.mark.parametrize("error", [ValueError("no topic"), UnicodeEncodeError("ascii", "ß", 0, 1, "odd")])
+async def test_an_event_that_cannot_be_sent_is_passed_over(error: Exception) -> None:
+    class Odd(Webhook):
+        async def send(self, event: Event) -> None:
+            if event.first_seq == 1:
+                raise error
+            await super().send(event)
+
+    async with receiver([]) as (url, got):
+        queue = await send_all(Odd(url, None, ManualClock()), [event(1), event(2)])
+    assert [headers["x-saccade-event"] for headers, _ in got] == [event(2).id]
+    assert queue.marks == {"webhook": "2"}
+
+
+@pytest.mark.parametrize(
+    "address", ["//", "//:1", "//h:0", "//h:65536", "//h:x", "//[::1", "//h\x7f", "//[::1]:x"]
+)
+def test_an_address_without_a_host_or_with_an_odd_port_is_refused_at_the_start(address: str) -> None:
+    for settings in ({"webhook_url": f"http:{address}"}, {"mqtt_url": f"mqtt:{address}"}):
+        with pytest.raises(ValueError, match=r"host|pattern"):
+            EventSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize("address", ["//h", "//h:1", "//[::1]:65535", "//home.example"])
+def test_good_addresses_are_taken(address: str) -> None:
+    EventSettings.model_validate({"webhook_url": f"https:{address}/x?y=z", "mqtt_url": f"mqtts:{address}/"})
 
 
 async def test_what_redis_refuses_for_good_ends_nothing() -> None:

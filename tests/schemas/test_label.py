@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DecodeError
+from schemas.event import Event, Kind, decode_event, encode_event
 from schemas.label import AnswerSource, Label, LabelState, label_fields, label_from_fields
 
 LABEL = Label(
@@ -31,7 +32,9 @@ LABEL = Label(
     st.builds(
         Label,
         site=st.text(max_size=20),
-        camera=st.text(max_size=20),
+        camera=st.from_regex(
+            r"([A-Za-z0-9][A-Za-z0-9._-]{0,20}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True
+        ).filter(lambda camera: ".dead/" not in camera and not camera.startswith("dead/")),
         seq=st.integers(0, 2**63 - 1),
         state=st.sampled_from(LabelState),
         source=st.sampled_from(AnswerSource),
@@ -85,3 +88,23 @@ def test_a_missing_field_is_named() -> None:
     del fields["source"]
     with pytest.raises(DecodeError, match="source"):
         label_from_fields(fields)
+
+
+ODD_CAMERAS = ["straße", "a#", "a+b", "", "a b", "a/b/c", "/a", "a/", "a\nb"]
+
+
+@pytest.mark.parametrize("camera", ODD_CAMERAS)
+def test_a_camera_that_no_frame_may_have_is_refused(camera: str) -> None:
+    with pytest.raises(DecodeError, match="camera"):
+        label_from_fields(label_fields(replace(LABEL, camera=camera)))
+    event = Event("a:1:begun", "", camera, Kind.BEGUN, "stop", "", 1, 1, 1, 1, 0.9)
+    with pytest.raises(DecodeError, match="camera"):
+        decode_event(encode_event(event))
+
+
+@pytest.mark.parametrize(("site", "camera"), [("", "gate-1"), ("north.1", "north.1/Gate_2")])
+def test_every_camera_that_a_frame_may_have_is_taken(site: str, camera: str) -> None:
+    label = replace(LABEL, site=site, camera=camera)
+    assert label_from_fields(label_fields(label)) == label
+    event = Event("a:1:begun", site, camera, Kind.BEGUN, "stop", "", 1, 1, 1, 1, 0.9)
+    assert decode_event(encode_event(event)) == event
