@@ -93,7 +93,8 @@ class LastWords:
 class EventEngine:
     """Finds the events of one site.
 
-    State: one tracker a camera, and the labels that may still change. All of it is touched from one task.
+    State: one tracker a camera with the time when its newest frame's label came, and the labels that may still
+    change. All of it is touched from one task.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class EventEngine:
         self._site = site
         self._owner = owner
         self._trackers: dict[str, EventTracker] = {}
+        self._heard_s: dict[str, float] = {}
         self._last_words = LastWords()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -132,6 +134,7 @@ class EventEngine:
     async def _find(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until another process holds the lease."""
         self._trackers.clear()
+        self._heard_s.clear()
         self._last_words = LastWords()
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -177,7 +180,7 @@ class EventEngine:
                 await self._take(self._last_words.offer(label))
             now_ns = self._clock.time_ns() + offset_ns
             await self._take(self._last_words.due(now_ns))
-            await self._quiet(now_ns)
+            await self._quiet()
 
     async def _take(self, labels: Iterable[Label]) -> None:
         for label in labels:
@@ -186,11 +189,17 @@ class EventEngine:
                 if len(self._trackers) >= MAX_CAMERAS:
                     continue
                 tracker = self._trackers[label.camera] = EventTracker(self._site, label.camera, self._rule)
+            before_ns = tracker.newest_ns
             await self._write(tracker.see(label))
+            if tracker.newest_ns != before_ns:
+                self._heard_s[label.camera] = self._clock.monotonic_s()
 
-    async def _quiet(self, now_ns: int) -> None:
-        for tracker in self._trackers.values():
-            await self._write(tracker.quiet(now_ns))
+    async def _quiet(self) -> None:
+        """Quiet is what does not arrive: labels may come long after the capture, and cameras have their own clocks."""
+        now_s = self._clock.monotonic_s()
+        for camera, tracker in self._trackers.items():
+            silent_s = now_s - self._heard_s.get(camera, now_s)
+            await self._write(tracker.quiet(tracker.newest_ns + round(silent_s * 1e9)))
 
     async def _write(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -15,6 +15,8 @@ from schemas.label import Label
 _NS = 1_000_000_000
 _LATE_NS: Final = 10 * _NS
 """A frame that comes later than this behind the newest changes nothing any more."""
+_SET_BACK_FRAMES: Final = 5
+"""So many of them in a row are no stragglers: the camera's clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class EventTracker:
     """One camera's events.
 
     State: the label that stands (`_standing`) and the run of the label that is seen now (`_run`), which are
-    the same object while the standing label is seen.
+    the same object while the standing label is seen; and how many frames in a row came too late (`_num_late`).
     """
 
     def __init__(self, site: str, camera: str, rule: EventRule) -> None:
@@ -80,7 +82,9 @@ class EventTracker:
         self._rule = rule
         self._standing: _Run | None = None
         self._run: _Run | None = None
-        self._newest_ns = 0
+        self._num_late = 0
+        self.newest_ns = 0
+        """Capture time of the newest frame with an answer."""
 
     @property
     def standing(self) -> str:
@@ -97,15 +101,22 @@ class EventTracker:
     def see(self, label: Label) -> list[Event]:
         """What this frame's answer brings about."""
         name = self._rule.name_of(label)
-        if not name or label.captured_ns < self._newest_ns - _LATE_NS:
+        if not name:
             return []
-        if label.captured_ns < self._newest_ns:
+        events = []
+        if label.captured_ns < self.newest_ns - _LATE_NS:
+            self._num_late += 1
+            if self._num_late < _SET_BACK_FRAMES:
+                return []
+            events = self._restart()
+        self._num_late = 0
+        if label.captured_ns < self.newest_ns:
             # Its final answer came after those of later frames: it may strengthen a run, it starts none.
             if self._run is not None and self._run.label == name and label.confidence > self._run.confidence:
                 self._run.best_seq, self._run.confidence = label.seq, label.confidence
             return []
-        self._newest_ns = label.captured_ns
-        events = self.quiet(label.captured_ns)
+        self.newest_ns = label.captured_ns
+        events += self.quiet(label.captured_ns)
         self._extend(name, label)
         assert self._run is not None
         stood_ns = self._run.last_ns - self._run.first_ns
@@ -118,9 +129,17 @@ class EventTracker:
     def quiet(self, now_ns: int) -> list[Event]:
         """What the passing of time brings about; `now_ns` is on the clock of the captures."""
         ends_ns = self.quiet_at_ns
-        if ends_ns is None or now_ns < ends_ns:
+        return [] if ends_ns is None or now_ns < ends_ns else self._end()
+
+    def _restart(self) -> list[Event]:
+        """The camera's clock was set back: what stood is over, and times begin anew."""
+        events = self._end()
+        self._run, self.newest_ns = None, 0
+        return events
+
+    def _end(self) -> list[Event]:
+        if self._standing is None:
             return []
-        assert self._standing is not None
         ended, self._standing = self._standing, None
         if self._run is ended:
             self._run = None

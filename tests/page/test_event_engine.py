@@ -85,13 +85,14 @@ class FakeSite:
 
 
 @asynccontextmanager
-async def running(site: FakeSite) -> AsyncIterator[None]:
+async def running(site: FakeSite) -> AsyncIterator[ManualClock]:
     rule = EventRule(Patience(stand_s=1.0, gone_s=2.0))
-    engine = EventEngine(site, site, site, ManualClock(time_ns=NOW_NS), rule, site="", owner="me")
+    clock = ManualClock(time_ns=NOW_NS)
+    engine = EventEngine(site, site, site, clock, rule, site="", owner="me")
     stop = asyncio.Event()
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(engine.run(stop))
-        yield
+        yield clock
         stop.set()
 
 
@@ -102,6 +103,28 @@ async def test_labels_become_an_event() -> None:
             site.labels.put_nowait([label(step)])
         event = await site.events.get()
     assert (event.kind, event.label, event.first_seq) == (Kind.BEGUN, "stop", 0)
+
+
+async def test_labels_that_come_long_after_the_capture_end_nothing_by_themselves() -> None:
+    site = FakeSite()
+    minute_ns = 60 * S
+
+    def late(step: int, name: str) -> Label:
+        return replace(label(step, name), captured_ns=label(step).captured_ns - minute_ns)
+
+    async with running(site) as clock:
+        for step in range(7):
+            site.labels.put_nowait([late(step, "stop")])
+        assert (await site.events.get()).kind is Kind.BEGUN
+        for step in range(7, 13):
+            site.labels.put_nowait([late(step, "yield")])
+        assert (await site.events.get()).kind is Kind.CHANGED
+        clock.advance(1.9)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(site.events.get(), 0.1)
+        clock.advance(0.2)
+        ended = await site.events.get()
+    assert (ended.kind, ended.label, ended.at_ns) == (Kind.ENDED, "yield", late(12, "").captured_ns)
 
 
 async def test_a_restart_goes_on_and_tells_nothing_twice() -> None:

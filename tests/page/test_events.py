@@ -89,6 +89,18 @@ def test_a_silent_camera_ends_its_event() -> None:
     assert tracker.standing == ""
 
 
+def test_a_camera_whose_clock_was_set_back_goes_on() -> None:
+    frames = [*every(100, 102, "stop"), *every(50, 52.4, "yield")]
+    assert told(frames) == [(Kind.BEGUN, "stop", ""), (Kind.ENDED, "stop", ""), (Kind.BEGUN, "yield", "")]
+
+
+def test_stragglers_between_newer_frames_set_nothing_back() -> None:
+    frames = [*every(100, 102, "stop")]
+    for step in range(10):
+        frames += [(50 + 0.2 * step, "yield"), (102 + 0.2 * step, "stop")]
+    assert told(frames) == [(Kind.BEGUN, "stop", "")]
+
+
 def test_dropped_frames_and_late_answers_begin_nothing() -> None:
     tracker = EventTracker("", "gate", RULE)
     for at_s, name in every(0, 2, "stop"):
