@@ -92,7 +92,11 @@ async def run_outlet(queue: EventQueue, site: str, outlet: Outlet) -> None:
         on=SaccadeError, attempts=None, timeout=None, wait_initial=0.5, wait_max=_RETRY_MAX_S
     ):
         with attempt:
-            position = await queue.position(site, outlet.name) or await queue.newest_position(site)
+            position = await queue.position(site, outlet.name)
+            if position is None:
+                # Marked before the receiver answers: what happens while it is away is sent, too.
+                position = await queue.newest_position(site)
+                await queue.sent(site, outlet.name, position)
             async with outlet.connected():
                 while True:
                     for place, event in await queue.after(site, position, count=_BATCH, wait_s=_WAIT_S):

@@ -18,7 +18,7 @@ from page.outlets import KafkaTopic, Mqtt, Outlet, Webhook, discovery, run_outle
 from page.settings import EventSettings
 from runtime.clock import ManualClock
 from runtime.kafka_connection import RecordRefused
-from schemas.errors import SaccadeError
+from schemas.errors import SaccadeError, TransientError
 from schemas.event import Event, Kind, decode_event, encode_event
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -156,6 +156,34 @@ def test_an_address_without_a_host_or_with_an_odd_port_is_refused_at_the_start(a
 @pytest.mark.parametrize("address", ["//h", "//h:1", "//[::1]:65535", "//home.example"])
 def test_good_addresses_are_taken(address: str) -> None:
     EventSettings.model_validate({"webhook_url": f"https:{address}/x?y=z", "mqtt_url": f"mqtts:{address}/"})
+
+
+class NewQueue(FakeQueue):
+    """No outlet has a mark yet."""
+
+    async def position(self, site: str, outlet: str) -> str | None:
+        return self.marks.get(outlet)
+
+
+async def test_a_new_outlet_sends_what_happens_while_its_receiver_is_away() -> None:
+    class Away(Webhook):
+        tries = 0
+
+        @asynccontextmanager
+        async def connected(self) -> AsyncIterator[None]:
+            self.tries += 1
+            if self.tries <= 2:
+                queue.events.append(event(self.tries + 1))
+                raise TransientError("away")
+            async with super().connected():
+                yield
+
+    queue = NewQueue([event(1)])
+    async with receiver([]) as (url, got), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        sending = group.create_task(run_outlet(queue, "", Away(url, None, ManualClock())))
+        await queue.all_sent.wait()
+        sending.cancel()
+    assert [headers["x-saccade-event"] for headers, _ in got] == [event(2).id, event(3).id]
 
 
 async def test_what_redis_refuses_for_good_ends_nothing() -> None:
