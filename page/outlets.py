@@ -158,8 +158,13 @@ class Webhook:
             headers["x-saccade-signature"] = signature(self._secret, timestamp, body)
         host = urlsplit(self._url).hostname
         try:
-            answer = await self._client.post(self._url, content=body, headers=headers)
-        except httpx.HTTPError as error:
+            # The status is all that is wanted: a body may be without end, and httpx limits each read, not the answer.
+            async with (
+                asyncio.timeout(_TIMEOUT_S),
+                self._client.stream("POST", self._url, content=body, headers=headers) as answer,
+            ):
+                pass
+        except (httpx.HTTPError, TimeoutError) as error:
             raise TransientError(f"webhook {host}: {type(error).__name__}") from None
         if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
             raise TransientError(f"webhook {host} answered {answer.status_code}")

@@ -192,6 +192,46 @@ async def test_what_redis_refuses_for_good_ends_nothing() -> None:
     assert len(got) == 1
 
 
+@asynccontextmanager
+async def endless(head: bytes) -> AsyncIterator[str]:
+    """A web address that begins each answer with `head` and never ends it."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        try:
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        server.close()
+
+
+async def test_an_answer_without_end_is_taken_by_its_status() -> None:
+    head = b"HTTP/1.1 200 x\r\ncontent-type: text/plain\r\n\r\n"
+    async with endless(head) as url, asyncio.timeout(5):
+        outlet = Webhook(url, None, ManualClock())
+        async with outlet.connected():
+            await outlet.send(event(1))
+
+
+async def test_a_status_that_takes_too_long_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.outlets._TIMEOUT_S", 0.1)
+    async with endless(b"HTTP/1.1 200 ") as url, asyncio.timeout(5):
+        outlet = Webhook(url, None, ManualClock())
+        async with outlet.connected():
+            with pytest.raises(TransientError, match="TimeoutError"):
+                await outlet.send(event(1))
+
+
 async def test_an_event_that_is_refused_is_passed_over_and_the_next_one_sent() -> None:
     async with receiver([400, 400, 400, 400, 400]) as (url, got):
         await send_all(Webhook(url, None, ManualClock()), [event(1), event(2)])
