@@ -187,4 +187,6 @@ class Sessions:
 
 def may_change(session: Login, csrf: str | None) -> bool:
     """True where the role allows changes and the request comes from the page itself."""
-    return session.role is UserRole.CHANGE and hmac.compare_digest(session.csrf, csrf or "")
+    return session.role is UserRole.CHANGE and hmac.compare_digest(
+        session.csrf.encode(), (csrf or "").encode()
+    )

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from schemas.errors import SaccadeError
 
 MAX_BODY_BYTES: Final = 64 * 1024
+_MAX_DIGITS: Final = 20
+"""Of a number; Python refuses to read one of thousands."""
 _IMAGE_TYPES: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
@@ -38,7 +40,8 @@ def camera_of(request: Request) -> str:
 def integer(values: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
     """A number of a query or a body; raises `SaccadeError` that names it where it is none in [low, high]."""
     text = str(values.get(name, default))
-    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+    is_number = len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit()
+    if not is_number or not low <= int(text) <= high:
         raise SaccadeError(f"{name}: {text!r:.40}, want an integer in [{low}, {high}]")
     return int(text)
 
@@ -52,7 +55,8 @@ async def json_of(request: Request) -> dict[str, Any]:
             raise SaccadeError(f"the request has more than {MAX_BODY_BYTES} bytes")
     try:
         value = json.loads(body or b"{}")
-    except ValueError:
+        json.dumps(value, ensure_ascii=False).encode()  # half of a character is text that nothing can store
+    except (ValueError, RecursionError):
         raise SaccadeError("the request is no JSON") from None
     if not isinstance(value, dict):
         raise SaccadeError("the request is no JSON object")

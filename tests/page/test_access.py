@@ -116,6 +116,7 @@ def test_changes_need_the_role_and_the_pages_own_token() -> None:
     assert not may_change(ada, None)
     assert not may_change(ada, bob.csrf)
     assert not may_change(bob, bob.csrf)
+    assert not may_change(ada, "ü")
 
 
 def test_without_users_everybody_who_reaches_the_page_may_change() -> None:

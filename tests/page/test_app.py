@@ -190,7 +190,11 @@ def test_why_tells_the_way_of_an_offloaded_frame(open_page: Any, site: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/labels", "/api/labels?camera=gate&count=0", "/api/why?camera=gate&seq=x"]
+    "path",
+    [
+        *("/api/labels", "/api/labels?camera=gate&count=0", "/api/why?camera=gate&seq=x"),
+        "/api/letters?count=" + "9" * 5_000,
+    ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(open_page: Any, path: str) -> None:
     answer = open_page().get(path)
@@ -281,3 +285,18 @@ def test_a_body_that_is_no_small_json_object_is_refused(open_page: Any) -> None:
     assert client.post("/api/letters/replay", content=b"[1]", headers=header).status_code == 400
     assert client.post("/api/letters/replay", content=b"{", headers=header).status_code == 400
     assert client.post("/api/letters/replay", content=b"x" * 70_000, headers=header).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 50_000, b'{"a":' * 10_000, b'{"user": "ada", "password": "\\ud800"}']
+)
+def test_a_body_that_python_cannot_take_is_refused(open_page: Any, content: bytes) -> None:
+    client = open_page(USERS, "http://page.example")
+    assert client.post("/api/login", content=content).status_code == 400
+
+
+def test_a_token_in_other_letters_is_a_wrong_one(open_page: Any) -> None:
+    client = open_page(USERS, "http://page.example")
+    signed_in(client, "ada", "lovelace")
+    answer = client.post("/api/letters/replay", json={}, headers={"x-csrf-token": "ü".encode()})
+    assert answer.status_code == 403
