@@ -13,6 +13,9 @@ from devstack.locks import Locks
 from devstack.redis_server import RedisServer
 from schemas.errors import StackError, leaves
 
+_THROWAWAY = "stack-content"
+_MARK = ".made-by-saccade-stack"
+
 
 class EmbeddedStack:
     """Kafka and Redis on loopback ports. Not tied to an event loop.
@@ -35,14 +38,16 @@ class EmbeddedStack:
         secure_listener: SecureListener | None = None,
     ) -> None:
         self._locks = Locks()
-        self._data = None if data else run_dir / "data"
+        self._throwaway = None if data else run_dir / _THROWAWAY
         try:
             self._locks.take_folder(run_dir)
             if data:
                 self._locks.take_folder(data)
-            content = data or run_dir / "data"
-            if self._data:
-                shutil.rmtree(self._data, ignore_errors=True)
+            content = data or run_dir / _THROWAWAY
+            if self._throwaway:
+                self._remove_throwaway()
+                self._throwaway.mkdir(parents=True)
+                (self._throwaway / _MARK).touch()
             self.kafka = KafkaBroker(
                 run_dir,
                 content / "kafka",
@@ -105,7 +110,7 @@ class EmbeddedStack:
 
     async def stop(self) -> None:
         """Both are gone and folders and ports are free; content in `data` is written in order first."""
-        if self._data:  # nothing to keep, so nothing to wait for
+        if self._throwaway:  # nothing to keep, so nothing to wait for
             await self.kill()
             return
         try:
@@ -122,9 +127,22 @@ class EmbeddedStack:
                 group.create_task(self.kafka.kill())
                 group.create_task(self.redis.kill())
         finally:
-            if self._data:
-                shutil.rmtree(self._data, ignore_errors=True)
+            self._remove_throwaway()
             self._locks.release()
+
+    def _remove_throwaway(self) -> None:
+        """Nothing is left of an earlier stack's content; what no stack has made stays.
+
+        Raises:
+            StackError: there is something else.
+        """
+        if self._throwaway is None or not self._throwaway.exists():
+            return
+        if not (self._throwaway / _MARK).exists():
+            raise StackError(
+                f"{self._throwaway} is no content of a stack: move it away, or name another --run-dir"
+            )
+        shutil.rmtree(self._throwaway, ignore_errors=True)
 
     async def kill_kafka(self) -> None:
         """The broker was killed with SIGKILL."""

@@ -245,7 +245,9 @@ def _unsnapped(data: memoryview, max_bytes: int) -> bytes:
     if packed.startswith(_XERIAL_MAGIC):
         at = _XERIAL_HEADER_BYTES
         while at + 4 <= len(packed):
-            (length,) = struct.unpack_from(">I", packed, at)
+            (length,) = struct.unpack_from(">i", packed, at)
+            if length < 0:  # the library would go back, and come to other blocks than these
+                raise _Unreadable("snappy: a broken block")
             num_bytes += _varint(packed, at + 4)
             at += 4 + length
     else:
@@ -277,7 +279,9 @@ def _unlz4(data: memoryview, max_bytes: int) -> bytes:
     block_bytes = 1 << (8 + 2 * block)
     at = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
     bound = 0
-    while at + 4 <= len(packed):
+    while True:
+        if at + 4 > len(packed):
+            raise _Unreadable("lz4: it ends too early")
         (size,) = struct.unpack_from("<I", packed, at)
         if size == 0:
             break
@@ -286,7 +290,9 @@ def _unlz4(data: memoryview, max_bytes: int) -> bytes:
         if bound > max_bytes + block_bytes:
             raise _Unreadable(f"lz4: more than {max_bytes} bytes")
         at += 4 + length + (4 if flags & 0x10 else 0)
-    return bytes(lz4_decode(packed))
+    end = at + 4 + (4 if flags & 0x04 else 0)
+    # The library would expand further frames behind this one, which nothing bounds; a batch has one.
+    return bytes(lz4_decode(packed[:end]))
 
 
 _EXPANDERS: Final[dict[int, tuple[str, Callable[[memoryview, int], bytes]]]] = {

@@ -41,7 +41,9 @@ class StatusServer:
                 writer.write(await self._respond(request.split(b"\r\n", 1)[0].decode("latin-1")))
                 await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            pass  # a probe that went away, or no HTTP at all: there is nobody to tell
+            # A probe that went away or reads nothing, or no HTTP at all: there is nobody to tell. Closed in order,
+            # the connection would keep its answer for as long as the other side does not read.
+            writer.transport.abort()
         finally:
             del self._open[task]
             writer.close()

@@ -111,6 +111,19 @@ async def test_an_occupied_run_folder_is_one_clear_line(tmp_path: Path, stack: E
     await EmbeddedStack(tmp_path).kill()
 
 
+def test_a_run_folder_keeps_what_no_stack_has_made(tmp_path: Path) -> None:
+    for name in ("data", "stack-content"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "image.jpg").write_bytes(b"mine")
+    with pytest.raises(StackError, match="stack-content is no content of a stack"):
+        EmbeddedStack(tmp_path)
+    assert (tmp_path / "stack-content" / "image.jpg").exists()
+    (tmp_path / "stack-content").rename(tmp_path / "mine")
+    asyncio.run(EmbeddedStack(tmp_path).kill())
+    assert not (tmp_path / "stack-content").exists()
+    assert (tmp_path / "data" / "image.jpg").exists()
+
+
 async def test_a_port_in_use_is_one_clear_line(tmp_path: Path, stack: EmbeddedStack) -> None:
     with pytest.raises(StackError, match=rf"port {stack.kafka.port} is in use"):
         EmbeddedStack(tmp_path, kafka_port=stack.kafka.port)
@@ -127,7 +140,7 @@ async def test_stacks_beside_each_other_have_ports_topics_and_folders_of_their_o
         assert await check_topics(settings.kafka, pipeline_topics(settings)) == []
         assert len(await check_topics(_kafka(stack.bootstrap_servers), pipeline_topics(settings))) == 4
         pids = other.kafka_pid, other.redis_pid
-    assert not (tmp_path / "one" / "data").exists()
+    assert not (tmp_path / "one" / "stack-content").exists()
     assert all(wait_until_gone(pid, 0.0) for pid in pids)
 
 

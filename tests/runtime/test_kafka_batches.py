@@ -72,6 +72,24 @@ def test_batches_of_every_codec_come_through_without_compression(codec: str) -> 
 @pytest.mark.parametrize(
     ("codec", "packed"),
     [
+        ("lz4", lz4_encode(bytes(10)) + lz4_encode(bytes(100 * LIMIT))),
+        ("snappy", snappy_encode(bytes(10))[:16] + struct.pack(">i", -4) + bytes(200)),
+    ],
+)
+def test_what_stands_behind_the_content_costs_no_memory(codec: str, packed: bytes) -> None:
+    bomb = repacked(packed, CODECS[codec])
+    tracemalloc.start()
+    found = readable(bomb + batch([b"next"], base=3), 0, LIMIT)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read(found.batches) == [(2, b""), (3, b"next")]
+    assert list(found.unreadable) == [2]
+    assert peak_bytes < 6 * LIMIT + 2 * len(bomb)
+
+
+@pytest.mark.parametrize(
+    ("codec", "packed"),
+    [
         ("gzip", gzip.compress(bytes(100 * LIMIT))),
         ("snappy", snappy_encode(bytes(4 * LIMIT))),
         ("snappy", snappy_encode(bytes(4 * LIMIT), xerial_compatible=False)),

@@ -10,6 +10,7 @@ import socket
 import pytest
 
 from edge_workers.metrics import EdgeMetrics
+from runtime import status_server
 from runtime.clock import ManualClock
 from runtime.health import GROUP_JOINED, Health
 from runtime.metrics import Metrics
@@ -96,6 +97,23 @@ async def test_a_request_that_never_ends_or_is_too_long_harms_nobody() -> None:
         assert (await get(port, "/healthz"))[0] == 200
     assert asyncio.all_tasks() == {asyncio.current_task()}
     for writer in (silent, long):
+        writer.close()
+
+
+async def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "_REQUEST_TIMEOUT_S", 0.2)
+    metrics, size = Metrics("edge"), 64 << 20
+    monkeypatch.setattr(metrics, "exposition", lambda: bytes(size))
+    async with serve_status(SETTINGS, metrics, Health(ManualClock(), 30)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(1.0)  # its reader stands still for longer than it may
+        num_bytes = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20.0):
+                while chunk := await reader.read(1 << 20):
+                    num_bytes += len(chunk)
+        assert num_bytes < size
         writer.close()
 
 
