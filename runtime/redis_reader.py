@@ -105,6 +105,8 @@ class SiteReader(RedisStore):
             except TransientError:
                 raise
             except SaccadeError as error:
+                # Whatever stream comes there again is a new one; and once the camera is listed no more, all is well.
+                del positions[camera]
                 if camera not in refused:
                     refused.add(camera)
                     _log.warning("a camera's labels cannot be read", camera=camera, error=str(error))

@@ -16,6 +16,7 @@ from devstack import EmbeddedStack
 from devstack.locks import Locks
 from devstack.redis_server import RedisServer
 from runtime.connections import RedisSettings
+from runtime.redis_connection import FROM_START
 from runtime.redis_reader import SiteReader
 from runtime.redis_store import RedisStore
 from schemas import redis_keys
@@ -290,3 +291,12 @@ async def test_one_key_that_holds_something_else_hides_no_other_camera(own_redis
             await client.delete("labels:yard", "camera:yard")
             await store.put([make_label("yard", 1)])
             assert [(each.camera, each.seq) for each in await anext(batches)] == [("yard", 1)]
+
+
+async def test_a_key_that_holds_something_else_is_forgotten_with_its_camera(own_redis: RedisServer) -> None:
+    settings = RedisSettings(url=own_redis.url)
+    async with SiteReader(settings) as store, redis.asyncio.Redis.from_url(own_redis.url) as client:
+        await client.set("labels:yard", "something else")
+        positions = {"gate": FROM_START, "yard": FROM_START}
+        assert await store._read_apart(positions, set()) == []
+        assert positions.keys() == {"gate"}
