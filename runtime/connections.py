@@ -20,7 +20,13 @@ def _joined(value: object) -> object:
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _RESERVED = re.compile(r"[\s/?#@\[\]]|%(?![0-9a-fA-F]{2})")
-_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]")
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_BRACKETED = re.compile(r"\[[0-9a-fA-F:.]+\]")
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a name that can be looked up, or an IPv4 address: a name's parts have 1 to 63 characters."""
+    return _HOST.fullmatch(text) is not None
 
 
 def check_redis_url(url: str) -> str:
@@ -40,6 +46,10 @@ def check_redis_url(url: str) -> str:
     if at and _RESERVED.search(user_info):
         raise ValueError("percent-encode the password (@ is %40, / is %2F, # is %23, % is %25)")
     parts = urlsplit(url)
+    try:
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        raise ValueError("the parts of the host's name must have 1 to 63 characters") from None
     try:
         parts.port  # noqa: B018 - asking is what checks it
     except ValueError:
@@ -72,14 +82,14 @@ class KafkaSettings(Section):
     request_timeout_ms: int = Field(default=10_000, ge=1_000, le=300_000)
     """A broker that is silent this long is asked again elsewhere."""
     retry_backoff_ms: int = Field(default=100, ge=10, le=10_000)
-    metadata_max_age_ms: int = Field(default=60_000, ge=1_000)
+    metadata_max_age_ms: int = Field(default=60_000, ge=1_000, le=86_400_000)
     session_timeout_ms: int = Field(default=6_000, ge=3_000, le=300_000)
     """A worker without a heartbeat this long loses its partitions; brokers allow 6 s and more by default."""
     heartbeat_interval_ms: int = Field(default=1_000, ge=100)
     """A worker learns with its next heartbeat that another has come; until then the new one waits."""
-    rebalance_timeout_ms: int = Field(default=30_000, ge=6_000)
+    rebalance_timeout_ms: int = Field(default=30_000, ge=6_000, le=3_600_000)
     """Workers may drain for half of this when partitions are taken from them."""
-    max_poll_interval_ms: int = Field(default=300_000, ge=10_000)
+    max_poll_interval_ms: int = Field(default=300_000, ge=10_000, le=86_400_000)
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -90,7 +100,8 @@ class KafkaSettings(Section):
                     "must be HOST:PORT alone: what stands before :// belongs in security_protocol"
                 )
             host, _, port = server.strip().rpartition(":")
-            if not _HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            is_known = is_host(host) or _BRACKETED.fullmatch(host)
+            if not is_known or not port.isdecimal() or not 0 < int(port) < 1 << 16:
                 raise ValueError(f"{server.strip()!r} must be HOST:PORT with a port in [1, 65535]")
         return servers
 
@@ -165,9 +176,9 @@ class RedisSettings(Section):
     ssl_check_hostname: bool = True
     timeout_s: float = Field(default=2.0, gt=0, le=60)
     """For connecting and for each answer."""
-    label_ttl_s: int = Field(default=LABEL_TTL_S, ge=MIN_LABEL_TTL_S)
+    label_ttl_s: int = Field(default=LABEL_TTL_S, ge=MIN_LABEL_TTL_S, le=31_536_000)
     """A replay of `frames` must still meet its labels: at least its retention and ten minutes."""
-    stream_max_len: int = Field(default=STREAM_MAX_LEN, ge=1)
+    stream_max_len: int = Field(default=STREAM_MAX_LEN, ge=1, le=10_000_000)
     """Label changes kept for each camera."""
     traces: bool = False
     """Keep for ten minutes what happened to each frame, stage by stage: `saccade trace` and the page show it. It costs
@@ -221,5 +232,5 @@ class TopicSettings(Section):
     partitions: int = Field(default=PARTITIONS, ge=1, le=10_000)
     """No more workers of a role can share the work; cannot be lowered later."""
     replication_factor: int = Field(default=1, ge=1, le=15)
-    frames_disk_bytes: Annotated[int | None, OffIsNone] = Field(default=8 * 1024**3, ge=1024**2)
+    frames_disk_bytes: Annotated[int | None, OffIsNone] = Field(default=8 * 1024**3, ge=1024**2, le=1024**5)
     """What `frames` may take on each broker's disk; `off` = by time only."""

@@ -240,7 +240,7 @@ async def _check_reachable(kafka: KafkaSettings) -> None:
         try:
             async with asyncio.timeout(kafka.request_timeout_ms / 1000):
                 _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):  # the last: a name that no server can have
             continue
         writer.close()
         return

@@ -6,7 +6,8 @@ import re
 
 _USER_INFO = re.compile(r"(?<=://)\S*@")
 _QUERY_SECRET = re.compile(
-    r"(?i)(?<=[?&])(user|usr|username|login|pass|passwd|password|pwd|token|key|auth|secret)=[^&\s]*"
+    r"(?i)(?<=[?&;])(usr|user(?:name)?"
+    r"|[\w.%\[\]-]{0,64}?(?:auth|cred|key|login|pass|pwd|secret|sig|token)[\w.%\[\]-]{0,64})=[^&\s]*"
 )
 _HIDDEN = "***"
 

@@ -6,11 +6,12 @@ Each role adds its own sections in a subclass of `ProgramSettings`, in its own r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from runtime.connections import KafkaSettings, OtlpSettings, RedisSettings, TopicSettings
+from runtime.connections import KafkaSettings, OtlpSettings, RedisSettings, TopicSettings, is_host
 from runtime.redact import redact_url
 from runtime.section import Port, Section
 from schemas.identity import check_site
@@ -26,12 +27,28 @@ class MetricsSettings(Section):
     """The HTTP side of each process: /metrics, /healthz, /readyz."""
 
     host: str = "127.0.0.1"
+    """Where the port listens; 0.0.0.0 = on every interface."""
     port: Port = Field(default=0, ge=0, lt=1 << 16)
     """Of /metrics, /healthz and /readyz; 0 = any free one (logged), `off` = none."""
     stuck_after_s: float = Field(default=30.0, gt=0)
     """With records waiting and none finished this long, /healthz says 503."""
     per_camera: bool = True
     """A series for each camera; switch it off for many hundred cameras in one process."""
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        host = host.strip()
+        address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        try:
+            ip_address(address)
+        except ValueError:
+            if not is_host(host):
+                raise ValueError(
+                    "must be an address (0.0.0.0 = every interface) or a name whose parts have 1 to 63 characters"
+                ) from None
+            return host
+        return address
 
 
 class LogSettings(Section):

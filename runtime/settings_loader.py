@@ -83,7 +83,7 @@ def _from_environment(
                 pass
             elif not any(".".join(path[:end]) in known for end in range(1, len(path) + 1)):
                 raise SettingsError(f"{name}: no such setting{_hint(path, known, _variable)}")
-            _put(tree, path, environ[name])
+            _put(tree, path, environ[name], name)
         elif name.upper().startswith("SACCADE_") and name != CONFIG_VARIABLE:
             hint = _hint(name.lower().split("_")[1:], known, _variable)
             if hint and not environ[name].startswith(_SERVICE_LINKS):
@@ -98,9 +98,15 @@ def _is_open(program: type[Section], section: str) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section) and kind.model_config.get("extra") == "ignore"
 
 
-def _put(tree: dict[str, Any], path: list[str], value: str) -> None:
-    for key in path[:-1]:
+def _put(tree: dict[str, Any], path: list[str], value: str, variable: str) -> None:
+    for end, key in enumerate(path[:-1], 1):
         tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(
+                f"{variable}: {_variable('.'.join(path[:end]))} is set too, and is no section"
+            )
+    if isinstance(tree.get(path[-1]), dict):
+        raise SettingsError(f"{variable}: variables below it are set too, and it is no section")
     tree[path[-1]] = value
 
 

@@ -112,7 +112,7 @@ def end_of(error: BaseException) -> tuple[int, str] | None:
     """The exit status and the line that an error comes to; None for a bug."""
     end: tuple[int, str] | None
     match error:
-        case KeyboardInterrupt():
+        case KeyboardInterrupt() | typer.Abort():
             end = EXIT_INTERRUPTED, ""
         case SettingsError():
             end = EXIT_USAGE, str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -33,6 +34,13 @@ HarvestOption = Annotated[
     typer.Option("--harvest", help="File of the frames kept for people to label.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Let a flag's number through unless it is infinite or none at all: `float` reads `inf` and `nan` too."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("must be a finite number")
+    return value
 
 
 Program = TypeVar("Program", bound=ProgramSettings)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from saccade.event_loop import run_worker
-from saccade.options import KafkaOption, RedisOption
+from saccade.options import KafkaOption, RedisOption, finite
 
 
 def register(app: typer.Typer) -> None:
@@ -18,14 +18,19 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(help="How long cameras publish.", min=1)] = 60,
+    seconds: Annotated[
+        float, typer.Option(help="How long cameras publish.", min=1, max=604_800, callback=finite)
+    ] = 60,
     camera: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=SOURCE", help="Own cameras instead of the rendered ones.", show_default=False
         ),
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames per second of each camera.", min=0.1)] = 5,
+    fps: Annotated[
+        float,
+        typer.Option(help="Frames per second of each camera.", min=0.1, max=1_000, callback=finite),
+    ] = 5,
     budget: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from saccade.options import JsonOption
+from saccade.options import JsonOption, finite
 from schemas.errors import DecodeError, SettingsError
 
 EdgeModel = Annotated[str, typer.Option("--edge-model", help="timm name, folder, file, or shipped.")]
@@ -123,7 +123,9 @@ def calibrate(
     clips: Annotated[
         Path | None, typer.Option(help="Folder of videos of your cameras, for --stream.")
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames per second of your cameras, for --stream.")] = 5.0,
+    fps: Annotated[
+        float, typer.Option(help="Frames per second of your cameras, for --stream.", callback=finite)
+    ] = 5.0,
     recording: Annotated[
         Path | None, typer.Option(help="File for the frames of --stream, to simulate with.")
     ] = None,
@@ -163,9 +165,11 @@ def simulate(
     link: Annotated[Path | None, typer.Option(help="CSV of a link's capacity, unknown to the edge.")] = None,
     cameras: Annotated[int, typer.Option(help="Cameras in all, 1 to 1000.")] = 5,
     workers: Annotated[int, typer.Option(help="Edge workers that share the uplink, 1 to 50.")] = 1,
-    fps: Annotated[float, typer.Option(help="Frames per second of each camera.", min=0.01)] = 5.0,
+    fps: Annotated[
+        float, typer.Option(help="Frames per second of each camera.", min=0.01, max=1_000, callback=finite)
+    ] = 5.0,
     seconds: Annotated[
-        float | None, typer.Option(help="How long; 30 s past the last step by default.")
+        float | None, typer.Option(help="How long; 30 s past the last step by default.", callback=finite)
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
     frontier: Annotated[Path | None, typer.Option(help="From saccade calibrate.")] = None,

@@ -16,7 +16,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
 from structlog.testing import capture_logs
 
-from runtime.kafka_connection import stop
+from runtime.connections import KafkaSettings
+from runtime.kafka_connection import opened, stop
+from schemas.errors import TransientError
 
 
 class Client:
@@ -109,3 +111,9 @@ def test_a_write_to_a_closed_transport_is_a_lost_connection_on_any_event_loop(
             assert not connection.connected()
 
     uvloop.run(write())
+
+
+async def test_a_server_whose_name_cannot_be_looked_up_does_not_answer() -> None:
+    kafka = KafkaSettings.model_construct(bootstrap_servers="kafka..svc:9092", request_timeout_ms=1_000)
+    with pytest.raises(TransientError, match="does not answer"):
+        await opened(Mock(side_effect=AssertionError), kafka)

@@ -150,6 +150,19 @@ def test_a_file_that_cannot_be_read_is_one_line(content: str | None, tmp_path: P
         ({"kafka": "a:1"}, ["kafka = 'a:1'"]),
         ({"kafka": {"bootstrap_servers": "PLAINTEXT://h:9092"}}, ["HOST:PORT alone", "security_protocol"]),
         ({"kafka": {"bootstrap_servers": "h h:9092"}}, ["'h h:9092'", "HOST:PORT"]),
+        ({"kafka": {"bootstrap_servers": "kafka..svc:9092"}}, ["'kafka..svc:9092'", "HOST:PORT"]),
+        ({"kafka": {"bootstrap_servers": "k.svc..:9092"}}, ["'k.svc..:9092'", "HOST:PORT"]),
+        ({"kafka": {"bootstrap_servers": f"{'k' * 64}.svc:9092"}}, ["kkk.svc:9092'", "HOST:PORT"]),
+        ({"redis": {"url": "redis://redis..svc:6379"}}, ["redis.url ***", "1 to 63 characters"]),
+        ({"metrics": {"host": "saccade..svc"}}, ["metrics.host = 'saccade..svc'", "1 to 63 characters"]),
+        ({"metrics": {"host": " "}}, ["metrics.host = ' '", "0.0.0.0"]),
+        ({"metrics": {"host": ""}}, ["metrics.host = ''", "0.0.0.0"]),
+        ({"kafka": {"rebalance_timeout_ms": 2**31}}, ["rebalance_timeout_ms", "3600000"]),
+        ({"kafka": {"metadata_max_age_ms": 10**12}}, ["metadata_max_age_ms", "86400000"]),
+        ({"kafka": {"max_poll_interval_ms": 10**12}}, ["max_poll_interval_ms", "86400000"]),
+        ({"redis": {"label_ttl_s": 10**18}}, ["redis.label_ttl_s", "31536000"]),
+        ({"redis": {"stream_max_len": 2**63}}, ["redis.stream_max_len", "10000000"]),
+        ({"topics": {"frames_disk_bytes": 2**63}}, ["topics.frames_disk_bytes", "less than or equal"]),
         ({"kafka": {"heartbeat_interval_ms": 5_000}}, ["heartbeat_interval_ms 5000", "half", "6000"]),
         ({"site": "a/b"}, ["site = 'a/b'"]),
         ({"budget": {"rate": "5 parsec"}}, ["budget.rate = '5 parsec'", "400kbit"]),
@@ -235,6 +248,36 @@ def test_a_second_cluster_carries_the_offloads() -> None:
 
 def test_bootstrap_servers_may_be_a_list() -> None:
     assert load({"kafka": {"bootstrap_servers": ["a:1", "b:2"]}}).kafka.bootstrap_servers == "a:1,b:2"
+
+
+@pytest.mark.parametrize(
+    "host", ["kafka", "localhost", "kafka_1", "k.svc.cluster.local.", "10.0.0.1", "[::1]", f"{'k' * 63}.svc"]
+)
+def test_every_usual_host_is_taken(host: str) -> None:
+    assert load({"kafka": {"bootstrap_servers": f"{host}:9092"}}).kafka.bootstrap_servers == f"{host}:9092"
+    assert load({"redis": {"url": f"redis://{host}:6379/0"}}).redis.url == f"redis://{host}:6379/0"
+    assert load({"metrics": {"host": host}}).metrics.host == host.strip("[]")
+
+
+@pytest.mark.parametrize(
+    ("written", "host"), [("::", "::"), ("::1", "::1"), ("0.0.0.0", "0.0.0.0"), (" localhost ", "localhost")]
+)
+def test_the_status_port_listens_where_it_is_told(written: str, host: str) -> None:
+    assert load({"metrics": {"host": written}}).metrics.host == host
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"SACCADE__REDIS__PASSWORD": SECRET, "SACCADE__REDIS__PASSWORD__FILE": f"/{SECRET}"}, "PASSWORD__FILE"),
+        ({"SACCADE__REDIS__PASSWORD": SECRET, "SACCADE__REDIS__PASSWORD__FILE__X": SECRET}, "PASSWORD__FILE__X"),
+        ({"SACCADE__REDIS__PASSWORD__FILE": SECRET, "SACCADE__REDIS__password": SECRET}, "password"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_a_value_and_a_section_is_named_without_its_value(
+    environ: dict[str, str], named: str
+) -> None:
+    assert refusal(None, **environ).startswith(f"SACCADE__REDIS__{named}: ")
 
 
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ def test_the_version_is_that_of_the_package(cli: Any) -> None:
         (["produce"], "NAME=SOURCE"),
         (["stack", "--kafka-port", "70000"], "65535"),
         (["demo", "--seconds", "0"], "--seconds"),
+        (["demo", "--seconds", "inf"], "--seconds"),
+        (["demo", "--seconds", "nan"], "--seconds"),
+        (["demo", "--fps", "inf"], "--fps"),
+        (["simulate", "--seconds", "inf"], "--seconds"),
+        (["simulate", "--fps", "inf"], "--fps"),
+        (["simulate", "--fps", "nan"], "--fps"),
+        (["calibrate", "--stream", "--fps", "inf"], "--fps"),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_which_part(cli: Any, arguments: list[str], told: str) -> None:
@@ -129,6 +136,18 @@ def test_help_and_no_arguments_list_every_command(cli: Any) -> None:
     for command in commands.split():
         assert command in ran.out
     assert cli().status == 2
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+def test_a_question_without_an_answer_is_status_130_without_a_traceback(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    def ended(*_: object, **__: object) -> str:
+        raise end
+
+    monkeypatch.setattr("getpass.getpass", ended)
+    ran = cli("page", "--hash-password")
+    assert (ran.status, ran.err.strip()) == (130, "")
 
 
 @pytest.mark.parametrize(
