@@ -168,9 +168,7 @@ class EventEngine:
             return await self._store.recent(camera, 200)
         except TransientError:
             raise
-        except (
-            SaccadeError
-        ) as error:  # one camera's key that holds something else does not silence the others
+        except SaccadeError as error:  # one camera's key that holds something else silences no other
             _log.warning("the labels of a camera cannot be read", camera=camera, error=str(error))
             return []
 
