@@ -16,6 +16,7 @@ from PIL import Image
 from imaging.decode import decode_image
 from producers.region import Region
 from producers.sources.source import EncodedImage, RawImage
+from schemas.errors import DecodeError
 
 MIN_SIDE: Final = 224
 """The models look at 224x224 pixels: a picture that is not small enough at this size is dropped instead."""
@@ -33,8 +34,11 @@ class ImageLimits:
     quality: int
 
 
-class ImageTooLarge(ValueError):  # noqa: N818 - an outcome that is counted
-    """No allowed quality and size brings the picture below `max_bytes`."""
+class ImageTooLarge(DecodeError):  # noqa: N818 - an outcome that is counted
+    """No allowed quality and size brings the picture below `max_bytes`.
+
+    A `DecodeError`, as that is what costs its own picture only in a codec thread.
+    """
 
 
 def fits(image: RawImage | EncodedImage, limits: ImageLimits) -> bool:
@@ -66,7 +70,9 @@ def encode(image: RawImage | EncodedImage, limits: ImageLimits, region: Region) 
         height, width = (round(side * _SHRINK) for side in pixels.shape[:2])
         if min(height, width) < MIN_SIDE:
             size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-            raise ImageTooLarge(f"{len(data)} bytes as a JPEG of {size}, at most {limits.max_bytes}")
+            raise ImageTooLarge(
+                "too_large", f"{len(data)} bytes as a JPEG of {size}, at most {limits.max_bytes}"
+            )
         pixels = _resized(pixels, width, height)
 
 
