@@ -10,11 +10,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import (
-    ElementNotInteractableException,
-    StaleElementReferenceException,
-    TimeoutException,
-)
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -55,8 +51,8 @@ class Browser:
         def look(_: object) -> Any:
             try:
                 return found()
-            except (StaleElementReferenceException, ElementNotInteractableException):
-                return None  # it is being drawn anew
+            except WebDriverException:
+                return None  # it is being drawn anew: the driver has several words for that
 
         try:
             return WebDriverWait(self.driver, WAIT_S, 0.1).until(look)

@@ -474,7 +474,9 @@ async def test_whatever_stands_in_a_topic_is_one_record_that_says_so_and_its_nei
         records = await read(source, 11)
         assert source.num_missed == 0
         await source.commit(next_offsets(records))
-        assert await source.lag() == 0
+        async with asyncio.timeout(20.0):
+            while await source.lag():  # offsets without a record may come with a later answer of the broker
+                assert await source.getmany(10, 0.1) == []
     assert [record.value for record in records if record.unreadable is None] == [
         b"0",
         b"1",
