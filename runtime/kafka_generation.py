@@ -186,9 +186,8 @@ class Generation:
     def _fail_what_is_held(self) -> None:
         waiting = self.producer._message_accumulator
         held = [*itertools.chain(*waiting._batches.values()), *waiting._pending_batches]
-        waiting._pending_batches.update(
-            held
-        )  # each is taken out of there when it fails, also one that was put back
+        # Each is taken out of there when it fails, also one that was put back to be sent again.
+        waiting._pending_batches.update(held)
         waiting.fail_all(ProducerClosed())
         for batch in held:  # nobody waits for them any more
             batch._drain_waiter.exception()

@@ -116,20 +116,22 @@ def test_a_site_speaks_for_itself_only(topic: str, camera: str, is_own: bool) ->
     assert (task.verdict, task.reason) == expected
 
 
-async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_and_are_served_again() -> None:
-    broker, threads = MemoryBroker(num_partitions=1), CodecThreads(1)
-    broker.append("offload", 0, encode_offload(GOOD))
-    first, second = (MemorySource(broker, ["offload"], group_id="servers") for _ in range(2))
-    batcher: Batcher[AnswerTask] = Batcher(
+def batcher_of(max_waiting_sets: int) -> Batcher[AnswerTask]:
+    return Batcher(
         max_batch_tokens=197,
         max_batch_s=1.0,
         max_wait_s=0.0,
-        max_waiting_sets=9,
-        max_waiting_tokens=999,
+        max_waiting_sets=max_waiting_sets,
+        max_waiting_tokens=9_999,
         max_set_tokens=197,
     )
-    reader = RecordReader(
-        first,
+
+
+def reader_of(
+    source: MemorySource, broker: MemoryBroker, batcher: Batcher[AnswerTask], threads: CodecThreads
+) -> RecordReader:
+    return RecordReader(
+        source,
         batcher,
         DeadLetters(MemorySink(broker)),
         threads,
@@ -137,6 +139,14 @@ async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_an
         clock=SystemClock(),
         tally=ServerTally(Metrics("server"), "offload"),
     )
+
+
+async def test_labels_that_wait_for_a_silent_redis_do_not_hold_up_a_rebalance_and_are_served_again() -> None:
+    broker, threads = MemoryBroker(num_partitions=1), CodecThreads(1)
+    broker.append("offload", 0, encode_offload(GOOD))
+    first, second = (MemorySource(broker, ["offload"], group_id="servers") for _ in range(2))
+    batcher = batcher_of(9)
+    reader = reader_of(first, broker, batcher, threads)
     async with first, asyncio.timeout(10.0):
         reading = asyncio.create_task(reader.run())
         await reader.arrived.wait()
@@ -163,23 +173,8 @@ async def test_a_site_that_fills_its_share_is_read_no_further_and_holds_up_no_ot
     for _ in range(40):
         broker.append("offload.behind", 0, encode_offload(replace(GOOD, camera="behind/c")))
     source = MemorySource(broker, ["offload.behind", "offload.calm"], group_id="servers")
-    batcher: Batcher[AnswerTask] = Batcher(
-        max_batch_tokens=197,
-        max_batch_s=1.0,
-        max_wait_s=0.0,
-        max_waiting_sets=20,
-        max_waiting_tokens=9_999,
-        max_set_tokens=197,
-    )
-    reader = RecordReader(
-        source,
-        batcher,
-        DeadLetters(MemorySink(broker)),
-        threads,
-        check=RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload"),
-        clock=SystemClock(),
-        tally=ServerTally(Metrics("server"), "offload"),
-    )
+    batcher = batcher_of(20)
+    reader = reader_of(source, broker, batcher, threads)
 
     async def arrivals() -> None:
         reader.arrived.clear()
@@ -209,24 +204,9 @@ async def test_however_many_sites_are_behind_the_bound_holds() -> None:
     for site in sites:
         for _ in range(10):
             broker.append(f"offload.{site}", 0, encode_offload(replace(GOOD, camera=f"{site}/c")))
-    batcher: Batcher[AnswerTask] = Batcher(
-        max_batch_tokens=197,
-        max_batch_s=1.0,
-        max_wait_s=0.0,
-        max_waiting_sets=40,
-        max_waiting_tokens=9_999,
-        max_set_tokens=197,
-    )
+    batcher = batcher_of(40)
     source = MemorySource(broker, [f"offload.{site}" for site in sites], group_id="servers")
-    reader = RecordReader(
-        source,
-        batcher,
-        DeadLetters(MemorySink(broker)),
-        threads,
-        check=RecordCheck(lambda *_: ENGINE, 200_000, lambda *_: math.inf, "offload"),
-        clock=SystemClock(),
-        tally=ServerTally(Metrics("server"), "offload"),
-    )
+    reader = reader_of(source, broker, batcher, threads)
     async with source, asyncio.timeout(20.0):
         reading = asyncio.create_task(reader.run())
         heard: set[str] = set()

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.errors import DecodeError, decodes
+from schemas.errors import DecodeError
 from schemas.geometry import NUM_PATCHES, Positions
 from vit.preprocess import Pixels
 from vit.registry import Registry
@@ -68,7 +68,6 @@ def encode_patches(codec: str, quality: int, crop: Pixels, positions: Positions)
     return CODECS[codec].encode(crop, positions, quality)
 
 
-@decodes
 def decode_patches(codec: str, data: bytes, positions: Positions) -> Pixels:
     """Return the (k, 16, 16, 3) uint8 patches at the given ascending positions.
 
